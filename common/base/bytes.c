@@ -1,0 +1,132 @@
+/* bytes.c - borrowed and owned memory. */
+#include "common/base/bytes.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+bool bytes_equal(struct bytes a, struct bytes b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+bool bytes_equal_str(struct bytes a, const char *s)
+{
+    return bytes_equal(a, bytes_str(s));
+}
+
+enum status bytes_copy_str(struct bytes b, char *out, size_t size)
+{
+    if (b.len >= size || (b.len && memchr(b.data, 0, b.len)))
+        return STATUS_INVALID;
+    if (b.len)
+        memcpy(out, b.data, b.len);
+    out[b.len] = 0;
+    return STATUS_OK;
+}
+
+static void *alloc_or_die(void *p, size_t len)
+{
+    if (!p)
+        die("out of memory: %zu bytes", len);
+    return p;
+}
+
+void *mem_alloc(size_t len)
+{
+    return alloc_or_die(malloc(len ? len : 1), len);
+}
+
+void *mem_zalloc(size_t len)
+{
+    return alloc_or_die(calloc(1, len ? len : 1), len);
+}
+
+void *mem_resize(void *p, size_t len)
+{
+    return alloc_or_die(realloc(p, len ? len : 1), len);
+}
+
+char *mem_str(struct bytes b)
+{
+    char *s = mem_alloc(b.len + 1);
+    if (b.len)
+        memcpy(s, b.data, b.len);
+    s[b.len] = 0;
+    return s;
+}
+
+void buf_finish(struct buf *b)
+{
+    free(b->data);
+    *b = (struct buf){ 0 };
+}
+
+void buf_reserve(struct buf *b, size_t more)
+{
+    if (more <= b->cap - b->len)
+        return;
+    size_t cap = b->cap ? b->cap : 64;
+    while (cap - b->len < more)
+        cap *= 2;
+    b->data = mem_resize(b->data, cap);
+    b->cap  = cap;
+}
+
+void buf_append(struct buf *b, const void *data, size_t len)
+{
+    if (!len)
+        return;
+    buf_reserve(b, len);
+    memcpy(b->data + b->len, data, len);
+    b->len += len;
+}
+
+void buf_append_bytes(struct buf *b, struct bytes bytes)
+{
+    buf_append(b, bytes.data, bytes.len);
+}
+
+void buf_append_str(struct buf *b, const char *s)
+{
+    buf_append(b, s, strlen(s));
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    va_list again;
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+    if (len > 0) {
+        buf_reserve(b, (size_t)len + 1);
+        vsnprintf((char *)b->data + b->len, (size_t)len + 1, fmt, again);
+        b->len += (size_t)len;
+    }
+    va_end(again);
+}
+
+void buf_consume(struct buf *b, size_t len)
+{
+    b->len -= len;
+    if (b->len)
+        memmove(b->data, b->data + len, b->len);
+}
+
+const char *buf_cstr(struct buf *b)
+{
+    buf_reserve(b, 1);
+    b->data[b->len] = 0;
+    return (const char *)b->data;
+}
+
+void *buf_take(struct buf *b, size_t *len)
+{
+    void *data = b->data;
+    if (len)
+        *len = b->len;
+    *b = (struct buf){ 0 };
+    return data;
+}
