@@ -41,10 +41,10 @@ enum status loop_post(struct loop *l, loop_fn *fn, void *arg) MUST_CHECK;
  * work is in order.  A loop that is destroyed waits for its work. */
 void loop_work(struct loop *l, loop_fn *work, loop_fn *done, void *arg);
 
-struct timer;
-struct timer *timer_create(struct loop *l, loop_fn *fn, void *arg);    /* not started */
-void          timer_start(struct timer *t, uint64_t delay_ms, uint64_t repeat_ms);
-void          timer_stop(struct timer *t);
-void          timer_destroy(struct timer *t);    /* NULL is fine; fn is not called again */
+struct loop_timer;
+struct loop_timer *loop_timer_create(struct loop *l, loop_fn *fn, void *arg);    /* not started */
+void          loop_timer_start(struct loop_timer *t, uint64_t delay_ms, uint64_t repeat_ms);
+void          loop_timer_stop(struct loop_timer *t);
+void          loop_timer_destroy(struct loop_timer *t);    /* NULL is fine; fn is not called again */
 
 #endif

@@ -1,0 +1,392 @@
+/* sock.c - ZeroMQ sockets on the loop. */
+#include "common/net/sock.h"
+
+#include "common/base/metrics.h"
+#include "common/net/loop_sock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <uv.h>
+#include <zmq.h>
+
+#define LINGER_MS            500     /* last words get this long when a socket closes */
+#define PEER_HEARTBEAT_MS    1000    /* ZMTP PING: finds connections that were cut in silence */
+#define PEER_TIMEOUT_MS      4000
+#define RECONNECT_MIN_MS     50
+#define RECONNECT_MAX_MS     2000
+#define LISTEN_BACKLOG       1024
+
+_Static_assert(sizeof(struct frame) == sizeof(zmq_msg_t), "frame.opaque hides a zmq_msg_t");
+
+static struct metric_family bad_messages = {
+    .name = "maas_net_bad_messages_total",
+    .help = "messages dropped for having too many frames",
+    .type = METRIC_COUNTER,
+};
+static struct metric_family lost_messages = {
+    .name = "maas_net_lost_messages_total",
+    .help = "messages whose connection broke while they were handed over",
+    .type = METRIC_COUNTER,
+};
+
+struct sock {
+    struct drain  drain;    /* first: the loop hands it back */
+    struct loop  *loop;
+    void         *zmq;
+    uv_poll_t     poll;
+    sock_fn      *fn;
+    void         *arg;
+    bool          paused;
+    struct sock  *monitor;          /* PAIR that hears of lost connections */
+    loop_fn      *on_disconnect;
+    void         *disconnect_arg;
+    char          endpoint[MAX_ENDPOINT + 1];
+};
+
+/* ---- frames ----------------------------------------------------------------------------- */
+
+static zmq_msg_t *raw(const struct frame *f)
+{
+    return (zmq_msg_t *)(uintptr_t)f->opaque;
+}
+
+static void must(int rc, const char *what)
+{
+    if (rc != 0)
+        die("%s: %s", what, zmq_strerror(errno));
+}
+
+void frame_init_empty(struct frame *f)
+{
+    zmq_msg_init(raw(f));
+}
+
+void *frame_init_size(struct frame *f, size_t len)
+{
+    must(zmq_msg_init_size(raw(f), len), "out of memory for a frame");
+    return zmq_msg_data(raw(f));
+}
+
+void frame_init_copy(struct frame *f, struct bytes data)
+{
+    void *to = frame_init_size(f, data.len);
+    if (data.len)
+        memcpy(to, data.data, data.len);
+}
+
+void frame_init_take(struct frame *f, void *data, size_t len, frame_free_fn *free_fn, void *hint)
+{
+    must(zmq_msg_init_data(raw(f), data, len, free_fn, hint), "out of memory for a frame");
+}
+
+static void free_data(void *data, void *hint)
+{
+    (void)hint;
+    free(data);
+}
+
+void frame_init_buf(struct frame *f, struct buf *b)
+{
+    size_t len;
+    void  *data = buf_take(b, &len);
+    frame_init_take(f, data, len, free_data, NULL);
+}
+
+struct bytes frame_bytes(const struct frame *f)
+{
+    return bytes_of(zmq_msg_data(raw(f)), zmq_msg_size(raw(f)));
+}
+
+void frame_move(struct frame *to, struct frame *from)
+{
+    zmq_msg_move(raw(to), raw(from));
+}
+
+void frame_finish(struct frame *f)
+{
+    zmq_msg_close(raw(f));
+}
+
+void frames_finish(struct frames *f)
+{
+    for (size_t i = 0; i < f->count; i++)
+        frame_finish(&f->at[i]);
+    f->count = 0;
+}
+
+struct frame *frames_add(struct frames *f)
+{
+    return f->count < MAX_FRAMES ? &f->at[f->count++] : NULL;
+}
+
+/* ---- the context: one per process, while there are sockets ------------------------------- */
+
+static struct {
+    uv_once_t  once;
+    uv_mutex_t lock;
+    void      *zmq;
+    size_t     users;
+} context = { .once = UV_ONCE_INIT };
+
+static void context_init(void)
+{
+    uv_mutex_init(&context.lock);
+}
+
+static void *context_get(void)
+{
+    uv_once(&context.once, context_init);
+    uv_mutex_lock(&context.lock);
+    if (!context.users++) {
+        context.zmq = zmq_ctx_new();
+        if (!context.zmq)
+            die("cannot start ZeroMQ: %s", zmq_strerror(errno));
+        zmq_ctx_set(context.zmq, ZMQ_MAX_SOCKETS, 8192);
+    }
+    uv_mutex_unlock(&context.lock);
+    return context.zmq;
+}
+
+static void context_put(void)
+{
+    uv_mutex_lock(&context.lock);
+    if (!--context.users) {
+        zmq_ctx_term(context.zmq);    /* waits for LINGER_MS at most */
+        context.zmq = NULL;
+    }
+    uv_mutex_unlock(&context.lock);
+}
+
+/* ---- receive ---------------------------------------------------------------------------- */
+
+static int events_of(struct sock *s)
+{
+    int    events = 0;
+    size_t size   = sizeof events;
+    zmq_getsockopt(s->zmq, ZMQ_EVENTS, &events, &size);
+    return events;
+}
+
+static bool sock_ready(struct drain *d)
+{
+    struct sock *s = (struct sock *)d;
+    return !s->paused && (events_of(s) & ZMQ_POLLIN);
+}
+
+static bool has_more(struct sock *s)
+{
+    int    more = 0;
+    size_t size = sizeof more;
+    zmq_getsockopt(s->zmq, ZMQ_RCVMORE, &more, &size);
+    return more;
+}
+
+/* Throws the frames away that are left of a message that is too long. */
+static void skip_rest(struct sock *s)
+{
+    do {
+        struct frame f;
+        frame_init_empty(&f);
+        zmq_msg_recv(raw(&f), s->zmq, ZMQ_DONTWAIT);
+        frame_finish(&f);
+    } while (has_more(s));
+}
+
+static bool sock_take(struct drain *d)
+{
+    struct sock  *s = (struct sock *)d;
+    struct frames frames;
+    bool          whole = true;
+    frames.count        = 0;
+    if (s->paused)
+        return false;
+    do {
+        struct frame *f = frames_add(&frames);
+        if (!f) {
+            skip_rest(s);
+            whole = false;
+            break;
+        }
+        frame_init_empty(f);
+        if (zmq_msg_recv(raw(f), s->zmq, ZMQ_DONTWAIT) < 0) {
+            frames_finish(&frames);    /* later frames never fail: a message comes whole */
+            return false;
+        }
+    } while (has_more(s));
+    if (whole)
+        s->fn(s->arg, &frames);
+    else
+        metric_count(&bad_messages);
+    frames_finish(&frames);
+    return true;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct sock *s = poll->data;
+    (void)status;
+    (void)events;
+    s->drain.wake = true;
+}
+
+/* ---- life ------------------------------------------------------------------------------- */
+
+static void set_int(void *zmq, int option, int value)
+{
+    must(zmq_setsockopt(zmq, option, &value, sizeof value), "ZeroMQ refuses an option");
+}
+
+static void set_options(void *zmq, const struct sock_config *c)
+{
+    int64_t frame_max = (int64_t)c->frame_bytes_max;
+    set_int(zmq, ZMQ_SNDHWM, (int)c->queue_max);
+    set_int(zmq, ZMQ_RCVHWM, (int)c->queue_max);
+    set_int(zmq, ZMQ_LINGER, LINGER_MS);
+    set_int(zmq, ZMQ_BACKLOG, LISTEN_BACKLOG);
+    set_int(zmq, ZMQ_RECONNECT_IVL, RECONNECT_MIN_MS);
+    set_int(zmq, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
+    set_int(zmq, ZMQ_HEARTBEAT_IVL, PEER_HEARTBEAT_MS);
+    set_int(zmq, ZMQ_HEARTBEAT_TIMEOUT, PEER_TIMEOUT_MS);
+    must(zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &frame_max, sizeof frame_max), "frame limit");
+    if (c->type == SOCK_ROUTER)
+        set_int(zmq, ZMQ_ROUTER_MANDATORY, 1);
+    if (c->type == SOCK_DEALER)
+        set_int(zmq, ZMQ_IMMEDIATE, 1);
+    if (c->type == SOCK_SUB)
+        must(zmq_setsockopt(zmq, ZMQ_SUBSCRIBE, "", 0), "subscribe");
+}
+
+static struct sock *start(struct loop *l, void *zmq, sock_fn *fn, void *arg)
+{
+    struct sock *s    = mem_zalloc(sizeof *s);
+    int          fd   = -1;
+    size_t       size = sizeof fd;
+    s->loop           = l;
+    s->zmq            = zmq;
+    s->fn             = fn;
+    s->arg            = arg;
+    s->drain.take     = sock_take;
+    s->drain.ready    = sock_ready;
+    s->poll.data      = s;
+    must(zmq_getsockopt(zmq, ZMQ_FD, &fd, &size), "ZMQ_FD");
+    must(uv_poll_init(loop_uv(l), &s->poll, fd), "poll a ZeroMQ socket");
+    uv_poll_start(&s->poll, UV_READABLE, on_poll);
+    loop_add_drain(l, &s->drain);
+    return s;
+}
+
+struct sock *sock_create(struct loop *l, const struct sock_config *config, sock_fn *fn, void *arg)
+{
+    static const int types[] = { ZMQ_ROUTER, ZMQ_DEALER, ZMQ_PUB, ZMQ_SUB };
+    void            *zmq     = zmq_socket(context_get(), types[config->type]);
+    if (!zmq)
+        die("cannot open a ZeroMQ socket: %s", zmq_strerror(errno));
+    set_options(zmq, config);
+    return start(l, zmq, fn, arg);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct sock *s = handle->data;
+    zmq_close(s->zmq);
+    context_put();
+    free(s);
+}
+
+void sock_destroy(struct sock *s)
+{
+    if (!s)
+        return;
+    if (s->monitor) {
+        zmq_socket_monitor(s->zmq, NULL, 0);
+        sock_destroy(s->monitor);
+    }
+    loop_remove_drain(s->loop, &s->drain);
+    uv_close((uv_handle_t *)&s->poll, on_closed);
+}
+
+/* ---- bind, connect, send ----------------------------------------------------------------- */
+
+static enum status address_error(const char *verb, const char *endpoint, struct error *err)
+{
+    enum status st = errno == EADDRINUSE ? STATUS_CONFLICT : STATUS_INVALID;
+    return error_set(err, st, "cannot %s to %s: %s", verb, endpoint, zmq_strerror(errno));
+}
+
+enum status sock_bind(struct sock *s, const char *endpoint, struct error *err)
+{
+    size_t size = sizeof s->endpoint;
+    if (zmq_bind(s->zmq, endpoint) != 0)
+        return address_error("bind", endpoint, err);
+    if (zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, s->endpoint, &size) != 0)
+        return address_error("bind", endpoint, err);
+    s->drain.wake = true;
+    return STATUS_OK;
+}
+
+enum status sock_connect(struct sock *s, const char *endpoint, struct error *err)
+{
+    if (bytes_copy_str(bytes_str(endpoint), s->endpoint, sizeof s->endpoint))
+        return error_set(err, STATUS_INVALID, "an endpoint has at most %d bytes", MAX_ENDPOINT);
+    if (zmq_connect(s->zmq, endpoint) != 0)
+        return address_error("connect", endpoint, err);
+    s->drain.wake = true;
+    return STATUS_OK;
+}
+
+const char *sock_endpoint(const struct sock *s)
+{
+    return s->endpoint;
+}
+
+enum status sock_send(struct sock *s, struct frames *frames)
+{
+    assert(frames->count > 0);
+    s->drain.wake = true;    /* a send may swallow the signal of a message */
+    for (size_t i = 0; i < frames->count; i++) {
+        int flags = ZMQ_DONTWAIT | (i + 1 < frames->count ? ZMQ_SNDMORE : 0);
+        if (zmq_msg_send(raw(&frames->at[i]), s->zmq, flags) >= 0)
+            continue;
+        if (i == 0)
+            return errno == EHOSTUNREACH ? STATUS_NOT_FOUND : STATUS_BUSY;
+        /* The connection broke between two frames: as if the network had lost the message. */
+        metric_count(&lost_messages);
+        break;
+    }
+    frames_finish(frames);
+    return STATUS_OK;
+}
+
+void sock_pause(struct sock *s, bool paused)
+{
+    s->paused     = paused;
+    s->drain.wake = true;
+    loop_again(s->loop);
+}
+
+/* ---- monitor ----------------------------------------------------------------------------- */
+
+static void on_monitor(void *arg, struct frames *frames)
+{
+    struct sock *s = arg;
+    (void)frames;    /* only DISCONNECTED was asked for */
+    s->on_disconnect(s->disconnect_arg);
+}
+
+void sock_on_disconnect(struct sock *s, loop_fn *fn, void *arg)
+{
+    char name[64];
+    snprintf(name, sizeof name, "inproc://monitor-%p", (void *)s);
+    assert(!s->monitor);
+    s->on_disconnect  = fn;
+    s->disconnect_arg = arg;
+    must(zmq_socket_monitor(s->zmq, name, ZMQ_EVENT_DISCONNECTED), "monitor");
+    void *pair = zmq_socket(context_get(), ZMQ_PAIR);
+    if (!pair)
+        die("cannot open a ZeroMQ socket: %s", zmq_strerror(errno));
+    set_int(pair, ZMQ_LINGER, 0);
+    must(zmq_connect(pair, name), "monitor");
+    s->monitor = start(s->loop, pair, on_monitor, s);
+}
