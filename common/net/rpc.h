@@ -15,8 +15,8 @@
 
 #define RPC_CALLS_MAX   1024    /* open calls of one client; more are BUSY */
 #define RPC_SILENCE_MS  3000    /* no word for this long with calls open: connect anew */
-#define RPC_BACKOFF_MIN_MS 100
-#define RPC_BACKOFF_MAX_MS 5000
+#define RPC_PATIENCE_MAX_MS 12000    /* it doubles up to this while the silence lasts */
+#define RPC_FRAME_MAX   (CHUNK_BYTES + 4096)    /* bytes of a frame that a server takes */
 
 struct rpc_client;
 struct rpc_call;

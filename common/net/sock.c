@@ -94,6 +94,12 @@ void frame_init_buf(struct frame *f, struct buf *b)
     frame_init_take(f, data, len, free_data, NULL);
 }
 
+void frame_init_share(struct frame *f, const struct frame *of)
+{
+    zmq_msg_init(raw(f));
+    must(zmq_msg_copy(raw(f), raw(of)), "share a frame");
+}
+
 struct bytes frame_bytes(const struct frame *f)
 {
     return bytes_of(zmq_msg_data(raw(f)), zmq_msg_size(raw(f)));

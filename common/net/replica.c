@@ -1,0 +1,139 @@
+/* replica.c - follows the registry's events; see replica.h. */
+#include "common/net/replica.h"
+
+#include "common/base/clock.h"
+#include "common/base/metrics.h"
+
+#include <stdlib.h>
+
+#define EVENTS_QUEUE_MAX    10000
+#define SNAPSHOT_TIMEOUT_MS 10000
+#define RETRY_MS            250     /* after a snapshot that failed; doubles up to the next */
+#define RETRY_MAX_MS        2000
+#define LIVE_MS             3500    /* ticks come each second */
+
+static struct metric_family bad_events = {
+    .name = "maas_replica_bad_events_total",
+    .help = "events that could not be decoded",
+    .type = METRIC_COUNTER,
+};
+static struct metric_family resyncs = {
+    .name = "maas_replica_snapshots_total",
+    .help = "snapshots of the catalog that were taken",
+    .type = METRIC_COUNTER,
+};
+
+struct replica {
+    struct loop       *loop;
+    struct rpc_client *registry;
+    struct sock       *events;
+    struct loop_timer *retry;
+    struct rpc_call   *call;    /* the snapshot under way, or NULL */
+    uint64_t           retry_ms;
+    bool               synced;
+    uint64_t           seq;
+    uint64_t           heard_ms;
+    replica_fn        *changed;
+    void              *arg;
+    struct msg_decoder decoder;
+};
+
+static void ask(void *arg);
+
+static void on_snapshot(void *arg, const struct rpc_reply *reply)
+{
+    struct replica *r = arg;
+    r->call           = NULL;
+    if (reply->status || reply->kind != MSG_CATALOG) {
+        if (reply->status == STATUS_CANCELLED)
+            return;
+        loop_timer_start(r->retry, r->retry_ms, 0);
+        r->retry_ms = r->retry_ms < RETRY_MAX_MS ? 2 * r->retry_ms : RETRY_MAX_MS;
+        return;
+    }
+    const struct msg_catalog *catalog = reply->body;
+    r->retry_ms                       = RETRY_MS;
+    r->heard_ms                       = clock_ms();
+    r->seq                            = catalog->seq;
+    r->synced                         = true;
+    metric_count(&resyncs);
+    r->changed(r->arg, catalog, true);
+}
+
+static void ask(void *arg)
+{
+    struct replica *r = arg;
+    if (r->call)
+        return;
+    loop_timer_stop(r->retry);
+    r->call = rpc_call(r->registry, MSG_SNAPSHOT, NULL, NULL, SNAPSHOT_TIMEOUT_MS, on_snapshot, r);
+    if (!r->call)
+        loop_timer_start(r->retry, r->retry_ms, 0);
+}
+
+static void on_event(void *arg, struct frames *frames)
+{
+    struct replica *r = arg;
+    struct error    err;
+    struct msg      m;
+    if (frames->count != 1 || msg_decode(&r->decoder, frame_bytes(&frames->at[0]), &m, &err) ||
+        m.kind != MSG_CATALOG) {
+        metric_count(&bad_events);
+        return;
+    }
+    const struct msg_catalog *catalog = m.body;
+    r->heard_ms                       = clock_ms();
+    if (!r->synced || r->call)
+        return;    /* the snapshot that is under way contains it, or a tick tells that not */
+    if (catalog->seq == r->seq + 1 && (catalog->versions_count || catalog->deployments_count)) {
+        r->seq = catalog->seq;
+        r->changed(r->arg, catalog, false);
+    } else if (catalog->seq != r->seq) {
+        ask(r);    /* a gap, or another history after the registry lost its data */
+    }
+}
+
+struct replica *replica_create(struct loop *l, struct rpc_client *registry,
+                               const char *events_endpoint, replica_fn *changed, void *arg)
+{
+    static const struct sock_config config = { SOCK_SUB, EVENTS_QUEUE_MAX, MAX_SMALL_ENVELOPE };
+    struct replica                 *r      = mem_zalloc(sizeof *r);
+    struct error                    err;
+    r->loop     = l;
+    r->registry = registry;
+    r->changed  = changed;
+    r->arg      = arg;
+    r->retry_ms = RETRY_MS;
+    r->retry    = loop_timer_create(l, ask, r);
+    r->events   = sock_create(l, &config, on_event, r);
+    if (sock_connect(r->events, events_endpoint, &err))
+        die("%s", err.text);
+    ask(r);
+    return r;
+}
+
+void replica_destroy(struct replica *r)
+{
+    if (!r)
+        return;
+    rpc_cancel(r->call);
+    sock_destroy(r->events);
+    loop_timer_destroy(r->retry);
+    msg_decoder_finish(&r->decoder);
+    free(r);
+}
+
+bool replica_synced(const struct replica *r)
+{
+    return r->synced;
+}
+
+bool replica_live(const struct replica *r)
+{
+    return r->heard_ms && clock_ms() - r->heard_ms < LIVE_MS;
+}
+
+uint64_t replica_seq(const struct replica *r)
+{
+    return r->seq;
+}
