@@ -33,7 +33,7 @@ struct rpc_reply {
 typedef void rpc_reply_fn(void *arg, const struct rpc_reply *reply);
 
 struct rpc_client *rpc_client_create(struct loop *l, const char *endpoint);
-/* Open calls end with CANCELLED, inside this call. */
+/* Open calls end with CANCELLED, inside this call.  Not from a callback of this client. */
 void rpc_client_destroy(struct rpc_client *c);
 
 /* Sends body (copied) and, if not NULL, the attachment (moved out).  NULL: RPC_CALLS_MAX calls

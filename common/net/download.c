@@ -1,0 +1,394 @@
+/* download.c - an artifact from the registry into a file.
+ *
+ * The manifest first; then a pool thread looks which chunks an earlier try has left in
+ * path.part; then the missing ones, a window at a time, each verified and written on a
+ * pool thread; at the end the whole file is verified, synced and renamed.
+ */
+#include "common/net/artifact.h"
+
+#include "common/base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define RETRY_MS     200
+#define PART_SUFFIX  ".part"
+#define READ_BYTES   (256u << 10)
+
+/* A chunk under way, one of ARTIFACT_WINDOW. */
+struct slot {
+    struct download *download;
+    bool             used;
+    size_t           index;          /* of the chunk */
+    struct rpc_call *call;           /* asked for */
+    struct frame     data;           /* while a pool thread writes it */
+    bool             writing;
+    struct error     error;          /* of the pool thread */
+    uint64_t         deadline_ms;
+};
+
+struct download {
+    struct loop          *loop;
+    struct rpc_client    *registry;
+    struct loop_timer    *retry;
+    struct rpc_call      *manifest_call;
+    uint64_t              manifest_deadline_ms;
+    struct digest         digest;
+    uint64_t              size_max;
+    uint64_t              size;
+    struct digest        *chunks;    /* chunk_count of them */
+    size_t                chunk_count;
+    unsigned char        *have;      /* by chunk: 1 when it is in the file */
+    size_t                next;      /* the first chunk that was not asked for */
+    size_t                done_count;
+    struct slot           slots[ARTIFACT_WINDOW];
+    int                   fd;
+    char                 *path;
+    char                 *part;
+    struct error          error;     /* of a pool thread that works on the whole file */
+    unsigned              working;   /* pool threads that hold on to this */
+    bool                  over;
+    download_progress_fn *progress;
+    download_done_fn     *done;
+    void                 *arg;
+};
+
+static void step(struct download *d);
+
+static void download_free(struct download *d)
+{
+    if (d->working)
+        return;    /* the last pool thread's done function comes back here */
+    if (d->fd >= 0)
+        close(d->fd);
+    free(d->chunks);
+    free(d->have);
+    free(d->path);
+    free(d->part);
+    free(d);
+}
+
+/* Ends the download; with *err, or well when err is NULL. */
+static void finish(struct download *d, const struct error *err)
+{
+    if (d->over)
+        return;
+    d->over = true;
+    rpc_cancel(d->manifest_call);
+    d->manifest_call = NULL;
+    for (size_t i = 0; i < ARTIFACT_WINDOW; i++) {
+        rpc_cancel(d->slots[i].call);
+        d->slots[i].call = NULL;
+    }
+    d->done(d->arg, err);
+}
+
+static size_t chunk_len(const struct download *d, size_t index)
+{
+    uint64_t left = d->size - (uint64_t)index * CHUNK_BYTES;
+    return left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES;
+}
+
+/* ---- one chunk --------------------------------------------------------------------------- */
+
+static enum status write_all(int fd, struct bytes data, uint64_t offset, struct error *err)
+{
+    while (data.len) {
+        ssize_t n = pwrite(fd, data.data, data.len, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return error_set(err, errno == ENOSPC ? STATUS_FULL : STATUS_IO,
+                             "cannot write the artifact: %s", strerror(errno));
+        data = bytes_of((const char *)data.data + n, data.len - (size_t)n);
+        offset += (uint64_t)n;
+    }
+    return STATUS_OK;
+}
+
+static void write_slot(void *arg)    /* pool thread */
+{
+    struct slot     *s    = arg;
+    struct download *d    = s->download;
+    struct bytes     data = frame_bytes(&s->data);
+    struct digest    is;
+    digest_of(data, &is);
+    if (data.len != chunk_len(d, s->index) || !digest_equal(&is, &d->chunks[s->index]))
+        error_set(&s->error, STATUS_CORRUPT, "chunk %zu of the artifact has another digest",
+                  s->index);
+    else
+        s->error.status = write_all(d->fd, data, (uint64_t)s->index * CHUNK_BYTES, &s->error);
+}
+
+static void on_written(void *arg)
+{
+    struct slot     *s = arg;
+    struct download *d = s->download;
+    frame_finish(&s->data);
+    s->writing = s->used = false;
+    d->working--;
+    if (d->over) {
+        if (!d->retry)
+            download_free(d);
+        return;
+    }
+    if (s->error.status) {
+        finish(d, &s->error);
+        return;
+    }
+    d->done_count++;
+    if (d->progress)
+        d->progress(d->arg, (uint64_t)d->done_count * d->size / d->chunk_count, d->size);
+    step(d);
+}
+
+static void on_chunk(void *arg, const struct rpc_reply *reply)
+{
+    struct slot     *s = arg;
+    struct download *d = s->download;
+    s->call            = NULL;
+    if (reply->status == STATUS_OK && reply->attachment) {
+        frame_init_empty(&s->data);
+        frame_move(&s->data, reply->attachment);
+        s->writing = true;
+        s->error   = (struct error){ .status = STATUS_OK };
+        d->working++;
+        loop_work(d->loop, write_slot, on_written, s);
+    } else if (status_retryable(reply->status) && clock_ms() < s->deadline_ms) {
+        loop_timer_start(d->retry, RETRY_MS, 0);
+    } else {
+        struct error err;
+        enum status  st = reply->status ? reply->status : STATUS_CORRUPT;
+        error_set(&err, st, "chunk %zu of the artifact: %s", s->index,
+                  reply->status ? reply->text : "the answer carries no data");
+        finish(d, &err);
+    }
+}
+
+static void ask_chunk(struct slot *s)
+{
+    struct download *d    = s->download;
+    uint64_t         now  = clock_ms();
+    struct msg_chunk body = { .digest = bytes_of(d->chunks[s->index].byte, DIGEST_SIZE) };
+    s->call               = rpc_call(d->registry, MSG_CHUNK_GET, &body, NULL,
+                                     s->deadline_ms > now ? s->deadline_ms - now : 1, on_chunk, s);
+    if (!s->call)
+        loop_timer_start(d->retry, RETRY_MS, 0);
+}
+
+/* ---- the whole file ---------------------------------------------------------------------- */
+
+static enum status digest_file(int fd, struct digest *out, struct error *err)
+{
+    struct digest_stream stream;
+    unsigned char       *block  = mem_alloc(READ_BYTES);
+    uint64_t             offset = 0;
+    ssize_t              n;
+    digest_start(&stream);
+    while ((n = pread(fd, block, READ_BYTES, (off_t)offset)) > 0) {
+        digest_update(&stream, bytes_of(block, (size_t)n));
+        offset += (uint64_t)n;
+    }
+    digest_end(&stream, out);
+    free(block);
+    return n < 0 ? error_set(err, STATUS_IO, "cannot read the artifact back: %s", strerror(errno))
+                 : STATUS_OK;
+}
+
+static void seal(void *arg)    /* pool thread */
+{
+    struct download *d = arg;
+    struct digest    is;
+    enum status      st = STATUS_OK;
+    if (ftruncate(d->fd, (off_t)d->size) != 0)
+        st = error_set(&d->error, STATUS_IO, "cannot cut %s: %s", d->part, strerror(errno));
+    if (!st)
+        st = digest_file(d->fd, &is, &d->error);
+    if (!st && !digest_equal(&is, &d->digest))
+        st = error_set(&d->error, STATUS_CORRUPT, "the artifact as a whole has another digest");
+    if (!st && (fsync(d->fd) != 0 || rename(d->part, d->path) != 0))
+        st = error_set(&d->error, STATUS_IO, "cannot keep %s: %s", d->path, strerror(errno));
+    if (st == STATUS_CORRUPT)
+        unlink(d->part);
+    d->error.status = st;
+}
+
+static void on_sealed(void *arg)
+{
+    struct download *d = arg;
+    d->working--;
+    if (d->over) {
+        if (!d->retry)
+            download_free(d);
+        return;
+    }
+    finish(d, d->error.status ? &d->error : NULL);
+}
+
+/* Marks the chunks that an earlier try has left behind, whole. */
+static void survey(void *arg)    /* pool thread */
+{
+    struct download *d = arg;
+    d->fd              = open(d->part, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (d->fd < 0) {
+        error_set(&d->error, STATUS_IO, "cannot open %s: %s", d->part, strerror(errno));
+        return;
+    }
+    unsigned char *block = mem_alloc(CHUNK_BYTES);
+    for (size_t i = 0; i < d->chunk_count; i++) {
+        struct digest is;
+        size_t        len = chunk_len(d, i);
+        if (pread(d->fd, block, len, (off_t)i * CHUNK_BYTES) != (ssize_t)len)
+            continue;
+        digest_of(bytes_of(block, len), &is);
+        d->have[i] = digest_equal(&is, &d->chunks[i]);
+    }
+    free(block);
+}
+
+static void on_surveyed(void *arg)
+{
+    struct download *d = arg;
+    d->working--;
+    if (d->over) {
+        if (!d->retry)
+            download_free(d);
+        return;
+    }
+    if (d->error.status) {
+        finish(d, &d->error);
+        return;
+    }
+    for (size_t i = 0; i < d->chunk_count; i++)
+        d->done_count += d->have[i];
+    step(d);
+}
+
+static void step(struct download *d)
+{
+    if (d->done_count == d->chunk_count) {
+        d->working++;
+        loop_work(d->loop, seal, on_sealed, d);
+        return;
+    }
+    for (size_t i = 0; i < ARTIFACT_WINDOW; i++) {
+        struct slot *s = &d->slots[i];
+        while (!s->used && d->next < d->chunk_count) {
+            size_t index = d->next++;
+            if (d->have[index])
+                continue;
+            *s = (struct slot){ .download    = d,
+                                .used        = true,
+                                .index       = index,
+                                .deadline_ms = clock_ms() + ARTIFACT_TIMEOUT_MS };
+            ask_chunk(s);
+        }
+    }
+}
+
+/* ---- the manifest ------------------------------------------------------------------------ */
+
+static enum status take_manifest(struct download *d, const struct msg_manifest *m,
+                                 struct error *err)
+{
+    uint64_t count = m->size_bytes / CHUNK_BYTES + (m->size_bytes % CHUNK_BYTES != 0);
+    if (m->size_bytes > d->size_max)
+        return error_set(err, STATUS_TOO_LARGE, "the artifact has %llu bytes; %llu are allowed",
+                         (unsigned long long)m->size_bytes, (unsigned long long)d->size_max);
+    if (m->chunks.len != count * DIGEST_SIZE)
+        return error_set(err, STATUS_CORRUPT, "the manifest does not fit the artifact's size");
+    d->size        = m->size_bytes;
+    d->chunk_count = (size_t)count;
+    d->chunks      = mem_alloc(m->chunks.len);
+    d->have        = mem_zalloc(d->chunk_count);
+    if (m->chunks.len)
+        memcpy(d->chunks, m->chunks.data, m->chunks.len);
+    return STATUS_OK;
+}
+
+static void on_manifest(void *arg, const struct rpc_reply *reply)
+{
+    struct download *d = arg;
+    struct error     err;
+    d->manifest_call = NULL;
+    if (reply->status && status_retryable(reply->status) && clock_ms() < d->manifest_deadline_ms) {
+        loop_timer_start(d->retry, RETRY_MS, 0);
+        return;
+    }
+    if (reply->status)
+        error_set(&err, reply->status, "%s", reply->text);
+    else if (reply->kind != MSG_MANIFEST)
+        error_set(&err, STATUS_CORRUPT, "the registry did not answer with a manifest");
+    else if (!take_manifest(d, reply->body, &err)) {
+        d->working++;
+        loop_work(d->loop, survey, on_surveyed, d);
+        return;
+    }
+    finish(d, &err);
+}
+
+static void ask_manifest(struct download *d)
+{
+    uint64_t         now  = clock_ms();
+    struct msg_chunk body = { .digest = bytes_of(d->digest.byte, DIGEST_SIZE) };
+    d->manifest_call =
+        rpc_call(d->registry, MSG_MANIFEST_GET, &body, NULL,
+                 d->manifest_deadline_ms > now ? d->manifest_deadline_ms - now : 1, on_manifest, d);
+    if (!d->manifest_call)
+        loop_timer_start(d->retry, RETRY_MS, 0);
+}
+
+static void on_retry(void *arg)
+{
+    struct download *d = arg;
+    if (d->over)
+        return;
+    if (!d->chunks && !d->working && !d->manifest_call)
+        ask_manifest(d);
+    for (size_t i = 0; i < ARTIFACT_WINDOW; i++)
+        if (d->slots[i].used && !d->slots[i].call && !d->slots[i].writing)
+            ask_chunk(&d->slots[i]);
+}
+
+struct download *download_create(struct loop *l, struct rpc_client *registry,
+                                 const struct digest *digest, const char *path, uint64_t size_max,
+                                 download_progress_fn *progress, download_done_fn *done, void *arg)
+{
+    struct download *d      = mem_zalloc(sizeof *d);
+    struct buf       part   = { 0 };
+    d->loop                 = l;
+    d->registry             = registry;
+    d->digest               = *digest;
+    d->size_max             = size_max;
+    d->fd                   = -1;
+    d->path                 = mem_str(bytes_str(path));
+    d->progress             = progress;
+    d->done                 = done;
+    d->arg                  = arg;
+    d->retry                = loop_timer_create(l, on_retry, d);
+    d->manifest_deadline_ms = clock_ms() + ARTIFACT_TIMEOUT_MS;
+    buf_printf(&part, "%s" PART_SUFFIX, path);
+    buf_cstr(&part);
+    d->part = buf_take(&part, NULL);
+    ask_manifest(d);
+    return d;
+}
+
+void download_destroy(struct download *d)
+{
+    if (!d)
+        return;
+    if (!d->over) {
+        d->done = NULL;
+        d->over = true;
+        rpc_cancel(d->manifest_call);
+        for (size_t i = 0; i < ARTIFACT_WINDOW; i++)
+            rpc_cancel(d->slots[i].call);
+    }
+    loop_timer_destroy(d->retry);
+    d->retry = NULL;
+    download_free(d);
+}
