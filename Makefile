@@ -1,0 +1,208 @@
+# Makefile - one for the whole tree.  `make help` lists the goals.
+#
+# Outside the toolchain (MAAS_TOOLCHAIN unset) every goal is handed to docker/toolchain.sh,
+# which runs this same Makefile where Debian 13's packages are.  Inside, files are found by
+# wildcard: a new .c file in common/ or services/X/ needs no line here.
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+
+PORT       ?= 8080
+DATA       ?= data
+WORKERS    ?= 2
+QUICKSTART ?= 1
+ARGS       ?=
+FUZZ_SECONDS ?= 30
+
+ifneq ($(MAAS_TOOLCHAIN),1)
+# ---- outside: hand every goal over -------------------------------------------------------
+
+GOALS := $(or $(MAKECMDGOALS),all)
+.PHONY: $(GOALS)
+ifneq ($(filter-out help clean,$(GOALS)),)
+$(firstword $(GOALS)):
+	@exec docker/toolchain.sh $(MAKE) --no-print-directory $(GOALS) $(MAKEOVERRIDES)
+$(wordlist 2,99,$(GOALS)): $(firstword $(GOALS)) ; @:
+endif
+
+else
+# ---- inside ------------------------------------------------------------------------------
+
+MAKEFLAGS += -j$(shell nproc) --no-print-directory
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CXX := $(if $(findstring clang,$(CC)),clang++,g++)
+comma := ,
+
+# One build folder per variant: build/gcc, build/clang, build/gcc-address-undefined ...
+VARIANT := $(CC)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+B       := build/$(VARIANT)
+
+PACKAGES := libuv libzmq msgpack-c libcrypto hiredis yyjson openblas libprotobuf-c zlib libllhttp
+WARN  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+FLAGS := -O2 -g -pthread -D_GNU_SOURCE -I. -fstack-protector-strong \
+         $(if $(WERROR),-Werror) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2)
+ALL_CFLAGS   := -std=gnu11 $(WARN) $(FLAGS) $(CFLAGS)
+ALL_CXXFLAGS := -std=c++17 -Wall -Wextra $(FLAGS) $(CXXFLAGS)
+ALL_LDFLAGS  := -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
+
+LIBS_common   := -luv -lzmq -lmsgpack-c -lcrypto
+LIBS_gateway  := -lllhttp -lyyjson -lz
+LIBS_registry := -lhiredis -lyyjson
+LIBS_worker   := -ldl -lyyjson
+LIBS_trainer  := -lopenblas -lprotobuf-c -lcsv -lz -lyyjson -lm
+LIBS_health   :=
+
+SERVICES := $(patsubst services/%/main.c,%,$(wildcard services/*/main.c))
+find_c    = $(sort $(shell find $(1) -name '*.c' -o -name '*.cc' 2>/dev/null))
+objects   = $(patsubst %,$(B)/%.o,$(basename $(1)))
+
+COMMON_OBJ := $(call objects,$(call find_c,common))
+UNIT_SRC   := $(wildcard tests/unit/*/test_*.c)
+UNIT_BIN   := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
+TOOL_BIN   := $(patsubst tests/tools/%.c,$(B)/tools/%,$(wildcard tests/tools/*.c))
+FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BIN   := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SRC))
+BINARIES   := $(patsubst %,$(B)/bin/maas-%,$(SERVICES))
+C_FILES    := $(filter %.c,$(call find_c,common services tests))
+H_FILES    := $(sort $(shell find common services tests -name '*.h'))
+CC_FILES   := $(filter %.cc,$(call find_c,common services))
+
+.PHONY: help all run test test-unit test-system test-full check layers format format-fix tidy fuzz \
+        shellcheck text bench compose-test clean
+
+help: ## prints this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+
+all: $(BINARIES) $(TOOL_BIN) ## builds every program (CC=gcc|clang, SAN=address,undefined|thread)
+
+run: all ## the suite on this machine (PORT=8080 DATA=data WORKERS=2 QUICKSTART=1)
+	@exec python3 deploy/local/run.py --bin $(B)/bin --data $(DATA) --port $(PORT) \
+	    --workers $(WORKERS) $(if $(filter 0,$(QUICKSTART)),--no-quickstart)
+
+test: all $(UNIT_BIN) ## all tests; ends with a line that counts them
+	@python3 tests/tools/run_tests.py --build $(B) $(ARGS)
+
+test-unit: $(UNIT_BIN) ## the unit tests alone
+	@python3 tests/tools/run_tests.py --build $(B) --only unit $(ARGS)
+
+test-system: all ## the system tests alone (ARGS="-k name")
+	@python3 tests/tools/run_tests.py --build $(B) --only system $(ARGS)
+
+test-full: all $(UNIT_BIN) ## all tests at full size
+	@MAAS_FULL=1 python3 tests/tools/run_tests.py --build $(B) $(ARGS)
+
+check: ## what CI adds: both compilers, layers, format, tidy, sanitizers, fuzzing, shell, compose
+	@python3 tests/tools/check.py
+
+layers: ## includes go downward only
+	@tests/tools/layers.sh
+
+format: ## checks the formatting
+	@clang-format --dry-run --Werror $(C_FILES) $(H_FILES) $(CC_FILES) && echo "format: ok"
+
+format-fix: ## rewrites the formatting
+	@clang-format -i $(C_FILES) $(H_FILES) $(CC_FILES)
+
+tidy: $(B)/gen/onnx.pb-c.h ## clang-tidy over the C files
+	@printf '%s\n' $(filter-out tests/%,$(C_FILES)) | xargs -P $$(nproc) -n 4 clang-tidy --quiet \
+	    --warnings-as-errors='*' -- -std=gnu11 -D_GNU_SOURCE -I. -I$(B)/gen 2>&1 | \
+	    { grep -vE '^[0-9]+ warnings? (generated|treated)|^Suppressed|^Use -' || true; } ; \
+	    exit $${PIPESTATUS[1]}
+
+shellcheck: ## checks the shell scripts
+	@shellcheck .ci/run $$(find docker deploy tests -name '*.sh') && echo "shellcheck: ok"
+
+text: ## no machine paths, no unfinished words, no sleeping tests
+	@tests/tools/text.sh
+
+fuzz: $(FUZZ_BIN) ## runs each fuzzer for FUZZ_SECONDS=30
+	@for f in $(FUZZ_BIN); do name=$$(basename $$f | sed s/fuzz_//); \
+	    mkdir -p build/fuzz/found/$$name; \
+	    $$f -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=2048 -verbosity=0 \
+	        -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/found/$$name \
+	        tests/fuzz/corpus/$$name || exit 1; done
+
+bench: all ## requests per second and latency beside nginx, in build/bench.json
+	@python3 tests/bench/bench.py --bin $(B)/bin --out build/bench.json
+
+compose-test: ## the containers, for real (needs a Docker engine, or says that it skips)
+	@python3 -m pytest -q tests/compose $(ARGS)
+
+clean: ## removes what was built (not the private root)
+	@find build -mindepth 1 -maxdepth 1 ! -name toolchain -exec rm -rf {} + 2>/dev/null || true
+
+# ---- rules -------------------------------------------------------------------------------
+
+# Objects depend on the flags that made them.
+$(B)/flags: force
+	@mkdir -p $(@D); echo '$(CC) $(ALL_CFLAGS) $(ALL_CXXFLAGS)' | cmp -s - $@ || \
+	    echo '$(CC) $(ALL_CFLAGS) $(ALL_CXXFLAGS)' > $@
+.PHONY: force
+
+$(B)/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/%.o: %.cc $(B)/flags
+	@mkdir -p $(@D)
+	$(CXX) $(ALL_CXXFLAGS) -MMD -MP -c $< -o $@
+
+# ONNX messages come from the published schema; the generated code stays out of the tree.
+$(B)/gen/onnx.pb-c.h: /usr/include/onnx/onnx.proto
+	@mkdir -p $(@D)
+	@protoc-c --proto_path=/usr/include/onnx --c_out=$(@D) onnx.proto
+$(B)/gen/onnx.pb-c.c: $(B)/gen/onnx.pb-c.h
+$(B)/gen/onnx.pb-c.o: $(B)/gen/onnx.pb-c.c $(B)/flags
+	$(CC) $(filter-out $(WARN),$(ALL_CFLAGS)) -c $< -o $@
+
+TRAINER_OBJ := $(call objects,$(call find_c,services/trainer tests/unit/trainer))
+$(TRAINER_OBJ): CPPFLAGS += -I$(B)/gen
+$(TRAINER_OBJ): | $(B)/gen/onnx.pb-c.h
+
+$(B)/libcommon.a: $(COMMON_OBJ)
+	@rm -f $@; ar rcs $@ $^
+
+define service
+$(1)_OBJ := $$(filter-out $(B)/services/$(1)/main.o,$$(call objects,$$(call find_c,services/$(1)))) \
+    $(if $(filter trainer,$(1)),$(B)/gen/onnx.pb-c.o)
+$(B)/lib$(1).a: $$($(1)_OBJ)
+	@rm -f $$@; ar rcs $$@ $$^
+$(B)/bin/maas-$(1): $(B)/services/$(1)/main.o $(B)/lib$(1).a $(B)/libcommon.a
+	@mkdir -p $$(@D)
+	$$(if $$(filter %.cc,$$(call find_c,services/$(1))),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ \
+	    $(LIBS_$(1)) $(LIBS_common)
+endef
+$(foreach s,$(SERVICES),$(eval $(call service,$(s))))
+
+# tests/unit/GROUP/test_x.c is linked with the service of that name, if there is one.
+define unit
+$(B)/tests/unit/$(1)/%: $(B)/tests/unit/$(1)/%.o $(if $(filter $(1),$(SERVICES)),$(B)/lib$(1).a) $(B)/libcommon.a
+	$(if $(filter gateway,$(1)),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ -lcriterion $(LIBS_$(1)) $(LIBS_common)
+endef
+$(foreach g,$(sort $(notdir $(patsubst %/,%,$(dir $(UNIT_SRC))))),$(eval $(call unit,$(g))))
+
+$(B)/tools/%: $(B)/tests/tools/%.o $(B)/libcommon.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_common)
+
+FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -I. -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard common/*/*.c common/*/*.h)
+	@mkdir -p $(@D)
+	clang $(FUZZ_FLAGS) -o $@ $< $(filter %.c,$(call find_c,common/base common/msg)) $(LIBS_common)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+.SECONDARY:
+endif
+
+ifneq ($(MAAS_TOOLCHAIN),1)
+.PHONY: help clean
+ifneq ($(filter help,$(GOALS)),)
+help:
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+endif
+ifneq ($(filter clean,$(GOALS)),)
+clean:
+	@find build -mindepth 1 -maxdepth 1 ! -name toolchain -exec rm -rf {} + 2>/dev/null || true
+endif
+endif

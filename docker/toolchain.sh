@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# toolchain.sh COMMAND... - runs COMMAND where Debian 13's compiler and libraries are.
+#
+# On Debian 13 that is this machine: missing packages are installed with apt-get.  On an
+# older Debian it is a private Debian 13 root under build/toolchain/, made with mmdebstrap
+# and entered with bubblewrap; network, loopback and the checkout are shared with it, and
+# nothing of this machine's own system is changed.  MAAS_TOOLCHAIN=1 marks the inside.
+set -euo pipefail
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+list=$top/docker/packages.txt
+store=$top/build/toolchain
+log=$store/setup.log
+
+say() { printf 'toolchain: %s\n' "$*" >&2; }
+
+fail() {
+    say "$*"
+    [ -f "$log" ] && { say "the last lines of $log:"; tail -n 15 "$log" >&2; }
+    exit 1
+}
+
+packages() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$list"; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+retry() {
+    local try
+    for try in 1 2 3; do
+        "$@" >>"$log" 2>&1 && return 0
+        say "try $try failed: $1"
+    done
+    return 1
+}
+
+# 0 when this machine is itself Debian 13 or newer.
+is_native() {
+    local id version
+    # shellcheck disable=SC1091
+    id=$(. /etc/os-release && printf '%s' "${ID:-}")
+    # shellcheck disable=SC1091
+    version=$(. /etc/os-release && printf '%s' "${VERSION_ID:-0}")
+    [ "$id" = debian ] && [ "${version%%.*}" -ge 13 ]
+}
+
+install_native() {
+    local missing=() package
+    while read -r package; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+            missing+=("$package")
+    done < <(packages)
+    [ ${#missing[@]} = 0 ] && return 0
+    say "installing ${#missing[@]} packages"
+    retry as_root apt-get update || fail "apt-get update failed"
+    retry as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        "${missing[@]}" || fail "apt-get install failed"
+}
+
+install_tools() {
+    command -v mmdebstrap >/dev/null && command -v bwrap >/dev/null && return 0
+    say "installing mmdebstrap and bubblewrap"
+    retry as_root apt-get update || fail "apt-get update failed"
+    retry as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        mmdebstrap bubblewrap || fail "cannot install mmdebstrap and bubblewrap"
+}
+
+# The Debian mirror that this machine uses; nothing when apt knows none.
+mirror() {
+    apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }'
+}
+
+enter() {
+    local root=$1
+    shift
+    local extra=()
+    [ -S /run/docker.sock ] && extra+=(--bind /run/docker.sock /run/docker.sock)
+    [ "$(id -u)" = 0 ] || extra+=(--unshare-user --uid "$(id -u)" --gid "$(id -g)")
+    exec bwrap --bind "$root" / --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys \
+        --bind /tmp /tmp --ro-bind /etc/resolv.conf /etc/resolv.conf \
+        --ro-bind /etc/hosts /etc/hosts --bind "$top" "$top" "${extra[@]}" --chdir "$PWD" \
+        --setenv PATH /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+        --setenv HOME /tmp --setenv MAAS_TOOLCHAIN 1 --setenv LC_ALL C.UTF-8 -- "$@"
+}
+
+# Makes the root in a folder of its own and renames it when it is whole.
+make_root() {
+    local root=$1 new=$1.new names from=()
+    rm -rf "$new" "$store"/root-*
+    from=("$(mirror)")
+    [ -n "${from[0]}" ] || from=()
+    names=$(packages | paste -sd,)
+    say "making a private Debian 13 under build/toolchain (once, about a minute)"
+    retry mmdebstrap --variant=apt --mode="$([ "$(id -u)" = 0 ] && echo root || echo unshare)" \
+        --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
+        --include="$names" --skip=cleanup/apt/lists trixie "$new" "${from[@]}" ||
+        fail "cannot make the private root"
+    mv "$new" "$root"
+}
+
+main() {
+    [ $# -gt 0 ] || fail "usage: toolchain.sh COMMAND..."
+    [ "${MAAS_TOOLCHAIN:-}" = 1 ] && exec "$@"
+    mkdir -p "$store"
+    export MAAS_TOOLCHAIN=1
+    exec 9>"$store/lock"
+    flock 9
+    if is_native; then
+        install_native
+        exec 9>&-
+        exec "$@"
+    fi
+    local root
+    root=$store/root-$(packages | sort | sha256sum | cut -c1-12)
+    if [ ! -d "$root" ]; then
+        : >"$log"
+        install_tools
+        make_root "$root"
+    fi
+    command -v bwrap >/dev/null || install_tools
+    exec 9>&-
+    enter "$root" "$@"
+}
+
+main "$@"
