@@ -260,7 +260,7 @@ struct i64s {
     L(S, tensor, inputs, 3, MAX_TENSORS, "signature, once loaded")                                 \
     L(S, tensor, outputs, 4, MAX_TENSORS, "signature, once loaded")                                \
     F(S, u32, batchable, 5, 0, "as in version")                                                    \
-    L(S, counter, counters, 6, MAX_COUNTERS, "what the engine has counted")
+    F(S, u64, bad_messages, 6, 0, "messages from gateways that made no sense, since the start")
 
 /* The structs, in an order in which each is known before it is used.  X(name, FIELDS) */
 #define STRUCT_LIST(X)                                                                             \

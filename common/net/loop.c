@@ -304,6 +304,11 @@ void loop_timer_start(struct loop_timer *t, uint64_t delay_ms, uint64_t repeat_m
     uv_timer_start(&t->uv, on_timer, delay_ms, repeat_ms);
 }
 
+bool loop_timer_active(const struct loop_timer *t)
+{
+    return uv_is_active((const uv_handle_t *)&t->uv);
+}
+
 void loop_timer_stop(struct loop_timer *t)
 {
     uv_timer_stop(&t->uv);

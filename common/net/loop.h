@@ -44,6 +44,7 @@ void loop_work(struct loop *l, loop_fn *work, loop_fn *done, void *arg);
 struct loop_timer;
 struct loop_timer *loop_timer_create(struct loop *l, loop_fn *fn, void *arg);    /* not started */
 void          loop_timer_start(struct loop_timer *t, uint64_t delay_ms, uint64_t repeat_ms);
+bool          loop_timer_active(const struct loop_timer *t);
 void          loop_timer_stop(struct loop_timer *t);
 void          loop_timer_destroy(struct loop_timer *t);    /* NULL is fine; fn is not called again */
 

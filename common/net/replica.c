@@ -33,6 +33,7 @@ struct replica {
     bool               synced;
     uint64_t           seq;
     uint64_t           heard_ms;
+    struct catalog     catalog;
     replica_fn        *changed;
     void              *arg;
     struct msg_decoder decoder;
@@ -57,7 +58,8 @@ static void on_snapshot(void *arg, const struct rpc_reply *reply)
     r->seq                            = catalog->seq;
     r->synced                         = true;
     metric_count(&resyncs);
-    r->changed(r->arg, catalog, true);
+    catalog_apply(&r->catalog, catalog, true);
+    r->changed(r->arg);
 }
 
 static void ask(void *arg)
@@ -87,7 +89,8 @@ static void on_event(void *arg, struct frames *frames)
         return;    /* the snapshot that is under way contains it, or a tick tells that not */
     if (catalog->seq == r->seq + 1 && (catalog->versions_count || catalog->deployments_count)) {
         r->seq = catalog->seq;
-        r->changed(r->arg, catalog, false);
+        catalog_apply(&r->catalog, catalog, false);
+        r->changed(r->arg);
     } else if (catalog->seq != r->seq) {
         ask(r);    /* a gap, or another history after the registry lost its data */
     }
@@ -120,7 +123,19 @@ void replica_destroy(struct replica *r)
     sock_destroy(r->events);
     loop_timer_destroy(r->retry);
     msg_decoder_finish(&r->decoder);
+    catalog_finish(&r->catalog);
     free(r);
+}
+
+const struct catalog *replica_catalog(const struct replica *r)
+{
+    return &r->catalog;
+}
+
+void replica_put(struct replica *r, const struct msg_catalog *change)
+{
+    catalog_apply(&r->catalog, change, false);
+    r->changed(r->arg);
 }
 
 bool replica_synced(const struct replica *r)

@@ -163,10 +163,10 @@ class Suite:
              "ipc://run/jobs.sock"] + registry + events,
         )  # fmt: skip
         for i in range(1, trainers + 1):
-            self._add(f"trainer-{i}", [self._binary("trainer"), "--cache", "cache"] + registry)
+            self._add(f"trainer-{i}", [self._binary("trainer"), "--cache", f"cache/trainer-{i}"] + registry)
         for i in range(1, workers + 1):
             self._add(
-                f"worker-{i}", [self._binary("worker"), "--cache", "cache"] + registry + events
+                f"worker-{i}", [self._binary("worker"), "--cache", f"cache/worker-{i}"] + registry + events
             )
 
     def fresh(self):

@@ -1,33 +1,43 @@
 #!lua name=maas
 -- functions.lua - every change of the registry as one atomic step inside Redis.
 --
--- Keys (all of them; binary digests are raw bytes):
+-- Keys (all of them; digests are raw bytes):
 --   maas:chunk:DIGEST          a chunk's bytes; expires unless a manifest keeps it
---   maas:manifest:DIGEST       hash size, chunks (32 bytes each, in order)
+--   maas:manifest:DIGEST       hash size, chunks (32 bytes each, in order); never changes
 --   maas:models                set of model names
 --   maas:model:NAME            hash next (last number given), version, previous, revision,
 --                              changed_ms, max_batch (the deployment)
 --   maas:version:NAME:N        hash record (packed struct version), check, checked (packed)
 --   maas:pending               zset of "NAME:N" to be checked; score: free to claim from then on
---   maas:history:NAME          stream, append-only: what, from, to
---   maas:key:KEY               answer of a keyed request, for a day
+--   maas:catalog               hash versions, bytes: how much a snapshot holds
+--   maas:history:NAME          stream, append-only: who, what, from, to; its ids say when
+--   maas:key:version:KEY       "NAME:N" that a keyed commit has made, for a day
+--   maas:key:training:KEY      job id that a keyed submit has made, for a day
 --   maas:datasets              set of dataset names
 --   maas:dataset:NAME          hash file name -> packed struct file
---   maas:trainings             zset of job ids by number; maas:training:count
 --   maas:training:ID           hash, see maas_training_submit
---   maas:training:queue        zset of waiting ids; maas:training:running by end of lease
---   maas:process:ID            packed struct process, expires; maas:processes zset by expiry
+--   maas:trainings             zset of job ids by number
+--   maas:trainings:count       last number; maas:trainings:lease: last lease token
+--   maas:trainings:queue       zset of waiting ids by number
+--   maas:trainings:running     zset of ids by end of lease
+--   maas:process:ID            packed struct process, expires
+--   maas:processes:ROLE        zset of process ids by expiry
 --   maas:seq, maas:events      number of the last catalog change; stream with that id
 --
+-- Names never hold a colon (name_check), so no key can be taken for another.
 -- An error reply begins with the name of a status (status.h).
 
 local DAY_MS = 24 * 3600 * 1000
-local EVENTS_KEPT = 10000
-local HISTORY_KEPT = 100000
+local EVENTS_KEPT = 1000             -- who lags further behind takes a snapshot
+local CATALOG_VERSIONS_MAX = 65536   -- MAX_VERSIONS (limits.h)
+local CATALOG_BYTES_MAX = 48 * 1024 * 1024    -- below MAX_ENVELOPE: a snapshot is one message
+local DATASETS_MAX = 1000            -- MAX_LIST (limits.h)
 local CHECK_LEASE_MS = 60 * 1000
 local TRAINING_LEASE_MS = 15 * 1000
 local TRAINING_ATTEMPTS = 3
 local TRAININGS_LISTED = 200
+local TRAININGS_KEPT = 1000          -- older ones that have ended are forgotten
+local TRAININGS_WAITING_MAX = 500
 local CHUNK_BYTES = 1024 * 1024
 local PENDING, PASSED, FAILED = '0', '1', '2'
 local QUEUED, RUNNING, DONE, BROKEN, CANCELLED = '0', '1', '2', '3', '4'
@@ -60,20 +70,31 @@ local function event(what, model, ...)
         'model', model, ...)
 end
 
-local function history(model, what, from, to)
-    redis.call('XADD', 'maas:history:' .. model, 'MAXLEN', '~', HISTORY_KEPT, '*', 'what', what,
-        'from', from, 'to', to)
+local function history(model, who, what, from, to)
+    redis.call('XADD', 'maas:history:' .. model, '*', 'who', who, 'what', what, 'from', from, 'to',
+        to)
+end
+
+-- {model, number, record, check, checked}, or nil
+local function version(model, n)
+    local v = redis.call('HMGET', version_key(model, n), 'record', 'check', 'checked')
+    if not v[1] then
+        return nil
+    end
+    return { model, n, v[1], v[2], v[3] or '' }
 end
 
 local function version_event(model, n)
-    local v = redis.call('HMGET', version_key(model, n), 'record', 'check', 'checked')
-    event('version', model, 'number', n, 'record', v[1], 'check', v[2], 'checked', v[3] or '')
+    local v = version(model, n)
+    event('version', model, 'number', n, 'record', v[3], 'check', v[4], 'checked', v[5])
 end
 
+-- {version, previous, revision, changed_ms, max_batch, model}
 local function deployment(model)
     local d = redis.call('HMGET', model_key(model), 'version', 'previous', 'revision', 'changed_ms',
         'max_batch')
     for i = 1, 5 do d[i] = d[i] or '0' end
+    d[6] = model
     return d
 end
 
@@ -84,25 +105,38 @@ local function deployment_event(model)
     return d
 end
 
-local function deploy(model, n)
+-- previous is what serves until the new version is warm.  A version that no engine has loaded
+-- yet serves nothing, so the one before it stays.
+local function deploy(model, n, who)
     local key = model_key(model)
-    local old = redis.call('HMGET', key, 'version', 'previous')
-    local from = old[1] or '0'
+    local d = deployment(model)
+    local from, previous = d[1], d[2]
     if from == n then
-        return deployment(model)
+        return d
     end
-    redis.call('HSET', key, 'version', n, 'previous', from, 'changed_ms', text(now_ms()))
+    if from ~= '0' and redis.call('HGET', version_key(model, from), 'check') == PASSED then
+        previous = from
+    end
+    if previous == n then
+        previous = '0'
+    end
+    redis.call('HSET', key, 'version', n, 'previous', previous, 'changed_ms', text(now_ms()))
     redis.call('HINCRBY', key, 'revision', 1)
-    history(model, 'deploy', from, n)
+    history(model, who, 'deploy', from, n)
     return deployment_event(model)
 end
 
 -- ---- artifacts
 
+-- digest data -> OK, or REPAIRED when other bytes were kept under this digest
 redis.register_function('maas_chunk_put', function(_, args)
     local key = 'maas:chunk:' .. args[1]
-    if redis.call('EXISTS', key) == 0 then
+    local old = redis.call('GET', key)
+    if not old then
         redis.call('SET', key, args[2], 'PX', DAY_MS)
+    elseif old ~= args[2] then
+        redis.call('SET', key, args[2], 'KEEPTTL')
+        return 'REPAIRED'
     elseif redis.call('PTTL', key) > 0 then
         redis.call('PEXPIRE', key, DAY_MS)
     end
@@ -124,7 +158,11 @@ local function keep_artifact(digest, size, chunks)
         end
     end
     local manifest = 'maas:manifest:' .. digest
-    if redis.call('HGET', manifest, 'chunks') == chunks then
+    local kept = redis.call('HGET', manifest, 'chunks')
+    if kept and kept ~= chunks then
+        return fail('CONFLICT', 'an artifact with this digest is there already, in other chunks')
+    end
+    if kept then
         return nil
     end
     for i = 1, count do
@@ -136,32 +174,58 @@ end
 
 -- ---- versions
 
-local function finish_training(id, lease, model, n, metrics)
-    local key = 'maas:training:' .. id
-    local job = redis.call('HMGET', key, 'state', 'lease')
+local function not_yours(id, lease)
+    local job = redis.call('HMGET', 'maas:training:' .. id, 'state', 'lease')
     if job[1] ~= RUNNING or job[2] ~= lease then
         return fail('CONFLICT', 'the training job ' .. id .. ' is not yours any more')
     end
-    redis.call('HSET', key, 'state', DONE, 'version', n, 'metrics', metrics, 'finished_ms',
-        text(now_ms()))
-    redis.call('ZREM', 'maas:training:running', id)
     return nil
 end
 
--- key model digest size chunks record deploy training lease metrics -> number
+local function finish_training(id, n, metrics)
+    redis.call('HSET', 'maas:training:' .. id, 'state', DONE, 'version', n, 'metrics', metrics,
+        'finished_ms', text(now_ms()))
+    redis.call('ZREM', 'maas:trainings:running', id)
+end
+
+-- Accounts for more bytes of the catalog.  nil, or an error reply; nothing is changed then.
+local function grow_catalog(versions, bytes)
+    local c = redis.call('HMGET', 'maas:catalog', 'versions', 'bytes')
+    if tonumber(c[1] or 0) + versions > CATALOG_VERSIONS_MAX then
+        return fail('FULL', 'there are ' .. CATALOG_VERSIONS_MAX .. ' versions, which is the limit')
+    end
+    if versions > 0 and tonumber(c[2] or 0) + bytes > CATALOG_BYTES_MAX then
+        return fail('FULL', 'the records of all versions take ' .. c[2] .. ' bytes; ' ..
+            CATALOG_BYTES_MAX .. ' is the limit')
+    end
+    redis.call('HINCRBY', 'maas:catalog', 'versions', versions)
+    redis.call('HINCRBY', 'maas:catalog', 'bytes', bytes)
+    return nil
+end
+
+local function version_of_key(key, model)
+    local place = key ~= '' and redis.call('GET', 'maas:key:version:' .. key)
+    if not place then
+        return nil
+    end
+    local of, n = place:match('^(.*):(%d+)$')
+    if of ~= model then
+        return fail('CONFLICT', "this key belongs to a version of model '" .. of .. "'")
+    end
+    return version(of, n)
+end
+
+-- key model digest size chunks record deploy training lease metrics who -> version
 redis.register_function('maas_version_commit', function(_, a)
     local key, model, digest, size, chunks, record = a[1], a[2], a[3], a[4], a[5], a[6]
-    local again = key ~= '' and redis.call('GET', 'maas:key:' .. key)
+    local job, who = a[8], a[11]
+    local again = version_of_key(key, model)
     if again then
         return again
     end
-    if a[8] ~= '' then
-        local job = redis.call('HMGET', 'maas:training:' .. a[8], 'state', 'lease')
-        if job[1] ~= RUNNING or job[2] ~= a[9] then
-            return fail('CONFLICT', 'the training job ' .. a[8] .. ' is not yours any more')
-        end
-    end
-    local err = keep_artifact(digest, size, chunks)
+    local err = job ~= '' and not_yours(job, a[9]) or nil
+    err = err or keep_artifact(digest, size, chunks)
+    err = err or grow_catalog(1, #record + 2 * #model + 64)
     if err then
         return err
     end
@@ -169,21 +233,21 @@ redis.register_function('maas_version_commit', function(_, a)
     redis.call('SADD', 'maas:models', model)
     redis.call('HSET', version_key(model, n), 'record', record, 'check', PENDING)
     redis.call('ZADD', 'maas:pending', 0, model .. ':' .. n)
-    history(model, 'register', '', n)
+    history(model, who, 'register', '', n)
     version_event(model, n)
-    if a[8] ~= '' then
-        finish_training(a[8], a[9], model, n, a[10])
+    if job ~= '' then
+        finish_training(job, n, a[10])
     end
     if a[7] == '1' then
-        deploy(model, n)
+        deploy(model, n, who)
     end
     if key ~= '' then
-        redis.call('SET', 'maas:key:' .. key, n, 'PX', DAY_MS)
+        redis.call('SET', 'maas:key:version:' .. key, model .. ':' .. n, 'PX', DAY_MS)
     end
-    return n
+    return version(model, n)
 end)
 
--- -> {"NAME", "N", record} or nothing
+-- -> version
 redis.register_function('maas_check_claim', function(_, _)
     local now = now_ms()
     local due = redis.call('ZRANGEBYSCORE', 'maas:pending', '-inf', now, 'LIMIT', 0, 1)
@@ -192,10 +256,10 @@ redis.register_function('maas_check_claim', function(_, _)
     end
     redis.call('ZADD', 'maas:pending', now + CHECK_LEASE_MS, due[1])
     local model, n = due[1]:match('^(.*):(%d+)$')
-    return { model, n, redis.call('HGET', version_key(model, n), 'record') }
+    return version(model, n)
 end)
 
--- model number check checked
+-- model number check checked -> 1: that decides it, 0: it was decided before
 redis.register_function('maas_version_checked', function(_, a)
     local key = version_key(a[1], a[2])
     local old = redis.call('HGET', key, 'check')
@@ -203,14 +267,17 @@ redis.register_function('maas_version_checked', function(_, a)
         return fail('NOT_FOUND', "model '" .. a[1] .. "' has no version " .. a[2])
     end
     redis.call('ZREM', 'maas:pending', a[1] .. ':' .. a[2])
-    if old == PENDING then
-        redis.call('HSET', key, 'check', a[3], 'checked', a[4])
-        version_event(a[1], a[2])
+    if old ~= PENDING then
+        return 0
     end
-    return 'OK'
+    grow_catalog(0, #a[4])
+    redis.call('HSET', key, 'check', a[3], 'checked', a[4])
+    history(a[1], '', a[3] == PASSED and 'check passed' or 'check failed', '', a[2])
+    version_event(a[1], a[2])
+    return 1
 end)
 
--- model number -> deployment
+-- model number who -> deployment
 redis.register_function('maas_deploy', function(_, a)
     local model, n = a[1], a[2]
     if redis.call('SISMEMBER', 'maas:models', model) == 0 then
@@ -221,26 +288,22 @@ redis.register_function('maas_deploy', function(_, a)
         return fail('NOT_FOUND', "model '" .. model .. "' has no version " .. n)
     end
     if check == FAILED then
-        return fail('CONFLICT', "version " .. n .. " of model '" .. model ..
-            "' cannot be loaded and is not deployed; its reason is shown with the version")
+        return version(model, n)    -- the caller says why: the reason is inside
     end
-    return deploy(model, n)
+    return deploy(model, n, a[3])
 end)
 
--- -> {seq, {model, deployment, {number, record, check, checked}...}...}
+-- -> {seq, {deployment, version...} for each model}
 redis.register_function{
     function_name = 'maas_snapshot',
     flags = { 'no-writes' },
     callback = function(_, _)
         local out = { redis.call('GET', 'maas:seq') or '0' }
         for _, model in ipairs(redis.call('SMEMBERS', 'maas:models')) do
-            local entry = { model, deployment(model) }
+            local entry = { deployment(model) }
             local last = tonumber(redis.call('HGET', model_key(model), 'next') or '0')
             for n = 1, last do
-                local v = redis.call('HMGET', version_key(model, n), 'record', 'check', 'checked')
-                if v[1] then
-                    entry[#entry + 1] = { text(n), v[1], v[2], v[3] or '' }
-                end
+                entry[#entry + 1] = version(model, text(n))
             end
             out[#out + 1] = entry
         end
@@ -250,24 +313,28 @@ redis.register_function{
 
 -- ---- datasets
 
--- dataset file digest size chunks packed max_files
+local function dataset(name)
+    return { name, redis.call('HGETALL', 'maas:dataset:' .. name) }
+end
+
+-- dataset file digest size chunks packed max_files -> {dataset}
 redis.register_function('maas_file_commit', function(_, a)
-    local key = 'maas:dataset:' .. a[1]
+    local name, key = a[1], 'maas:dataset:' .. a[1]
     if redis.call('HEXISTS', key, a[2]) == 0 and redis.call('HLEN', key) >= tonumber(a[7]) then
-        return fail('INVALID', "dataset '" .. a[1] .. "' has " .. a[7] .. ' files already')
+        return fail('INVALID', "dataset '" .. name .. "' has " .. a[7] .. ' files already')
+    end
+    if redis.call('SISMEMBER', 'maas:datasets', name) == 0 and
+        redis.call('SCARD', 'maas:datasets') >= DATASETS_MAX then
+        return fail('FULL', 'there are ' .. DATASETS_MAX .. ' datasets, which is the limit')
     end
     local err = keep_artifact(a[3], a[4], a[5])
     if err then
         return err
     end
     redis.call('HSET', key, a[2], a[6])
-    redis.call('SADD', 'maas:datasets', a[1])
-    return 'OK'
+    redis.call('SADD', 'maas:datasets', name)
+    return { dataset(name) }
 end)
-
-local function dataset(name)
-    return { name, redis.call('HGETALL', 'maas:dataset:' .. name) }
-end
 
 -- name or '' for all -> {{name, {file, packed ...}}...}
 redis.register_function{
@@ -283,58 +350,101 @@ redis.register_function{
         local out = {}
         local names = redis.call('SMEMBERS', 'maas:datasets')
         table.sort(names)
-        for i = 1, math.min(#names, 1000) do
-            out[i] = dataset(names[i])
+        for i, name in ipairs(names) do
+            out[i] = dataset(name)
         end
         return out
     end,
 }
 
--- ---- training
+-- ---- training: waiting jobs are in queue, running ones in running, the others in neither
 
+local SHOWN = { 'submit', 'update', 'state', 'metrics', 'version', 'error', 'attempts', 'trainer',
+    'created_ms', 'started_ms', 'finished_ms', 'lease', 'cancel' }
+
+-- {name, value ...} without the history, which may be long; nil: there is no such job
 local function training(id)
-    local h = redis.call('HGETALL', 'maas:training:' .. id)
-    if #h == 0 then
+    local values = redis.call('HMGET', 'maas:training:' .. id, unpack(SHOWN))
+    if not values[1] then
         return nil
     end
-    h[#h + 1] = 'id'
-    h[#h + 1] = id
-    return h
+    local out = { 'id', id }
+    for i, name in ipairs(SHOWN) do
+        out[#out + 1] = name
+        out[#out + 1] = values[i] or ''
+    end
+    return out
 end
 
-local function end_training(id, state, message)
+local function training_whole(id)
+    local out = training(id)
+    if out then
+        out[#out + 1] = 'history'
+        out[#out + 1] = redis.call('HGET', 'maas:training:' .. id, 'history') or ''
+    end
+    return out
+end
+
+local function no_job(id)
+    return fail('NOT_FOUND', "there is no training job '" .. id .. "'")
+end
+
+local function to_queue(id)
+    redis.call('ZREM', 'maas:trainings:running', id)
+    redis.call('ZADD', 'maas:trainings:queue', tonumber(id:sub(2)), id)
+    redis.call('HSET', 'maas:training:' .. id, 'state', QUEUED)
+end
+
+local function to_end(id, state, message)
     redis.call('HSET', 'maas:training:' .. id, 'state', state, 'error', message, 'finished_ms',
         text(now_ms()))
-    redis.call('ZREM', 'maas:training:queue', id)
-    redis.call('ZREM', 'maas:training:running', id)
+    redis.call('ZREM', 'maas:trainings:queue', id)
+    redis.call('ZREM', 'maas:trainings:running', id)
+end
+
+local function forget_old_trainings()
+    local surplus = redis.call('ZCARD', 'maas:trainings') - TRAININGS_KEPT
+    if surplus <= 0 then
+        return
+    end
+    for _, id in ipairs(redis.call('ZRANGE', 'maas:trainings', 0, surplus - 1)) do
+        local state = redis.call('HGET', 'maas:training:' .. id, 'state')
+        if state ~= QUEUED and state ~= RUNNING then
+            redis.call('DEL', 'maas:training:' .. id)
+            redis.call('ZREM', 'maas:trainings', id)
+        end
+    end
 end
 
 -- key dataset packed -> hash
 redis.register_function('maas_training_submit', function(_, a)
-    local again = a[1] ~= '' and redis.call('GET', 'maas:key:' .. a[1])
+    local again = a[1] ~= '' and redis.call('GET', 'maas:key:training:' .. a[1])
     if again then
-        return training(again)
+        return training_whole(again) or no_job(again)
     end
     if redis.call('SISMEMBER', 'maas:datasets', a[2]) == 0 then
         return fail('NOT_FOUND', "there is no dataset '" .. a[2] .. "'")
     end
-    local n = redis.call('INCR', 'maas:training:count')
-    local id = 't' .. text(n)
-    redis.call('HSET', 'maas:training:' .. id, 'submit', a[3], 'state', QUEUED, 'created_ms',
-        text(now_ms()))
-    redis.call('ZADD', 'maas:trainings', n, id)
-    redis.call('ZADD', 'maas:training:queue', n, id)
-    if a[1] ~= '' then
-        redis.call('SET', 'maas:key:' .. a[1], id, 'PX', DAY_MS)
+    if redis.call('ZCARD', 'maas:trainings:queue') >= TRAININGS_WAITING_MAX then
+        return fail('BUSY', TRAININGS_WAITING_MAX .. ' training jobs wait already; try again later')
     end
-    return training(id)
+    local n = redis.call('INCR', 'maas:trainings:count')
+    local id = 't' .. text(n)
+    redis.call('HSET', 'maas:training:' .. id, 'submit', a[3], 'created_ms', text(now_ms()))
+    redis.call('ZADD', 'maas:trainings', n, id)
+    to_queue(id)
+    forget_old_trainings()
+    if a[1] ~= '' then
+        redis.call('SET', 'maas:key:training:' .. a[1], id, 'PX', DAY_MS)
+    end
+    return training_whole(id)
 end)
 
 redis.register_function{
     function_name = 'maas_training_get',
     flags = { 'no-writes' },
     callback = function(_, a)
-        return training(a[1]) or fail('NOT_FOUND', "there is no training job '" .. a[1] .. "'")
+        return training_whole(a[1]) or no_job(a[1])
     end,
 }
 
@@ -351,20 +461,17 @@ redis.register_function{
     end,
 }
 
--- A job whose trainer has been silent goes back to the queue, or fails for good.
+-- A job whose trainer has been silent goes back to the queue, or ends for good.
 local function expire_leases()
-    local late = redis.call('ZRANGEBYSCORE', 'maas:training:running', '-inf', now_ms())
+    local late = redis.call('ZRANGEBYSCORE', 'maas:trainings:running', '-inf', now_ms())
     for _, id in ipairs(late) do
-        local key = 'maas:training:' .. id
-        local job = redis.call('HMGET', key, 'attempts', 'cancel')
+        local job = redis.call('HMGET', 'maas:training:' .. id, 'attempts', 'cancel')
         if job[2] == '1' then
-            end_training(id, CANCELLED, '')
+            to_end(id, CANCELLED, '')
         elseif tonumber(job[1]) >= TRAINING_ATTEMPTS then
-            end_training(id, BROKEN, 'its trainer ended ' .. job[1] .. ' times without a word')
+            to_end(id, BROKEN, 'its trainer died ' .. job[1] .. ' times')
         else
-            redis.call('ZREM', 'maas:training:running', id)
-            redis.call('ZADD', 'maas:training:queue', tonumber(id:sub(2)), id)
-            redis.call('HSET', key, 'state', QUEUED)
+            to_queue(id)
         end
     end
 end
@@ -372,80 +479,107 @@ end
 -- trainer -> hash
 redis.register_function('maas_training_claim', function(_, a)
     expire_leases()
-    local first = redis.call('ZPOPMIN', 'maas:training:queue')
+    local first = redis.call('ZPOPMIN', 'maas:trainings:queue')
     if #first == 0 then
         return fail('NOT_FOUND', 'no training job waits')
     end
-    local id = first[1]
+    local id, now = first[1], now_ms()
     local key = 'maas:training:' .. id
-    local lease = redis.call('INCR', 'maas:lease')
+    local lease = redis.call('INCR', 'maas:trainings:lease')
     redis.call('HINCRBY', key, 'attempts', 1)
+    redis.call('HDEL', key, 'update', 'history')
     redis.call('HSET', key, 'state', RUNNING, 'trainer', a[1], 'lease', text(lease), 'started_ms',
-        text(now_ms()))
-    redis.call('ZADD', 'maas:training:running', now_ms() + TRAINING_LEASE_MS, id)
-    return training(id)
+        text(now))
+    redis.call('ZADD', 'maas:trainings:running', now + TRAINING_LEASE_MS, id)
+    return training_whole(id)
 end)
 
--- id lease state packed error -> hash
+-- id lease state packed history error -> hash
 redis.register_function('maas_training_update', function(_, a)
-    local id, key = a[1], 'maas:training:' .. a[1]
-    local job = redis.call('HMGET', key, 'state', 'lease')
-    if job[1] ~= RUNNING or job[2] ~= a[2] then
-        return fail('CONFLICT', 'the training job ' .. id .. ' is not yours any more')
+    local id, key, state = a[1], 'maas:training:' .. a[1], a[3]
+    local err = not_yours(id, a[2])
+    if err then
+        return err
     end
-    if a[3] == RUNNING then
-        redis.call('ZADD', 'maas:training:running', now_ms() + TRAINING_LEASE_MS, id)
-        redis.call('HSET', key, 'update', a[4])
-    elseif a[3] == QUEUED then
-        redis.call('ZREM', 'maas:training:running', id)
-        redis.call('ZADD', 'maas:training:queue', tonumber(id:sub(2)), id)
-        redis.call('HSET', key, 'state', QUEUED)
+    if state ~= RUNNING and state ~= QUEUED and state ~= BROKEN and state ~= CANCELLED then
+        return fail('INVALID', 'a trainer cannot say state ' .. state)
+    end
+    if state == RUNNING then
+        redis.call('ZADD', 'maas:trainings:running', now_ms() + TRAINING_LEASE_MS, id)
+    elseif state == QUEUED and redis.call('HGET', key, 'cancel') == '1' then
+        to_end(id, CANCELLED, '')
+    elseif state == QUEUED then
+        to_queue(id)
         redis.call('HINCRBY', key, 'attempts', -1)
-    elseif a[3] == BROKEN or a[3] == CANCELLED then
-        redis.call('HSET', key, 'update', a[4])
-        end_training(id, a[3], a[5])
     else
-        return fail('INVALID', 'a trainer cannot say state ' .. a[3])
+        to_end(id, state, a[6])
     end
-    return training(id)
+    if state ~= QUEUED then
+        redis.call('HSET', key, 'update', a[4], 'history', a[5])
+    end
+    return training_whole(id)
 end)
 
 redis.register_function('maas_training_cancel', function(_, a)
     local id, key = a[1], 'maas:training:' .. a[1]
     local state = redis.call('HGET', key, 'state')
     if not state then
-        return fail('NOT_FOUND', "there is no training job '" .. id .. "'")
+        return no_job(id)
     end
     if state == QUEUED then
-        end_training(id, CANCELLED, '')
+        to_end(id, CANCELLED, '')
     elseif state == RUNNING then
         redis.call('HSET', key, 'cancel', '1')
-    else
+    elseif state ~= CANCELLED then
         return fail('CONFLICT', 'the training job ' .. id .. ' has ended already')
     end
-    return training(id)
+    return training_whole(id)
 end)
 
 -- ---- presence
 
--- id packed ttl_ms leaving -> {packed...}
-redis.register_function('maas_report', function(_, a)
-    local now = now_ms()
-    if a[4] == '1' then
-        redis.call('DEL', 'maas:process:' .. a[1])
-        redis.call('ZREM', 'maas:processes', a[1])
-    else
-        redis.call('SET', 'maas:process:' .. a[1], a[2], 'PX', a[3])
-        redis.call('ZADD', 'maas:processes', now + tonumber(a[3]), a[1])
-    end
-    redis.call('ZREMRANGEBYSCORE', 'maas:processes', '-inf', now)
-    local ids = redis.call('ZRANGE', 'maas:processes', 0, 1023)
-    local out = {}
-    for _, id in ipairs(ids) do
-        local packed = redis.call('GET', 'maas:process:' .. id)
-        if packed then
-            out[#out + 1] = packed
+-- {packed, age_ms ...} of the processes whose role is in want (1 << role), at most 1024
+local function processes(want, ttl_ms)
+    local now, out = now_ms(), {}
+    for role = 1, 31 do
+        if bit.band(want, bit.lshift(1, role)) ~= 0 then
+            local ids = redis.call('ZRANGEBYSCORE', 'maas:processes:' .. role, now, '+inf',
+                'WITHSCORES', 'LIMIT', 0, 1024)
+            for i = 1, #ids, 2 do
+                local packed = redis.call('GET', 'maas:process:' .. ids[i])
+                if packed then
+                    out[#out + 1] = packed
+                    out[#out + 1] = text(math.max(0, now + ttl_ms - tonumber(ids[i + 1])))
+                end
+            end
         end
     end
     return out
+end
+
+-- id role packed ttl_ms leaving want -> processes
+-- Presence is not worth a disk write each second: it stays out of the append-only file.
+redis.register_function('maas_report', function(_, a)
+    local id, ttl_ms, now = a[1], tonumber(a[4]), now_ms()
+    local all, key = 'maas:processes:' .. a[2], 'maas:process:' .. a[1]
+    expire_leases()
+    redis.set_repl(redis.REPL_NONE)
+    if a[5] == '1' then
+        redis.call('DEL', key)
+        redis.call('ZREM', all, id)
+    else
+        redis.call('SET', key, a[3], 'PX', a[4])
+        redis.call('ZADD', all, now + ttl_ms, id)
+    end
+    redis.call('ZREMRANGEBYSCORE', all, '-inf', '(' .. now)
+    return processes(tonumber(a[6]), ttl_ms)
 end)
+
+-- want ttl_ms -> processes
+redis.register_function{
+    function_name = 'maas_processes',
+    flags = { 'no-writes' },
+    callback = function(_, a)
+        return processes(tonumber(a[1]), tonumber(a[2]))
+    end,
+}

@@ -1,0 +1,465 @@
+/* engine.c - loads one model version and answers jobs.
+ *
+ * The job thread (main) has a loop with one DEALER per gateway and runs the model right in
+ * the handler of a job.  That is deliberate: this loop exists to run inference, and handing
+ * a job to another thread and back would cost two wake-ups for each.  What must not wait for
+ * a long inference, the heartbeat, has a thread of its own (pulse.c).
+ *
+ *     load -> warm up -> READY to the host -> HELLO to each gateway with credit 1
+ *     JOB -> check -> run -> RESULT with credit 1
+ *     SIGTERM, or the host is gone -> BYE to each -> BYE_ACK from each -> exit
+ */
+#include "services/worker/engine.h"
+
+#include "common/base/clock.h"
+#include "common/base/digest.h"
+#include "common/base/log.h"
+#include "common/net/pipe.h"
+#include "common/net/report.h"
+#include "services/worker/pulse.h"
+#include "services/worker/runtime.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define CREDIT          1        /* jobs out with an engine: one running, none waiting in the pipe */
+#define RESULTS_MAX     64       /* answers that wait for one gateway */
+#define LEAVE_MS        10000    /* for the gateways' BYE_ACK */
+#define COUNT_DELAY_MS  1000     /* bad messages are told to the host at most this often */
+#define GREET_MS        50       /* between tries to reach a gateway */
+
+struct engine;
+
+struct channel {
+    struct engine *engine;
+    char           gateway[MAX_NAME + 1];
+    char           endpoint[MAX_ENDPOINT + 1];
+    struct sock   *sock;
+    bool           greeted;    /* HELLO has been handed to the socket */
+    bool           parted;     /* BYE_ACK has come, or nobody was there */
+};
+
+struct engine {
+    const struct engine_config *config;
+    struct loop                *loop;
+    struct pipe                *host;
+    struct pulse               *pulse;
+    struct pulse_state          state;
+    struct loop_timer          *greet;      /* tries HELLO again on channels without a peer */
+    struct loop_timer          *counters;
+    struct loop_timer          *leave;
+    const struct runtime       *runtime;
+    void                       *model;
+    struct signature            signature;
+    struct channel             *channels[MAX_GATEWAYS];
+    size_t                      channels_count;
+    char                        id[MAX_NAME + 1];
+    bool                        leaving;
+    uint64_t                    bad_messages;
+    struct msg_decoder          decoder;
+};
+
+static void count_bad(struct engine *e)
+{
+    if (e->bad_messages++ == 0 || !loop_timer_active(e->counters))
+        loop_timer_start(e->counters, COUNT_DELAY_MS, 0);
+}
+
+/* ---- messages to gateways ------------------------------------------------------------------ */
+
+static enum status send_message(struct channel *c, enum msg_kind kind, const void *body)
+{
+    struct frames frames   = { .count = 0 };
+    struct buf    envelope = { 0 };
+    msg_encode(&envelope, kind, 0, body);
+    frame_init_buf(frames_add(&frames), &envelope);
+    enum status st = sock_send(c->sock, &frames);
+    if (st)
+        frames_finish(&frames);
+    return st;
+}
+
+static void greet(struct channel *c)
+{
+    struct engine   *e    = c->engine;
+    struct msg_hello body = {
+        .engine        = bytes_str(e->id),
+        .worker        = bytes_str(e->config->worker),
+        .model         = bytes_str(e->config->model),
+        .version       = e->config->version,
+        .inputs        = e->signature.inputs,
+        .inputs_count  = e->signature.inputs_count,
+        .outputs       = e->signature.outputs,
+        .outputs_count = e->signature.outputs_count,
+        .max_batch     = e->signature.batchable ? e->config->max_batch : 1,
+        .credit        = CREDIT,
+        .pid           = (uint32_t)getpid(),
+    };
+    if (!e->leaving)
+        c->greeted = send_message(c, MSG_HELLO, &body) == STATUS_OK;
+}
+
+static void greet_all(void *arg)
+{
+    struct engine *e = arg;
+    for (size_t i = 0; i < e->channels_count; i++)
+        if (!e->channels[i]->greeted)
+            greet(e->channels[i]);
+}
+
+static void on_unknown(void *arg, const char *gateway)
+{
+    struct engine *e = arg;
+    for (size_t i = 0; i < e->channels_count; i++)
+        if (strcmp(e->channels[i]->gateway, gateway) == 0)
+            greet(e->channels[i]);
+}
+
+/* ---- a job --------------------------------------------------------------------------------- */
+
+/* Checks the job against the signature, so that the runtime sees only what it expects. */
+static enum status check_inputs(struct engine *e, const struct msg_job *job, struct frames *frames,
+                                struct tensor_in *in, struct error *err)
+{
+    const struct signature *s = &e->signature;
+    if (job->inputs_count != s->inputs_count || frames->count != job->inputs_count + 1)
+        return error_set(err, STATUS_INVALID, "the model takes %zu inputs; %zu came in %zu frames",
+                         s->inputs_count, job->inputs_count, frames->count - 1);
+    for (size_t i = 0; i < s->inputs_count; i++) {
+        const struct msg_tensor *is   = &job->inputs[i];
+        const struct msg_tensor *want = &s->inputs[i];
+        in[i] = (struct tensor_in){ datatype_from_wire(is->datatype), is->shape.at, is->shape.count,
+                                    frame_bytes(&frames->at[i + 1]) };
+        if (!bytes_equal(is->name, want->name) || is->datatype != want->datatype ||
+            is->shape.count != want->shape.count)
+            return error_set(err, STATUS_INVALID, "input %zu does not fit the model's signature", i);
+        for (size_t k = 0; k < want->shape.count; k++)
+            if (want->shape.at[k] >= 0 && want->shape.at[k] != is->shape.at[k])
+                return error_set(err, STATUS_INVALID, "dimension %zu of input %zu is %lld, not %lld",
+                                 k, i, (long long)is->shape.at[k], (long long)want->shape.at[k]);
+        enum status st = tensor_check(in[i].type, is->shape.at, is->shape.count, in[i].data, err);
+        if (st)
+            return st;
+    }
+    return STATUS_OK;
+}
+
+/* Moves the outputs' frames behind the envelope and sends it. */
+static void answer(struct channel *c, struct msg_result *result, struct tensor_out *out)
+{
+    const struct signature *s = &c->engine->signature;
+    struct msg_tensor       described[MAX_TENSORS];
+    struct frames           frames   = { .count = 0 };
+    struct buf              envelope = { 0 };
+    struct frame           *first    = frames_add(&frames);
+    for (size_t i = 0; i < result->outputs_count; i++) {
+        described[i] = (struct msg_tensor){ s->outputs[i].name, out[i].type,
+                                            { out[i].shape, out[i].rank } };
+        struct frame *f = frames_add(&frames);
+        frame_init_empty(f);
+        frame_move(f, &out[i].data);
+        frame_finish(&out[i].data);
+    }
+    result->outputs = described;
+    msg_encode(&envelope, MSG_RESULT, 0, result);
+    frame_init_buf(first, &envelope);
+    if (sock_send(c->sock, &frames))
+        frames_finish(&frames);    /* the gateway is gone, and so is who asked */
+}
+
+static void on_job(struct channel *c, const struct msg_job *job, struct frames *frames)
+{
+    struct engine    *e = c->engine;
+    struct tensor_in  in[MAX_TENSORS];
+    struct tensor_out out[MAX_TENSORS];
+    struct error      err    = { .status = STATUS_OK };
+    struct msg_result result = { .job = job->job, .attempt = job->attempt, .credit = CREDIT };
+    uint64_t          begin  = clock_us();
+    atomic_store(&e->state.since_ms, begin / 1000);
+    atomic_store(&e->state.job, job->job);
+    enum status st = check_inputs(e, job, frames, in, &err);
+    if (!st)
+        st = e->runtime->run(e->model, in, job->inputs_count, out, &result.outputs_count, &err);
+    atomic_store(&e->state.job, 0);
+    result.status     = st;
+    result.text       = bytes_str(st ? err.text : "");
+    result.compute_us = clock_us() - begin;
+    answer(c, &result, out);
+}
+
+static void finish_leaving(struct engine *e)
+{
+    for (size_t i = 0; i < e->channels_count; i++)
+        if (!e->channels[i]->parted)
+            return;
+    loop_stop(e->loop);
+}
+
+static void on_message(void *arg, struct frames *frames)
+{
+    struct channel *c = arg;
+    struct engine  *e = c->engine;
+    struct msg      m;
+    struct error    err;
+    if (msg_decode(&e->decoder, frame_bytes(&frames->at[0]), &m, &err)) {
+        count_bad(e);
+        return;
+    }
+    switch (m.kind) {
+    case MSG_JOB:
+        on_job(c, m.body, frames);
+        return;
+    case MSG_WHO:
+        greet(c);
+        return;
+    case MSG_BYE_ACK:
+        c->parted = true;
+        if (e->leaving)
+            finish_leaving(e);
+        return;
+    case MSG_WELCOME:
+    case MSG_PROBE:
+        return;
+    default:
+        count_bad(e);
+    }
+}
+
+/* ---- gateways come and go -------------------------------------------------------------------- */
+
+static void channel_destroy(struct channel *c)
+{
+    sock_destroy(c->sock);
+    free(c);
+}
+
+static void add_channel(struct engine *e, const struct msg_endpoint *g)
+{
+    static const struct sock_config config = { SOCK_DEALER, RESULTS_MAX, MAX_TENSOR_BYTES };
+    struct channel                 *c      = mem_zalloc(sizeof *c);
+    c->engine                              = e;
+    if (bytes_copy_str(g->id, c->gateway, sizeof c->gateway) ||
+        bytes_copy_str(g->jobs, c->endpoint, sizeof c->endpoint)) {
+        free(c);
+        return;
+    }
+    c->sock = sock_create(e->loop, &config, on_message, c);
+    if (sock_connect(c->sock, c->endpoint, NULL)) {
+        channel_destroy(c);
+        return;
+    }
+    e->channels[e->channels_count++] = c;
+    greet(c);
+}
+
+static bool listed(const struct msg_gateways *m, const char *id)
+{
+    for (size_t i = 0; i < m->gateways_count; i++)
+        if (bytes_equal_str(m->gateways[i].id, id))
+            return true;
+    return false;
+}
+
+static void on_gateways(struct engine *e, const struct msg_gateways *m)
+{
+    if (e->leaving)
+        return;
+    for (size_t i = 0; i < e->channels_count;) {
+        if (listed(m, e->channels[i]->gateway)) {
+            i++;
+        } else {
+            channel_destroy(e->channels[i]);
+            e->channels[i] = e->channels[--e->channels_count];
+        }
+    }
+    for (size_t n = 0; n < m->gateways_count; n++) {
+        bool known = false;
+        for (size_t i = 0; i < e->channels_count; i++)
+            known |= bytes_equal_str(m->gateways[n].id, e->channels[i]->gateway);
+        if (!known && e->channels_count < MAX_GATEWAYS)
+            add_channel(e, &m->gateways[n]);
+    }
+    pulse_gateways(e->pulse, m);
+}
+
+/* ---- the host ---------------------------------------------------------------------------------- */
+
+static void tell_host(struct engine *e, enum engine_state state, const char *reason)
+{
+    struct msg_engine_status body = { .state         = state,
+                                      .reason        = bytes_str(reason),
+                                      .inputs        = e->signature.inputs,
+                                      .inputs_count  = e->signature.inputs_count,
+                                      .outputs       = e->signature.outputs,
+                                      .outputs_count = e->signature.outputs_count,
+                                      .batchable     = e->signature.batchable,
+                                      .bad_messages  = e->bad_messages };
+    if (pipe_send(e->host, MSG_ENGINE_STATUS, &body))
+        log_debug("the host does not listen");
+}
+
+static void report_counters(void *arg)
+{
+    struct engine *e = arg;
+    tell_host(e, e->leaving ? ENGINE_LEAVING : ENGINE_READY, "");
+}
+
+static void leave_now(void *arg)
+{
+    struct engine *e = arg;
+    loop_stop(e->loop);
+}
+
+static void leave(void *arg)
+{
+    struct engine *e = arg;
+    if (e->leaving)
+        return;
+    e->leaving = true;
+    loop_timer_start(e->leave, LEAVE_MS, 0);
+    for (size_t i = 0; i < e->channels_count; i++)
+        if (send_message(e->channels[i], MSG_BYE, NULL))
+            e->channels[i]->parted = true;
+    finish_leaving(e);
+}
+
+static void on_host(void *arg, const struct msg *m)
+{
+    struct engine *e = arg;
+    if (!m)
+        leave(e);    /* the host is gone: nobody would end this process later */
+    else if (m->kind == MSG_GATEWAYS)
+        on_gateways(e, m->body);
+    else
+        count_bad(e);
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+/* One run with zeros and dimensions of 1, so that the first request does not pay for what the
+ * runtime does once.  Some models dislike zeros: that is no reason to fail. */
+static void warm_up(struct engine *e)
+{
+    const struct signature *s = &e->signature;
+    struct tensor_in        in[MAX_TENSORS];
+    struct tensor_out       out[MAX_TENSORS];
+    int64_t                 shapes[MAX_TENSORS][MAX_RANK];
+    struct buf              zeros[MAX_TENSORS] = { 0 };
+    struct error            err;
+    size_t                  count = 0, i;
+    for (i = 0; i < s->inputs_count; i++) {
+        const struct msg_tensor *t        = &s->inputs[i];
+        uint64_t                 elements = 0;
+        for (size_t k = 0; k < t->shape.count; k++)
+            shapes[i][k] = t->shape.at[k] < 0 ? 1 : t->shape.at[k];
+        size_t size = datatype_size(datatype_from_wire(t->datatype));
+        if (shape_elements(shapes[i], t->shape.count, &elements) || elements > MAX_TENSOR_BYTES / 8)
+            break;
+        size_t bytes = (size_t)elements * (size ? size : sizeof(uint32_t));
+        buf_reserve(&zeros[i], bytes + 1);
+        memset(zeros[i].data, 0, bytes);
+        in[i] = (struct tensor_in){ datatype_from_wire(t->datatype), shapes[i], t->shape.count,
+                                    bytes_of(zeros[i].data, bytes) };
+    }
+    if (i == s->inputs_count) {
+        if (e->runtime->run(e->model, in, i, out, &count, &err))
+            log_debug("warm-up run failed", LOG_S("reason", err.text));
+        while (count)
+            frame_finish(&out[--count].data);
+    }
+    for (i = 0; i < s->inputs_count; i++)
+        buf_finish(&zeros[i]);
+}
+
+/* A file in the cache may have rotted since it was fetched. */
+static enum status verify_artifact(const struct engine_config *c, struct error *err)
+{
+    static unsigned char block[1 << 16];
+    struct digest_stream stream;
+    struct digest        is, want;
+    size_t               n;
+    FILE                *file = fopen(c->path, "re");
+    if (!file)
+        return error_set(err, STATUS_CORRUPT, "cannot read %s", c->path);
+    digest_start(&stream);
+    while ((n = fread(block, 1, sizeof block, file)) > 0)
+        digest_update(&stream, bytes_of(block, n));
+    digest_end(&stream, &is);
+    fclose(file);
+    if (digest_parse(bytes_str(c->digest), &want) || !digest_equal(&is, &want))
+        return error_set(err, STATUS_CORRUPT, "%s does not have its digest", c->path);
+    return STATUS_OK;
+}
+
+static enum status engine_load(struct engine *e, struct error *err)
+{
+    const struct engine_config *c       = e->config;
+    struct runtime_options      options = { .threads = c->threads };
+    e->runtime = runtime_find(bytes_str(c->format), c->allow_fake);
+    if (!e->runtime)
+        return error_set(err, STATUS_UNSUPPORTED, "this worker has no runtime for the format '%s'",
+                         c->format);
+    enum status st = verify_artifact(c, err);
+    if (st)
+        return st;
+    st = e->runtime->load(c->path, &options, &e->model, &e->signature, err);
+    if (!st)
+        warm_up(e);
+    return st;
+}
+
+static void engine_finish(struct engine *e)
+{
+    pulse_destroy(e->pulse);
+    while (e->channels_count)
+        channel_destroy(e->channels[--e->channels_count]);
+    if (e->model)
+        e->runtime->unload(e->model);
+    loop_timer_destroy(e->greet);
+    loop_timer_destroy(e->counters);
+    loop_timer_destroy(e->leave);
+    pipe_destroy(e->host);
+    msg_decoder_finish(&e->decoder);
+}
+
+static void serve(struct engine *e)
+{
+    e->pulse = pulse_create(e->loop, e->id, &e->state, on_unknown, e);
+    tell_host(e, ENGINE_READY, "");
+    loop_timer_start(e->greet, GREET_MS, GREET_MS);
+    loop_run(e->loop);
+}
+
+int engine_main(const struct engine_config *config)
+{
+    struct engine  *e = mem_zalloc(sizeof *e);
+    struct identity me;
+    struct error    err;
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    e->config = config;
+    identity_init(&me, ROLE_WORKER);
+    snprintf(e->id, sizeof e->id, "e-%.*s", MAX_NAME - 2, me.id);
+    e->loop     = loop_create();
+    e->host     = pipe_create(e->loop, ENGINE_PIPE_FD, on_host, e);
+    e->greet    = loop_timer_create(e->loop, greet_all, e);
+    e->counters = loop_timer_create(e->loop, report_counters, e);
+    e->leave    = loop_timer_create(e->loop, leave_now, e);
+    loop_on_stop_signal(e->loop, leave, e);
+    enum status st = engine_load(e, &err);
+    if (st || config->check) {
+        enum engine_state failed = st == STATUS_CORRUPT ? ENGINE_FETCHING : ENGINE_FAILED;
+        tell_host(e, st ? failed : ENGINE_READY, st ? err.text : "");
+        loop_timer_start(e->leave, 0, 0);    /* one turn, in which the status is written */
+        loop_run(e->loop);
+    } else {
+        serve(e);
+    }
+    struct loop *loop = e->loop;
+    engine_finish(e);
+    loop_destroy(loop);
+    free(e);
+    return 0;
+}

@@ -1,0 +1,69 @@
+/* main.c - the worker process.  `maas-worker` is the host; it starts itself as
+ * `maas-worker engine ...` for each model version. */
+#include "common/base/options.h"
+#include "services/worker/engine.h"
+#include "services/worker/host.h"
+
+static const struct option host_rows[] = {
+    { "registry", OPT_AT(struct host_config, registry), OPT_STR, "tcp://127.0.0.1:5571",
+      "the registry's endpoint for requests" },
+    { "events", OPT_AT(struct host_config, events), OPT_STR, "tcp://127.0.0.1:5572",
+      "the registry's endpoint for changes" },
+    { "cache", OPT_AT(struct host_config, cache), OPT_STR, "cache", "folder for artifacts" },
+    { "threads", OPT_AT(struct host_config, threads), OPT_U32, "1", "threads of one engine" },
+    { "max-batch", OPT_AT(struct host_config, max_batch), OPT_U32, "64",
+      "rows in one job, where the deployment says nothing" },
+    { "load-timeout-ms", OPT_AT(struct host_config, load_timeout_ms), OPT_U32, "120000",
+      "an engine that is not ready by then is killed" },
+    { "stop-timeout-ms", OPT_AT(struct host_config, stop_timeout_ms), OPT_U32, "30000",
+      "an engine that was told to end is killed after this" },
+    { "max-artifact-bytes", OPT_AT(struct host_config, max_artifact_bytes), OPT_BYTES, "8GiB",
+      "larger artifacts are not fetched" },
+    { "allow-fake", OPT_AT(struct host_config, allow_fake), OPT_BOOL, "false",
+      "run fake models too (for tests)" },
+    OPTIONS_LOG(struct host_config),
+    OPTIONS_END,
+};
+
+static const struct option engine_rows[] = {
+    { "model", OPT_AT(struct engine_config, model), OPT_STR, "", "model name" },
+    { "version", OPT_AT(struct engine_config, version), OPT_U32, "0", "model version" },
+    { "format", OPT_AT(struct engine_config, format), OPT_STR, "onnx", "format of the artifact" },
+    { "path", OPT_AT(struct engine_config, path), OPT_STR, "", "file of the artifact" },
+    { "digest", OPT_AT(struct engine_config, digest), OPT_STR, "", "SHA-256 of the artifact" },
+    { "worker", OPT_AT(struct engine_config, worker), OPT_STR, "", "id of the host" },
+    { "threads", OPT_AT(struct engine_config, threads), OPT_U32, "1", "threads of one run" },
+    { "max-batch", OPT_AT(struct engine_config, max_batch), OPT_U32, "64", "rows in one job" },
+    { "check", OPT_AT(struct engine_config, check), OPT_BOOL, "false", "load, describe, end" },
+    { "allow-fake", OPT_AT(struct engine_config, allow_fake), OPT_BOOL, "false", "fake models too" },
+    OPTIONS_LOG(struct engine_config),
+    OPTIONS_END,
+};
+
+static int run_engine(int argc, char **argv)
+{
+    struct engine_config config;
+    options_start(engine_rows, "engine", "runs one model version; started by a worker's host", argc,
+                  argv, &config);
+    return engine_main(&config);
+}
+
+int main(int argc, char **argv)
+{
+    struct host_config config;
+    struct host        host;
+    struct error       err;
+    if (argc > 1 && strcmp(argv[1], "engine") == 0)
+        return run_engine(argc - 1, argv + 1);
+    options_start(host_rows, "worker", "runs the engines of deployed model versions", argc, argv,
+                  &config);
+    struct loop *loop = loop_create();
+    if (host_init(&host, &config, loop, &err))
+        die("%s", err.text);
+    log_info("started", LOG_S("id", reporter_id(host.reporter)));
+    loop_run(loop);
+    host_finish(&host);
+    loop_destroy(loop);
+    log_info("stopped");
+    return 0;
+}

@@ -1,0 +1,194 @@
+/* pulse.c - the heartbeat thread of an engine. */
+#include "services/worker/pulse.h"
+
+#include "common/base/clock.h"
+#include "common/msg/codec.h"
+#include "common/net/sock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <uv.h>
+
+#define BEATS_WAITING_MAX 4    /* more are useless: a gateway that does not read is gone */
+
+struct line {
+    char         id[MAX_NAME + 1];
+    char         endpoint[MAX_ENDPOINT + 1];
+    struct sock *sock;
+    struct pulse *pulse;
+};
+
+struct pulse {
+    struct loop              *jobs;     /* the other thread's */
+    struct loop              *loop;     /* this thread's */
+    uv_thread_t               thread;
+    struct loop_timer        *timer;
+    struct line              *lines[MAX_GATEWAYS];
+    size_t                    lines_count;
+    char                      engine[MAX_NAME + 1];
+    const struct pulse_state *state;
+    pulse_unknown_fn         *unknown;
+    void                     *arg;
+    struct msg_decoder        decoder;
+};
+
+/* On its way from the pulse thread to the job loop. */
+struct notice {
+    pulse_unknown_fn *unknown;
+    void             *arg;
+    char              gateway[MAX_NAME + 1];
+};
+
+/* On its way from the job loop to the pulse thread. */
+struct update {
+    struct pulse *pulse;
+    size_t        count;
+    struct {
+        char id[MAX_NAME + 1];
+        char endpoint[MAX_ENDPOINT + 1];
+    } gateways[MAX_GATEWAYS];
+};
+
+static void deliver(void *arg)    /* job loop */
+{
+    struct notice *n = arg;
+    n->unknown(n->arg, n->gateway);
+    free(n);
+}
+
+static void on_message(void *arg, struct frames *frames)
+{
+    struct line  *line = arg;
+    struct pulse *p    = line->pulse;
+    struct msg    m;
+    if (msg_decode(&p->decoder, frame_bytes(&frames->at[0]), &m, NULL) || m.kind != MSG_BEAT)
+        return;
+    if (((const struct msg_beat *)m.body)->known)
+        return;
+    struct notice *n = mem_alloc(sizeof *n);
+    *n               = (struct notice){ p->unknown, p->arg, "" };
+    memcpy(n->gateway, line->id, sizeof n->gateway);
+    if (loop_post(p->jobs, deliver, n))
+        free(n);    /* the next beat tells it again */
+}
+
+static void beat(void *arg)
+{
+    struct pulse   *p    = arg;
+    uint64_t        job  = atomic_load(&p->state->job);
+    struct msg_beat body = { .engine  = bytes_str(p->engine),
+                             .job     = job,
+                             .busy_ms = job ? clock_ms() - atomic_load(&p->state->since_ms) : 0 };
+    for (size_t i = 0; i < p->lines_count; i++) {
+        struct frames frames   = { .count = 0 };
+        struct buf    envelope = { 0 };
+        msg_encode(&envelope, MSG_BEAT, 0, &body);
+        frame_init_buf(frames_add(&frames), &envelope);
+        if (sock_send(p->lines[i]->sock, &frames))
+            frames_finish(&frames);    /* not connected: the silence says the same */
+    }
+}
+
+static void line_destroy(struct line *line)
+{
+    sock_destroy(line->sock);
+    free(line);
+}
+
+static void add_line(struct pulse *p, const char *id, const char *endpoint)
+{
+    static const struct sock_config config = { SOCK_DEALER, BEATS_WAITING_MAX, MAX_SMALL_ENVELOPE };
+    struct line                    *line   = mem_zalloc(sizeof *line);
+    line->pulse                            = p;
+    snprintf(line->id, sizeof line->id, "%s", id);
+    snprintf(line->endpoint, sizeof line->endpoint, "%s", endpoint);
+    line->sock = sock_create(p->loop, &config, on_message, line);
+    if (sock_connect(line->sock, endpoint, NULL))
+        line_destroy(line);
+    else
+        p->lines[p->lines_count++] = line;
+}
+
+static void apply(void *arg)    /* pulse thread */
+{
+    struct update *u = arg;
+    struct pulse  *p = u->pulse;
+    for (size_t i = 0; i < p->lines_count;) {
+        bool keep = false;
+        for (size_t n = 0; n < u->count; n++)
+            keep |= strcmp(u->gateways[n].id, p->lines[i]->id) == 0;
+        if (keep) {
+            i++;
+        } else {
+            line_destroy(p->lines[i]);
+            p->lines[i] = p->lines[--p->lines_count];
+        }
+    }
+    for (size_t n = 0; n < u->count; n++) {
+        bool known = false;
+        for (size_t i = 0; i < p->lines_count; i++)
+            known |= strcmp(u->gateways[n].id, p->lines[i]->id) == 0;
+        if (!known)
+            add_line(p, u->gateways[n].id, u->gateways[n].endpoint);
+    }
+    free(u);
+    beat(p);
+}
+
+void pulse_gateways(struct pulse *p, const struct msg_gateways *gateways)
+{
+    struct update *u = mem_zalloc(sizeof *u);
+    u->pulse         = p;
+    for (size_t i = 0; i < gateways->gateways_count && u->count < MAX_GATEWAYS; i++) {
+        const struct msg_endpoint *g = &gateways->gateways[i];
+        if (!bytes_copy_str(g->id, u->gateways[u->count].id, MAX_NAME + 1) &&
+            !bytes_copy_str(g->jobs, u->gateways[u->count].endpoint, MAX_ENDPOINT + 1))
+            u->count++;
+    }
+    if (loop_post(p->loop, apply, u))
+        free(u);    /* the host tells the gateways each second */
+}
+
+static void end(void *arg)    /* pulse thread */
+{
+    struct pulse *p = arg;
+    loop_stop(p->loop);
+}
+
+static void thread_main(void *arg)
+{
+    struct pulse *p = arg;
+    loop_timer_start(p->timer, PULSE_INTERVAL_MS, PULSE_INTERVAL_MS);
+    loop_run(p->loop);
+    while (p->lines_count)
+        line_destroy(p->lines[--p->lines_count]);
+    loop_timer_destroy(p->timer);
+    loop_destroy(p->loop);
+}
+
+struct pulse *pulse_create(struct loop *jobs, const char *engine, const struct pulse_state *state,
+                           pulse_unknown_fn *unknown, void *arg)
+{
+    struct pulse *p = mem_zalloc(sizeof *p);
+    p->jobs         = jobs;
+    p->state        = state;
+    p->unknown      = unknown;
+    p->arg          = arg;
+    p->loop         = loop_create();
+    p->timer        = loop_timer_create(p->loop, beat, p);
+    snprintf(p->engine, sizeof p->engine, "%s", engine);
+    if (uv_thread_create(&p->thread, thread_main, p))
+        die("cannot start the heartbeat thread");
+    return p;
+}
+
+void pulse_destroy(struct pulse *p)
+{
+    if (!p)
+        return;
+    if (loop_post(p->loop, end, p))
+        return;    /* 4096 messages wait for a thread that only sends beats: it hangs, leave it */
+    uv_thread_join(&p->thread);
+    msg_decoder_finish(&p->decoder);
+    free(p);
+}

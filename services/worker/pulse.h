@@ -1,0 +1,33 @@
+/* pulse.h - heartbeats from a thread that inference cannot block.
+ *
+ * The thread has a loop and sockets of its own; it says BEAT to every gateway each second
+ * and passes on what a gateway answers: that it does not know the engine.
+ */
+#ifndef SERVICES_WORKER_PULSE_H
+#define SERVICES_WORKER_PULSE_H
+
+#include "common/msg/schema.h"
+#include "common/net/loop.h"
+
+#include <stdatomic.h>
+
+#define PULSE_INTERVAL_MS 1000
+
+struct pulse;
+
+/* What the job thread is doing, for the BEAT. */
+struct pulse_state {
+    atomic_ullong job;         /* 0: none */
+    atomic_ullong since_ms;    /* clock_ms() at its start */
+};
+
+/* unknown(arg, gateway id) runs on the job loop: say hello again.  The id is good until it
+ * returns. */
+typedef void pulse_unknown_fn(void *arg, const char *gateway);
+
+struct pulse *pulse_create(struct loop *jobs, const char *engine, const struct pulse_state *state,
+                           pulse_unknown_fn *unknown, void *arg);
+void          pulse_gateways(struct pulse *p, const struct msg_gateways *gateways);    /* copies */
+void          pulse_destroy(struct pulse *p);    /* joins the thread; NULL is fine */
+
+#endif

@@ -1,0 +1,115 @@
+/* runtime_fake.c - a runtime for tests; it counts only with --allow-fake.
+ *
+ * The artifact is one line of text:  fake [load=MS] [fail=WORDS] [abort]
+ *   load=MS      loading takes so long
+ *   fail=WORDS   loading fails with the rest of the line as the reason
+ *   abort        the process aborts while loading
+ * The model has one input "x" and one output "y", FP32 [-1, 2]; a row (command, value) is
+ * echoed after its command was carried out:
+ *   0 nothing   1 sleep value ms   2 abort   3 exit with status value   4 fail with INVALID
+ *   5 allocate value MiB and keep it   6 answer with a shape that does not fit the batch
+ */
+#include "services/worker/runtime.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+enum command { FAKE_ECHO, FAKE_SLEEP, FAKE_ABORT, FAKE_EXIT, FAKE_FAIL, FAKE_LEAK, FAKE_SHAPE };
+
+#define LINE_MAX_BYTES 1024
+#define SLEEP_MAX_MS   60000
+
+static const int64_t fake_shape[] = { -1, 2 };
+static int           fake_model;    /* there is nothing to keep */
+
+static void sleep_ms(double ms)
+{
+    if (!(ms > 0 && ms <= SLEEP_MAX_MS))
+        return;
+    struct timespec t = { (time_t)(ms / 1000), (long)((uint64_t)ms % 1000) * 1000000 };
+    nanosleep(&t, NULL);
+}
+
+static enum status load(const char *path, const struct runtime_options *options, void **model,
+                        struct signature *s, struct error *err)
+{
+    char  line[LINE_MAX_BYTES];
+    FILE *file = fopen(path, "re");
+    (void)options;
+    if (!file)
+        return error_set(err, STATUS_IO, "cannot read the artifact: %m");
+    bool ok = fgets(line, sizeof line, file) && strncmp(line, "fake", 4) == 0;
+    fclose(file);
+    if (!ok)
+        return error_set(err, STATUS_INVALID, "a fake model begins with the word \"fake\"");
+    const char *wait = strstr(line, "load="), *reason = strstr(line, "fail=");
+    if (wait)
+        sleep_ms(strtod(wait + 5, NULL));
+    if (strstr(line, "abort"))
+        abort();
+    if (reason)
+        return error_set(err, STATUS_INVALID, "%.200s", reason + 5);
+    *s = (struct signature){ .inputs_count = 1, .outputs_count = 1, .batchable = true };
+    s->inputs[0]  = (struct msg_tensor){ bytes_str("x"), DT_FP32, { fake_shape, 2 } };
+    s->outputs[0] = (struct msg_tensor){ bytes_str("y"), DT_FP32, { fake_shape, 2 } };
+    *model        = &fake_model;
+    return STATUS_OK;
+}
+
+static enum status obey(const float *row, bool *bad_shape, struct error *err)
+{
+    switch ((enum command)row[0]) {
+    case FAKE_ECHO:
+        return STATUS_OK;
+    case FAKE_SLEEP:
+        sleep_ms(row[1]);
+        return STATUS_OK;
+    case FAKE_ABORT:
+        fputs("the fake model was told to abort\n", stderr);
+        abort();
+    case FAKE_EXIT:
+        _exit((int)row[1]);
+    case FAKE_FAIL:
+        return error_set(err, STATUS_INVALID, "the fake model was told to fail");
+    case FAKE_LEAK:
+        memset(mem_alloc((size_t)row[1] << 20), 1, (size_t)row[1] << 20);
+        return STATUS_OK;
+    case FAKE_SHAPE:
+        *bad_shape = true;
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_INVALID, "the fake model knows no command %g", (double)row[0]);
+}
+
+static enum status run(void *model, const struct tensor_in *inputs, size_t inputs_count,
+                       struct tensor_out *outputs, size_t *count, struct error *err)
+{
+    bool bad_shape = false;
+    (void)model;
+    (void)inputs_count;
+    for (int64_t i = 0; i < inputs[0].shape[0]; i++) {
+        float row[2];
+        memcpy(row, (const float *)inputs[0].data.data + 2 * i, sizeof row);
+        enum status st = obey(row, &bad_shape, err);
+        if (st)
+            return st;
+    }
+    outputs[0].type     = DT_FP32;
+    outputs[0].rank     = 2;
+    outputs[0].shape[0] = bad_shape ? inputs[0].shape[0] + 1 : inputs[0].shape[0];
+    outputs[0].shape[1] = 2;
+    frame_init_copy(&outputs[0].data, inputs[0].data);
+    *count = 1;
+    return STATUS_OK;
+}
+
+static void unload(void *model)
+{
+    (void)model;
+}
+
+const struct runtime runtime_fake = {
+    .format = "fake", .load = load, .run = run, .unload = unload
+};
