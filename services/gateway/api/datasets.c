@@ -1,0 +1,117 @@
+/* datasets.c - /api/datasets: files for training, streamed into the artifact store. */
+#include "services/gateway/api/upload.h"
+
+static void commit(struct body_upload *u, const struct manifest *manifest)
+{
+    const struct upload_target *t    = upload_what(u);
+    struct msg_file_commit      body = { .dataset    = bytes_str(t->name),
+                                         .file       = bytes_str(t->file),
+                                         .digest     = bytes_of(manifest->digest.byte, DIGEST_SIZE),
+                                         .size_bytes = manifest->size_bytes,
+                                         .chunks     = buf_bytes(&manifest->chunks) };
+    upload_send_commit(u, MSG_FILE_COMMIT, &body);
+}
+
+static int answer_upload(const struct upload_target *t, const struct rpc_reply *reply,
+                         struct buf *out)
+{
+    (void)reply;
+    buf_append_str(out, "{");
+    api_put_string(out, "dataset", bytes_str(t->name));
+    buf_append_str(out, ",");
+    api_put_string(out, "file", bytes_str(t->file));
+    buf_printf(out, ",\"digest\":\"%s\",\"size\":%llu}", t->digest,
+               (unsigned long long)t->size_bytes);
+    return 201;
+}
+
+static void upload_file(struct call *c)
+{
+    struct upload_target target = { 0 };
+    struct error         err;
+    if (name_check(c->params[0], "the dataset's name", &err) ||
+        name_check(c->params[1], "the file's name", &err) ||
+        bytes_copy_str(c->params[0], target.name, sizeof target.name) ||
+        bytes_copy_str(c->params[1], target.file, sizeof target.file)) {
+        api_error(c->http, err.status, "%s", err.text);
+        return;
+    }
+    if (c->http->has_length && c->http->content_length == 0) {
+        api_error(c->http, STATUS_INVALID, "the body is empty");
+        return;
+    }
+    upload_begin(c, &target, commit, answer_upload);
+}
+
+static void put_file(struct buf *out, const struct msg_file *f)
+{
+    char          hex[DIGEST_HEX_SIZE] = "";
+    struct digest digest;
+    if (f->digest.len == DIGEST_SIZE) {
+        memcpy(digest.byte, f->digest.data, DIGEST_SIZE);
+        digest_hex(&digest, hex);
+    }
+    buf_append_str(out, "{");
+    api_put_string(out, "name", f->name);
+    buf_printf(out, ",\"digest\":\"%s\",\"size\":%llu,", hex, (unsigned long long)f->size_bytes);
+    api_put_time(out, "created", f->created_ms);
+    buf_append_str(out, "}");
+}
+
+static void put_dataset(struct buf *out, const struct msg_dataset *d)
+{
+    buf_append_str(out, "{");
+    api_put_string(out, "name", d->name);
+    buf_append_str(out, ",\"files\":[");
+    for (size_t i = 0; i < d->files_count; i++) {
+        buf_append_str(out, i ? "," : "");
+        put_file(out, &d->files[i]);
+    }
+    buf_append_str(out, "]}");
+}
+
+static int answer_list(struct gateway *g, struct http_request *r, const struct rpc_reply *reply,
+                       struct buf *out)
+{
+    const struct msg_datasets *m = reply->body;
+    (void)g;
+    (void)r;
+    buf_append_str(out, "{\"datasets\":[");
+    for (size_t i = 0; i < m->datasets_count; i++) {
+        buf_append_str(out, i ? "," : "");
+        put_dataset(out, &m->datasets[i]);
+    }
+    buf_append_str(out, "]}");
+    return 200;
+}
+
+static int answer_one(struct gateway *g, struct http_request *r, const struct rpc_reply *reply,
+                      struct buf *out)
+{
+    const struct msg_datasets *m = reply->body;
+    (void)g;
+    (void)r;
+    if (m->datasets_count)
+        put_dataset(out, &m->datasets[0]);
+    else
+        buf_append_str(out, "{}");
+    return 200;
+}
+
+static void list_datasets(struct call *c)
+{
+    api_ask(c, MSG_DATASET_LIST, NULL, answer_list);
+}
+
+static void get_dataset(struct call *c)
+{
+    struct msg_name body = { .name = c->params[0] };
+    api_ask(c, MSG_DATASET_GET, &body, answer_one);
+}
+
+const struct route datasets_routes[] = {
+    { "GET", "/api/datasets", list_datasets, NULL },
+    { "GET", "/api/datasets/{}", get_dataset, NULL },
+    { "PUT", "/api/datasets/{}/files/{}", NULL, upload_file },
+    { 0 },
+};

@@ -1,0 +1,38 @@
+/* upload.h - request bodies that stream into the artifact store.
+ *
+ * A route's stream handler starts one; the dispatcher hands it the body; when all chunks are
+ * with the registry, commit sends the request that makes the artifact visible.
+ */
+#ifndef SERVICES_GATEWAY_API_UPLOAD_H
+#define SERVICES_GATEWAY_API_UPLOAD_H
+
+#include "common/net/artifact.h"
+#include "services/gateway/api/api.h"
+
+struct body_upload;
+
+/* What an upload becomes. */
+struct upload_target {
+    char name[MAX_NAME + 1];      /* model or dataset */
+    char file[MAX_NAME + 1];      /* dataset's file, or the model's format */
+    char digest[DIGEST_HEX_SIZE]; /* filled when the data is complete */
+    uint64_t size_bytes;
+    char key[64];                 /* makes a repeated commit harmless */
+};
+
+/* Fills the request to commit and its kind; manifest is good until it returns. */
+typedef void upload_commit_fn(struct body_upload *u, const struct manifest *manifest);
+/* The answer for the client. */
+typedef int upload_answer_fn(const struct upload_target *t, const struct rpc_reply *reply,
+                             struct buf *out);
+
+void upload_begin(struct call *c, const struct upload_target *target, upload_commit_fn *commit,
+                  upload_answer_fn *answer);
+const struct upload_target *upload_what(const struct body_upload *u);
+void upload_send_commit(struct body_upload *u, enum msg_kind kind, const void *body);
+
+/* For the dispatcher. */
+void upload_piece(struct http_request *r, struct bytes piece);
+void upload_complete(struct http_request *r);
+
+#endif

@@ -1,0 +1,81 @@
+/* gateway.h - the gateway: HTTP in front, the job queues behind, the catalog beside.
+ *
+ * It touches neither Redis nor a model.  Everything runs on one loop thread.
+ */
+#ifndef SERVICES_GATEWAY_GATEWAY_H
+#define SERVICES_GATEWAY_GATEWAY_H
+
+#include "common/net/replica.h"
+#include "common/net/report.h"
+#include "services/gateway/http/http.h"
+#include "services/gateway/queue.h"
+
+struct gateway_config {
+    const char *http;
+    const char *jobs;
+    const char *jobs_advertise;
+    const char *registry;
+    const char *events;
+    uint64_t    max_body_bytes;
+    uint64_t    max_artifact_bytes;
+    uint32_t    max_connections;
+    uint32_t    queue_max;
+    uint64_t    queue_bytes;
+    uint32_t    timeout_ms;
+    uint32_t    idle_timeout_ms;
+    uint32_t    drain_ms;
+    const char *log_format;
+    const char *log_level;
+};
+
+struct engines;
+struct suite_view;
+
+struct gateway {
+    const struct gateway_config *config;
+    struct loop                 *loop;
+    struct http_server          *http;
+    struct queue                 queue;
+    struct engines              *engines;
+    struct rpc_client           *registry;
+    struct replica              *replica;
+    struct reporter             *reporter;
+    struct suite_view           *suite;      /* what the registry last said of the processes */
+    struct loop_timer           *deadlines;
+    struct loop_timer           *drain;
+    bool                         draining;
+    uint64_t                     drain_deadline_ms;
+    char                         jobs[MAX_ENDPOINT + 1];    /* where engines are to connect */
+};
+
+enum status gateway_init(struct gateway *g, const struct gateway_config *config, struct loop *l,
+                         struct error *err) MUST_CHECK;
+void        gateway_finish(struct gateway *g);
+
+/* ---- engines.c: the jobs socket ---- */
+struct engines *engines_create(struct gateway *g, struct error *err);
+void            engines_destroy(struct engines *e);
+const char     *engines_endpoint(const struct engines *e);
+enum status     engines_send(void *arg, void *peer, const struct msg_job *job,
+                             struct frames *frames);
+void            engines_parted(void *arg, void *peer);
+
+/* ---- route.c: which version serves ---- */
+/* The lane for a request to the model, by its plain name (version 0) or a version.
+ * NOT_FOUND, UNAVAILABLE (nothing deployed, or not loaded yet) with *err saying what to do. */
+enum status route_find(struct gateway *g, struct bytes model, uint32_t version, struct lane **lane,
+                       struct error *err) MUST_CHECK;
+/* The version that the plain name serves now; 0: none. */
+uint32_t route_serving(struct gateway *g, const struct catalog_model *m);
+/* Engines or the catalog have changed: requests that wait where nobody will come move on. */
+void route_refresh(struct gateway *g);
+/* The only deployed model, for a request that names none.  INVALID: there are several or none. */
+enum status route_only_model(struct gateway *g, struct bytes *name, struct error *err) MUST_CHECK;
+
+/* ---- suite_view.c: the processes that the registry knows ---- */
+struct suite_view *suite_view_create(void);
+void               suite_view_put(struct suite_view *v, const struct msg_suite *suite);
+void               suite_view_destroy(struct suite_view *v);
+const struct msg_suite *suite_view_get(const struct suite_view *v);
+
+#endif

@@ -1,0 +1,52 @@
+/* main.c - the gateway process: options, init, run, finish. */
+#include "common/base/options.h"
+#include "services/gateway/gateway.h"
+
+static const struct option rows[] = {
+    { "http", OPT_AT(struct gateway_config, http), OPT_STR, "127.0.0.1:8080",
+      "address for HTTP; port 0: any free one" },
+    { "jobs", OPT_AT(struct gateway_config, jobs), OPT_STR, "tcp://127.0.0.1:5570",
+      "ZeroMQ endpoint that engines pull jobs from" },
+    { "jobs-advertise", OPT_AT(struct gateway_config, jobs_advertise), OPT_STR, "",
+      "that endpoint as engines reach it; empty: as bound, with the host's name for tcp://*" },
+    { "registry", OPT_AT(struct gateway_config, registry), OPT_STR, "tcp://127.0.0.1:5571",
+      "the registry's endpoint for requests" },
+    { "events", OPT_AT(struct gateway_config, events), OPT_STR, "tcp://127.0.0.1:5572",
+      "the registry's endpoint for changes" },
+    { "max-body-bytes", OPT_AT(struct gateway_config, max_body_bytes), OPT_BYTES, "64MiB",
+      "of a request that is not an upload; 413 beyond" },
+    { "max-artifact-bytes", OPT_AT(struct gateway_config, max_artifact_bytes), OPT_BYTES, "8GiB",
+      "of an uploaded model or data file; 413 beyond" },
+    { "max-connections", OPT_AT(struct gateway_config, max_connections), OPT_U32, "20000",
+      "HTTP connections at once" },
+    { "queue-max", OPT_AT(struct gateway_config, queue_max), OPT_U32, "1024",
+      "waiting requests per version before 429 is answered" },
+    { "queue-bytes", OPT_AT(struct gateway_config, queue_bytes), OPT_BYTES, "256MiB",
+      "waiting bytes per version before 429 is answered" },
+    { "timeout-ms", OPT_AT(struct gateway_config, timeout_ms), OPT_U32, "30000",
+      "deadline of a request" },
+    { "idle-timeout-ms", OPT_AT(struct gateway_config, idle_timeout_ms), OPT_U32, "75000",
+      "an idle connection is closed after this" },
+    { "drain-ms", OPT_AT(struct gateway_config, drain_ms), OPT_U32, "30000",
+      "on SIGTERM, open requests may take so long" },
+    OPTIONS_LOG(struct gateway_config),
+    OPTIONS_END,
+};
+
+int main(int argc, char **argv)
+{
+    struct gateway_config config;
+    struct gateway        gateway;
+    struct error          err;
+    options_start(rows, "gateway", "serves models over HTTP", argc, argv, &config);
+    struct loop *loop = loop_create();
+    if (gateway_init(&gateway, &config, loop, &err))
+        die("%s", err.text);
+    log_info("listening", LOG_S("address", http_address(gateway.http)),
+             LOG_S("jobs", gateway.jobs));
+    loop_run(loop);
+    gateway_finish(&gateway);
+    loop_destroy(loop);
+    log_info("stopped");
+    return 0;
+}

@@ -1,0 +1,150 @@
+/* queue.h - the job queues: credit, batches, leases.  Pure: no sockets, no HTTP, no clock.
+ *
+ * One queue per model version.  A request (struct inference) is in one state, and the list
+ * that holds it is the state; one function moves it:
+ *
+ *     WAITING --dispatch--> RUNNING --result--> (finished)
+ *        ^                     |
+ *        +---- engine died ----+      ahead of newer work; alone, if it was in a batch
+ *
+ * An engine grants credit; a job is sent only against credit.  A job is (id, attempt): a
+ * result whose job is not out with that engine is late and dropped.  A request whose jobs
+ * have killed POISON_KILLS engines is finished with POISON.
+ */
+#ifndef SERVICES_GATEWAY_QUEUE_H
+#define SERVICES_GATEWAY_QUEUE_H
+
+#include "common/base/heap.h"
+#include "common/msg/codec.h"
+#include "common/msg/tensor.h"
+#include "common/net/sock.h"
+
+#define POISON_KILLS   2
+#define CREDIT_MAX     64      /* that one engine may grant */
+#define BATCH_MAX      4096    /* rows in one job */
+#define ENGINES_MAX    4096    /* of one gateway */
+
+struct queue;
+struct lane;
+
+/* What a finished request is told.  Everything is good until the callback returns. */
+struct outcome {
+    enum status              status;
+    const char              *text;        /* when status is not OK */
+    const struct msg_tensor *outputs;     /* shapes as for this request alone */
+    const struct bytes      *data;        /* of each output */
+    size_t                   outputs_count;
+    uint64_t                 compute_us;
+};
+
+struct inference;
+typedef void inference_done_fn(struct inference *r, const struct outcome *outcome);
+
+enum inference_state { INFERENCE_IDLE, INFERENCE_WAITING, INFERENCE_RUNNING };
+
+struct inference {
+    /* the caller's, before queue_submit */
+    struct lane       *lane;           /* set by submit */
+    struct msg_tensor  inputs[MAX_TENSORS];     /* names borrow from the lane's signature */
+    int64_t            shapes[MAX_TENSORS][MAX_RANK];
+    struct frame       data[MAX_TENSORS];       /* inputs_count are initialised; owned */
+    size_t             inputs_count;
+    uint32_t           rows;           /* first dimension; 1 when the model is not batchable */
+    bool               pinned;         /* the client named the version: never moved to another */
+    uint64_t           deadline_ms;
+    inference_done_fn *done;
+    void              *user;
+
+    /* read-only */
+    enum inference_state state;
+    uint64_t             submitted_us;
+
+    /* private */
+    struct inference *next, *prev;
+    struct heap_node  deadline;
+    struct job       *job;
+    uint32_t          kills;
+    bool              alone;
+    uint64_t          bytes;
+};
+
+/* How a queue speaks to the world. */
+struct queue_events {
+    /* Sends the job to the engine.  frames: the input tensors, moved out on OK.  Any other status:
+     * nothing was sent; the engine is considered gone. */
+    enum status (*send)(void *arg, void *peer, const struct msg_job *job, struct frames *frames);
+    /* No job is out any more with an engine that is leaving. */
+    void (*parted)(void *arg, void *peer);
+};
+
+struct queue_limits {
+    uint32_t waiting_max;          /* requests per lane: BUSY beyond */
+    uint64_t waiting_bytes_max;    /* per lane */
+};
+
+struct queue {
+    struct queue_limits limits;
+    struct queue_events events;
+    void               *arg;
+    struct lane        *lanes;          /* hash by model and version */
+    struct lane        *dirty;          /* lanes to look at in queue_dispatch */
+    struct heap         deadlines;
+    struct job         *jobs;           /* hash by id */
+    uint64_t            next_job;
+    struct inference   *pool;           /* free requests, kept for the next */
+    size_t              pool_count;
+    uint64_t            requeued, late, poisoned, jobs_sent;    /* counts */
+    uint64_t            rows_sent;
+};
+
+struct engine_link;    /* an engine, as the queue knows it */
+
+void queue_init(struct queue *q, const struct queue_limits *limits,
+                const struct queue_events *events, void *arg);
+void queue_finish(struct queue *q);    /* open requests end with CANCELLED */
+
+/* The lane of a version; made when new. */
+struct lane *queue_lane(struct queue *q, struct bytes model, uint32_t version);
+/* NULL: there is none. */
+struct lane *queue_find_lane(struct queue *q, struct bytes model, uint32_t version);
+size_t       lane_engines(const struct lane *l);      /* that take jobs */
+size_t       lane_waiting(const struct lane *l);
+uint32_t     lane_version(const struct lane *l);
+const char  *lane_model(const struct lane *l);
+/* The tensors that the engines of this version take and give; counts are 0 before the first. */
+const struct msg_hello *lane_signature(const struct lane *l);
+void lane_set_signature(struct lane *l, const struct msg_tensor *inputs, size_t inputs_count,
+                        const struct msg_tensor *outputs, size_t outputs_count);
+
+struct inference *inference_create(struct queue *q);    /* zeroed, but for the shapes */
+void              inference_drop(struct queue *q, struct inference *r);    /* not submitted */
+
+/* BUSY with *err: the lane is full, nothing was done.  On OK the request belongs to the queue
+ * until done is called, which frees it afterwards. */
+enum status queue_submit(struct queue *q, struct lane *l, struct inference *r, uint64_t now_us,
+                         struct error *err) MUST_CHECK;
+/* Nobody wants the answer: done is not called. */
+void queue_cancel(struct queue *q, struct inference *r);
+/* Moves what waits, and is not pinned, to another lane of the same model. */
+void queue_move(struct queue *q, struct lane *from, struct lane *to);
+
+/* peer: the caller's handle, given back in send.  BUSY: ENGINES_MAX. */
+struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer,
+                                     uint32_t max_batch, uint32_t credit);
+void queue_engine_credit(struct queue *q, struct engine_link *e, uint32_t credit);
+void queue_engine_leave(struct queue *q, struct engine_link *e);    /* BYE: no more jobs */
+/* The engine is gone.  crashed: its jobs count as kills. */
+void queue_engine_remove(struct queue *q, struct engine_link *e, bool crashed);
+uint64_t queue_engine_job(const struct engine_link *e);    /* a job that is out, 0: none */
+
+/* The result of a job.  frames: the outputs.  NOT_FOUND: late, dropped.  INVALID: it does not
+ * fit the job; its requests end with INTERNAL. */
+enum status queue_result(struct queue *q, struct engine_link *e, const struct msg_result *result,
+                         const struct frame *frames, size_t frames_count, struct error *err);
+
+/* Sends what can be sent; once per turn of the loop. */
+void queue_dispatch(struct queue *q);
+/* Ends requests whose deadline has passed.  The next deadline, or 0 when there is none. */
+uint64_t queue_expire(struct queue *q, uint64_t now_ms);
+
+#endif
