@@ -149,7 +149,7 @@ $(B)/%.o: %.cc $(B)/flags
 	$(CXX) $(ALL_CXXFLAGS) -MMD -MP -c $< -o $@
 
 # The library of Redis functions is carried inside the registry.
-$(B)/services/registry/functions.o: services/registry/functions.lua
+$(B)/services/registry/functions.o: $(wildcard services/registry/*.lua)
 
 # ONNX messages come from the published schema; the generated code stays out of the tree.
 $(B)/gen/onnx.pb-c.h: /usr/include/onnx/onnx.proto

@@ -1,9 +1,13 @@
-/* artifacts.c - chunks and manifests.  A chunk's digest is verified on a pool thread on its
- * way in and on its way out, so what rots in Redis is seen and never served. */
+/* artifacts.c - chunks and manifests.
+ *
+ * A chunk's digest is verified on a pool thread on its way in and on its way out, so what rots
+ * in Redis is seen and never served.  At most CHUNK_REQUESTS_MAX chunks are in memory.
+ */
 #include "services/registry/registry.h"
 
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "services/registry/checks.h"
 #include "services/registry/records.h"
 
 #include <stdlib.h>
@@ -13,34 +17,41 @@
 
 static struct metric_family corrupt_chunks = {
     .name = "maas_registry_corrupt_chunks_total",
-    .help = "chunks whose digest was not the one they were stored under",
+    .help = "chunks whose data did not have their digest, by where they came from",
     .type = METRIC_COUNTER,
 };
 
 /* A chunk on its way, in or out. */
 struct transfer {
-    struct registry *registry;
-    struct rpc_peer  peer;
-    enum msg_kind    kind;
-    struct digest    digest;    /* as it should be */
-    struct digest    is;        /* as a pool thread found it */
-    struct frame     data;
+    struct request *request;
+    struct digest digest; /* as it should be */
+    struct digest is;     /* as a pool thread found it */
+    struct frame data;
 };
 
-static struct transfer *transfer_create(struct registry *g, const struct rpc_request *request)
+static void count_corrupt(const char *from)
 {
-    const struct msg_chunk *m = request->body;
-    if (!registry_check_digest(g, request, m->digest))
+    const struct metric_label label = { "from", from };
+    metric_add(metrics_series(&corrupt_chunks, &label, 1), 1);
+}
+
+/* NULL: it has been answered. */
+static struct transfer *transfer_create(struct registry *g, const struct rpc_request *from)
+{
+    const struct msg_chunk *m = from->body;
+    struct request *r = request_open(g, from, bytes_str(""), NULL);
+    struct error err;
+    if (!r)
         return NULL;
-    if (g->open_chunks >= CHUNK_REQUESTS_MAX) {
-        rpc_fail(g->rpc, &request->peer, STATUS_BUSY, "%d chunks are under way; try again",
-                 CHUNK_REQUESTS_MAX);
+    enum status st = check_digest(m->digest, &err);
+    if (!st && g->open_chunks >= CHUNK_REQUESTS_MAX)
+        st = error_set(&err, STATUS_BUSY, "%d chunks are under way; try again", CHUNK_REQUESTS_MAX);
+    if (st) {
+        request_refuse(r, &err);
         return NULL;
     }
     struct transfer *t = mem_zalloc(sizeof *t);
-    t->registry        = g;
-    t->peer            = request->peer;
-    t->kind            = request->kind;
+    t->request = r;
     memcpy(t->digest.byte, m->digest.data, DIGEST_SIZE);
     frame_init_empty(&t->data);
     g->open_chunks++;
@@ -49,19 +60,28 @@ static struct transfer *transfer_create(struct registry *g, const struct rpc_req
 
 static void transfer_destroy(struct transfer *t)
 {
-    t->registry->open_chunks--;
+    t->request->registry->open_chunks--;
+    request_close(t->request);
     frame_finish(&t->data);
     free(t);
 }
 
 static void fail(struct transfer *t, enum status st, const char *text)
 {
-    if (st != STATUS_CANCELLED)
-        rpc_fail(t->registry->rpc, &t->peer, st, "%s", text);
+    request_fail(t->request, st == STATUS_CANCELLED ? STATUS_UNAVAILABLE : st, "%s", text);
     transfer_destroy(t);
 }
 
-static void hash(void *arg)    /* pool thread */
+/* The registry has ended while a pool thread was hashing: nobody can be answered. */
+static bool dropped(struct transfer *t)
+{
+    if (t->request->registry->rpc)
+        return false;
+    transfer_destroy(t);
+    return true;
+}
+
+static void hash(void *arg) /* pool thread */
 {
     struct transfer *t = arg;
     digest_of(frame_bytes(&t->data), &t->is);
@@ -72,41 +92,51 @@ static void hash(void *arg)    /* pool thread */
 static void on_stored(void *arg, enum status st, const char *text, const struct redisReply *reply)
 {
     struct transfer *t = arg;
-    (void)reply;
+    char hex[DIGEST_HEX_SIZE];
     if (st) {
         fail(t, st, text);
         return;
     }
-    rpc_answer(t->registry->rpc, &t->peer, MSG_DONE, NULL, NULL);
+    if (bytes_equal_str(record_text(reply), "REPAIRED")) {
+        digest_hex(&t->digest, hex);
+        count_corrupt("redis");
+        log_error("a chunk in redis was corrupt; a new copy replaces it", LOG_S("digest", hex));
+    }
+    request_answer(t->request, MSG_DONE, NULL, NULL);
     transfer_destroy(t);
 }
 
 static void on_hashed_in(void *arg)
 {
     struct transfer *t = arg;
+    struct fcall call;
+    if (dropped(t))
+        return;
     if (!digest_equal(&t->is, &t->digest)) {
-        metric_count(&corrupt_chunks);
+        count_corrupt("peer");
         fail(t, STATUS_INVALID, "the chunk's data does not have the digest that it came with");
         return;
     }
-    struct bytes argv[] = { bytes_str("FCALL"), bytes_str("maas_chunk_put"), bytes_str("0"),
-                            bytes_of(t->digest.byte, DIGEST_SIZE), frame_bytes(&t->data) };
-    redis_send_bulk(t->registry->redis, on_stored, t, argv, 5);
+    fcall_begin(&call, "maas_chunk_put");
+    fcall_add(&call, bytes_of(t->digest.byte, DIGEST_SIZE));
+    fcall_add(&call, frame_bytes(&t->data));
+    redis_send_bulk(t->request->registry->redis, on_stored, t, call.argv, call.argc);
 }
 
-void on_chunk_put(void *arg, const struct rpc_request *request)
+void on_chunk_put(void *arg, const struct rpc_request *from)
 {
-    struct registry *g = arg;
-    if (!request->attachment || frame_bytes(request->attachment).len == 0 ||
-        frame_bytes(request->attachment).len > CHUNK_BYTES) {
-        rpc_fail(g->rpc, &request->peer, STATUS_INVALID, "a chunk has 1 to %u bytes", CHUNK_BYTES);
-        return;
-    }
-    struct transfer *t = transfer_create(g, request);
+    struct transfer *t = transfer_create(arg, from);
     if (!t)
         return;
-    frame_move(&t->data, request->attachment);
-    loop_work(g->loop, hash, on_hashed_in, t);
+    size_t len = from->attachment ? frame_bytes(from->attachment).len : 0;
+    if (len == 0 || len > CHUNK_BYTES) {
+        request_fail(t->request, STATUS_INVALID, "a chunk has 1 to %u bytes, this one has %zu",
+                     CHUNK_BYTES, len);
+        transfer_destroy(t);
+        return;
+    }
+    frame_move(&t->data, from->attachment);
+    loop_work(t->request->registry->loop, hash, on_hashed_in, t);
 }
 
 /* ---- out ---------------------------------------------------------------------------------- */
@@ -114,16 +144,18 @@ void on_chunk_put(void *arg, const struct rpc_request *request)
 static void on_hashed_out(void *arg)
 {
     struct transfer *t = arg;
-    char             hex[DIGEST_HEX_SIZE];
+    char hex[DIGEST_HEX_SIZE];
+    if (dropped(t))
+        return;
     if (!digest_equal(&t->is, &t->digest)) {
         digest_hex(&t->digest, hex);
-        metric_count(&corrupt_chunks);
-        log_error("a chunk in redis is corrupt", LOG_S("digest", hex));
+        count_corrupt("redis");
+        log_error("a chunk in redis is corrupt; upload it again", LOG_S("digest", hex));
         fail(t, STATUS_CORRUPT, "the chunk's data in Redis does not have its digest");
         return;
     }
     struct msg_chunk body = { .digest = bytes_of(t->digest.byte, DIGEST_SIZE) };
-    rpc_answer(t->registry->rpc, &t->peer, MSG_CHUNK, &body, &t->data);
+    request_answer(t->request, MSG_CHUNK, &body, &t->data);
     transfer_destroy(t);
 }
 
@@ -135,49 +167,56 @@ static void on_chunk(void *arg, enum status st, const char *text, const struct r
         return;
     }
     frame_finish(&t->data);
-    frame_init_copy(&t->data, bytes_of(reply->str, reply->len));
-    loop_work(t->registry->loop, hash, on_hashed_out, t);
+    frame_init_copy(&t->data, record_text(reply));
+    loop_work(t->request->registry->loop, hash, on_hashed_out, t);
 }
 
-void on_chunk_get(void *arg, const struct rpc_request *request)
+void on_chunk_get(void *arg, const struct rpc_request *from)
 {
-    struct registry *g = arg;
-    struct transfer *t = transfer_create(g, request);
-    struct buf       key = { 0 };
+    struct transfer *t = transfer_create(arg, from);
+    struct buf key = { 0 };
     if (!t)
         return;
     buf_append_str(&key, CHUNK_KEY);
     buf_append(&key, t->digest.byte, DIGEST_SIZE);
     struct bytes argv[] = { bytes_str("GET"), buf_bytes(&key) };
-    redis_send_bulk(g->redis, on_chunk, t, argv, 2);
+    redis_send_bulk(t->request->registry->redis, on_chunk, t, argv, 2);
     buf_finish(&key);
 }
 
 /* ---- manifest ----------------------------------------------------------------------------- */
 
-static void answer_manifest(struct registry *g, const struct rpc_peer *peer,
-                            const struct redisReply *reply)
+static void answer_manifest(struct request *r, const struct redisReply *reply)
 {
-    if (reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_STRING) {
-        rpc_fail(g->rpc, peer, STATUS_NOT_FOUND, "there is no artifact with this digest");
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[0]->type != REDIS_REPLY_STRING) {
+        request_fail(r, STATUS_NOT_FOUND, "there is no artifact with this digest");
         return;
     }
-    struct msg_manifest body = { .size_bytes = record_number(reply->element[0]),
-                                 .chunks     = record_text(reply->element[1]) };
-    rpc_answer(g->rpc, peer, MSG_MANIFEST, &body, NULL);
+    struct msg_manifest body = { .digest = bytes_of(r->subject, DIGEST_SIZE),
+                                 .size_bytes = record_number(reply->element[0]),
+                                 .chunks = record_text(reply->element[1]) };
+    request_answer(r, MSG_MANIFEST, &body, NULL);
 }
 
-void on_manifest_get(void *arg, const struct rpc_request *request)
+void on_manifest_get(void *arg, const struct rpc_request *from)
 {
-    struct registry        *g   = arg;
-    const struct msg_chunk *m   = request->body;
-    struct buf              key = { 0 };
-    if (!registry_check_digest(g, request, m->digest))
+    const struct msg_chunk *m = from->body;
+    struct request *r = request_open(arg, from, bytes_str(""), answer_manifest);
+    struct error err;
+    struct buf key = { 0 };
+    if (!r)
         return;
+    if (check_digest(m->digest, &err)) {
+        request_refuse(r, &err);
+        return;
+    }
+    memcpy(r->subject, m->digest.data, DIGEST_SIZE);
     buf_append_str(&key, MANIFEST_KEY);
     buf_append_bytes(&key, m->digest);
-    struct bytes argv[] = { bytes_str("HMGET"), buf_bytes(&key), bytes_str("size"),
-                            bytes_str("chunks") };
-    registry_ask(g, request, answer_manifest, argv, 4);
+    struct fcall call = { .argv = { bytes_str("HMGET"), buf_bytes(&key), bytes_str("size"),
+                                    bytes_str("chunks") },
+                          .argc = 4 };
+    request_ask(r, &call);
     buf_finish(&key);
 }

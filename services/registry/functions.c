@@ -1,10 +1,12 @@
-/* functions.c - functions.lua as bytes; the path is relative to the root of the tree. */
+/* functions.c - the Lua files as bytes, one after the other: they are one library.  The paths are
+ * relative to the root of the tree. */
 #include "services/registry/functions.h"
 
 __asm__(".section .rodata\n"
         ".global functions_lua\n"
         "functions_lua:\n"
         ".incbin \"services/registry/functions.lua\"\n"
+        ".incbin \"services/registry/jobs.lua\"\n"
         ".global functions_lua_end\n"
         "functions_lua_end:\n"
         ".byte 0\n"

@@ -1,4 +1,5 @@
-/* functions.h - the text of functions.lua, carried inside the program. */
+/* functions.h - the library of Redis functions (functions.lua, jobs.lua), carried inside the
+ * program. */
 #ifndef SERVICES_REGISTRY_FUNCTIONS_H
 #define SERVICES_REGISTRY_FUNCTIONS_H
 

@@ -15,23 +15,32 @@ static const struct option rows[] = {
     OPTIONS_END,
 };
 
-static void stop(void *loop)
+/* Chunks go back to the system at once, and threads share one heap: the registry is small. */
+static void keep_memory_small(void)
 {
-    loop_stop(loop);
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 512 << 10);
+}
+
+static void stop(void *registry)
+{
+    log_info("stopping");
+    registry_stop(registry);
 }
 
 int main(int argc, char **argv)
 {
     struct registry_config config;
-    struct registry        registry;
-    struct error           err;
-    mallopt(M_MMAP_THRESHOLD, 256 << 10);    /* chunks go back to the system at once */
+    struct registry registry;
+    struct error err;
+    keep_memory_small();
     options_start(rows, "registry", "keeps models, versions, artifacts and jobs in Redis", argc,
                   argv, &config);
     struct loop *loop = loop_create();
     if (registry_init(&registry, &config, loop, &err))
         die("%s", err.text);
-    loop_on_stop_signal(loop, stop, loop);
+    loop_on_stop_signal(loop, stop, &registry);
     log_info("listening", LOG_S("rpc", rpc_server_endpoint(registry.rpc)),
              LOG_S("events", config.events));
     loop_run(loop);

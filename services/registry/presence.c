@@ -2,147 +2,107 @@
  * registry sees them and nothing has to be cleaned up. */
 #include "services/registry/registry.h"
 
-#include "common/base/metrics.h"
 #include "common/net/report.h"
 #include "services/registry/records.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 struct presence {
-    struct registry   *registry;
-    struct loop_timer *timer;
-    struct identity    me;
-};
-
-/* A request that needs the list of processes. */
-struct lookup {
     struct registry *registry;
-    struct rpc_peer  peer;
-    uint32_t         want;                  /* REPORT */
-    enum role        role;                  /* HEALTH */
-    char             host[MAX_NAME + 1];    /* HEALTH */
+    struct loop_timer *timer;
+    struct identity me;
 };
 
-static void call_report(struct registry *g, struct bytes id, struct bytes packed, bool leaving,
-                        redis_fn *fn, void *arg)
+static void report_call(struct fcall *call, const struct msg_process *p, struct buf *packed,
+                        bool leaving, uint32_t want)
 {
-    char ttl[16];
-    snprintf(ttl, sizeof ttl, "%d", PROCESS_TTL_MS);
-    struct bytes argv[] = { bytes_str("FCALL"), bytes_str("maas_report"),
-                            bytes_str("0"),     id,
-                            packed,             bytes_str(ttl),
-                            bytes_str(leaving ? "1" : "0") };
-    redis_send(g->redis, fn, arg, argv, sizeof argv / sizeof *argv);
+    msg_pack(packed, &schema_process, p);
+    fcall_begin(call, "maas_report");
+    fcall_add(call, p->id);
+    fcall_add_number(call, p->role);
+    fcall_add(call, buf_bytes(packed));
+    fcall_add_number(call, PROCESS_TTL_MS);
+    fcall_add_str(call, leaving ? "1" : "0");
+    fcall_add_number(call, want);
 }
 
-static size_t read_processes(struct records *records, const struct redisReply *reply,
-                             struct msg_process *out)
+static void answer_report(struct request *r, const struct redisReply *reply)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < reply->elements && count < MAX_PROCESSES; i++) {
-        const void *body;
-        if (!record_unpack(records, &schema_process, record_text(reply->element[i]), &body))
-            out[count++] = *(const struct msg_process *)body;
-    }
-    return count;
+    struct records records = { 0 };
+    struct msg_suite suite;
+    record_processes(&records, reply, &suite);
+    request_answer(r, MSG_SUITE, &suite, NULL);
+    records_finish(&records);
 }
 
-static void answer_report(struct lookup *k, struct msg_process *all, size_t count)
+static enum status check_report(const struct msg_report *m, struct error *err)
 {
-    struct msg_suite suite = { .processes = all };
-    for (size_t i = 0; i < count; i++)
-        if (all[i].role < ROLE_COUNT && k->want & 1u << all[i].role)
-            all[suite.processes_count++] = all[i];
-    rpc_answer(k->registry->rpc, &k->peer, MSG_SUITE, &suite, NULL);
+    if (m->processes_count != 1)
+        return error_set(err, STATUS_INVALID, "a report is about one process, not %zu",
+                         m->processes_count);
+    if (m->processes[0].role == ROLE_NONE || m->processes[0].role >= ROLE_COUNT)
+        return error_set(err, STATUS_INVALID, "%u is not a role", m->processes[0].role);
+    return name_check(m->processes[0].id, "the process id", err);
 }
 
-static void answer_health(struct lookup *k, const struct msg_process *all, size_t count)
+void on_report(void *arg, const struct rpc_request *from)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (all[i].role == (uint32_t)k->role && bytes_equal_str(all[i].host, k->host)) {
-            rpc_answer(k->registry->rpc, &k->peer, MSG_DONE, NULL, NULL);
-            return;
-        }
-    }
-    rpc_fail(k->registry->rpc, &k->peer, STATUS_UNAVAILABLE,
-             "no %s on host '%s' has reported within %d ms", role_name(k->role), k->host,
-             PROCESS_TTL_MS);
-}
-
-static void on_list(void *arg, enum status st, const char *text, const struct redisReply *reply)
-{
-    struct lookup *k = arg;
-    k->registry->open--;
-    if (st && st != STATUS_CANCELLED) {
-        rpc_fail(k->registry->rpc, &k->peer, st, "%s", text);
-    } else if (!st) {
-        struct records      records = { 0 };
-        struct msg_process *all     = mem_alloc((reply->elements + 1) * sizeof *all);
-        size_t              count   = read_processes(&records, reply, all);
-        if (k->role)
-            answer_health(k, all, count);
-        else
-            answer_report(k, all, count);
-        free(all);
-        records_finish(&records);
-    }
-    free(k);
-}
-
-static struct lookup *lookup_create(struct registry *g, const struct rpc_request *request)
-{
-    if (g->open >= REQUESTS_MAX) {
-        rpc_fail(g->rpc, &request->peer, STATUS_BUSY, "too many requests are open; try again");
-        return NULL;
-    }
-    struct lookup *k = mem_zalloc(sizeof *k);
-    k->registry      = g;
-    k->peer          = request->peer;
-    g->open++;
-    return k;
-}
-
-void on_report(void *arg, const struct rpc_request *request)
-{
-    struct registry         *g      = arg;
-    const struct msg_report *m      = request->body;
-    struct buf               packed = { 0 };
-    if (m->processes_count != 1 || m->processes[0].role == ROLE_NONE ||
-        m->processes[0].role >= ROLE_COUNT) {
-        rpc_fail(g->rpc, &request->peer, STATUS_INVALID, "a report is about one process with a role");
+    const struct msg_report *m = from->body;
+    struct request *r = request_open(arg, from, bytes_str(""), answer_report);
+    struct error err;
+    struct buf packed = { 0 };
+    struct fcall call;
+    if (!r)
+        return;
+    if (check_report(m, &err)) {
+        request_refuse(r, &err);
         return;
     }
-    if (!registry_check_name(g, request, m->processes[0].id, "the process id"))
-        return;
-    struct lookup *k = lookup_create(g, request);
-    if (!k)
-        return;
-    k->want = m->want;
-    msg_pack(&packed, &schema_process, &m->processes[0]);
-    call_report(g, m->processes[0].id, buf_bytes(&packed), m->leaving, on_list, k);
+    report_call(&call, &m->processes[0], &packed, m->leaving, m->want);
+    request_ask(r, &call);
     buf_finish(&packed);
 }
 
-void on_health(void *arg, const struct rpc_request *request)
+/* ---- health -------------------------------------------------------------------------------- */
+
+static void answer_health(struct request *r, const struct redisReply *reply)
 {
-    struct registry       *g = arg;
-    const struct msg_name *m = request->body;
-    if (m->role == ROLE_REGISTRY) {
-        on_ping(arg, request);
+    struct records records = { 0 };
+    struct msg_suite suite;
+    bool found = false;
+    record_processes(&records, reply, &suite);
+    for (size_t i = 0; i < suite.processes_count && !found; i++)
+        found = bytes_equal_str(suite.processes[i].host, r->subject);
+    if (found)
+        request_answer(r, MSG_DONE, NULL, NULL);
+    else
+        request_fail(r, STATUS_UNAVAILABLE, "no %s on host '%s' has reported within %d ms",
+                     role_name((unsigned)r->number), r->subject, PROCESS_TTL_MS);
+    records_finish(&records);
+}
+
+void on_health(void *arg, const struct rpc_request *from)
+{
+    const struct msg_name *m = from->body;
+    struct request *r;
+    struct fcall call;
+    if (m->role == ROLE_REGISTRY) { /* it lives, or this would not run; what it needs is Redis */
+        on_ping(arg, from);
         return;
     }
+    r = request_open(arg, from, m->name, answer_health);
+    if (!r)
+        return;
     if (m->role == ROLE_NONE || m->role >= ROLE_COUNT) {
-        rpc_fail(g->rpc, &request->peer, STATUS_INVALID, "%u is not a role", m->role);
+        request_fail(r, STATUS_INVALID, "%u is not a role", m->role);
+        request_close(r);
         return;
     }
-    struct lookup *k = lookup_create(g, request);
-    if (!k)
-        return;
-    k->role = (enum role)m->role;
-    memcpy(k->host, m->name.data ? m->name.data : "", m->name.len);
-    /* Leaving without ever having come: only the list is wanted. */
-    call_report(g, bytes_str("health"), bytes_of(NULL, 0), true, on_list, k);
+    r->number = m->role;
+    fcall_begin(&call, "maas_processes");
+    fcall_add_number(&call, 1u << m->role);
+    fcall_add_number(&call, PROCESS_TTL_MS);
+    request_ask(r, &call);
 }
 
 /* ---- the registry's own report ------------------------------------------------------------- */
@@ -150,30 +110,41 @@ void on_health(void *arg, const struct rpc_request *request)
 static void on_reported(void *arg, enum status st, const char *text, const struct redisReply *reply)
 {
     (void)arg;
-    (void)st;    /* the next report is a second away, and redis.c has logged */
+    (void)st; /* the next report is a second away, and link.c has logged */
     (void)text;
     (void)reply;
 }
 
-static void report_self(void *arg)
+static void send_report(struct presence *p, bool leaving)
 {
-    struct presence   *p      = arg;
-    struct buf         packed = { 0 };
+    struct buf packed = { 0 };
     struct msg_process me;
+    struct fcall call;
     identity_describe(&p->me, &me);
-    msg_pack(&packed, &schema_process, &me);
-    call_report(p->registry, bytes_str(p->me.id), buf_bytes(&packed), false, on_reported, p);
+    report_call(&call, &me, &packed, leaving, 0);
+    redis_send(p->registry->redis, on_reported, NULL, call.argv, call.argc);
     buf_finish(&packed);
+}
+
+static void report(void *arg)
+{
+    send_report(arg, false);
 }
 
 struct presence *presence_create(struct registry *g)
 {
     struct presence *p = mem_zalloc(sizeof *p);
-    p->registry        = g;
-    p->timer           = loop_timer_create(g->loop, report_self, p);
+    p->registry = g;
+    p->timer = loop_timer_create(g->loop, report, p);
     identity_init(&p->me, ROLE_REGISTRY);
     loop_timer_start(p->timer, 0, REPORT_INTERVAL_MS);
     return p;
+}
+
+void presence_leave(struct presence *p)
+{
+    loop_timer_stop(p->timer);
+    send_report(p, true);
 }
 
 void presence_destroy(struct presence *p)

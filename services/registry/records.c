@@ -4,13 +4,44 @@
 #include <hiredis/hiredis.h>
 #include <stdlib.h>
 
+/* ---- memory ------------------------------------------------------------------------------- */
+
+static void *keep(struct records *r, size_t size)
+{
+    r->blocks = mem_resize(r->blocks, (r->count + 1) * sizeof *r->blocks);
+    r->blocks[r->count] = mem_zalloc(size);
+    return r->blocks[r->count++];
+}
+
+static void *keep_copy(struct records *r, const void *list, size_t size)
+{
+    if (!size)
+        return NULL;
+    return memcpy(keep(r, size), list, size);
+}
+
 void records_finish(struct records *r)
 {
     for (size_t i = 0; i < r->count; i++)
-        msg_decoder_finish(&r->decoders[i]);
-    free(r->decoders);
+        free(r->blocks[i]);
+    free(r->blocks);
+    msg_decoder_finish(&r->decoder);
     *r = (struct records){ 0 };
 }
+
+/* body is good until the next use of the decoder. */
+static enum status unpack(struct records *r, const struct schema_struct *s, struct bytes packed,
+                          const void **body)
+{
+    return msg_unpack(&r->decoder, s, packed, body, NULL) ? STATUS_CORRUPT : STATUS_OK;
+}
+
+static bool is_list(const struct redisReply *reply, size_t elements)
+{
+    return reply->type == REDIS_REPLY_ARRAY && reply->elements == elements;
+}
+
+/* ---- values ------------------------------------------------------------------------------- */
 
 struct bytes record_text(const struct redisReply *reply)
 {
@@ -33,109 +64,217 @@ const struct redisReply *record_field(const struct redisReply *pairs, const char
     return NULL;
 }
 
-enum status record_unpack(struct records *r, const struct schema_struct *s, struct bytes packed,
-                          const void **body)
+static struct bytes text_of(const struct redisReply *pairs, const char *name)
 {
-    r->decoders           = mem_resize(r->decoders, (r->count + 1) * sizeof *r->decoders);
-    r->decoders[r->count] = (struct msg_decoder){ 0 };
-    return msg_unpack(&r->decoders[r->count++], s, packed, body, NULL) ? STATUS_CORRUPT : STATUS_OK;
+    return record_text(record_field(pairs, name));
 }
 
-enum status record_version(struct records *r, struct bytes model, uint64_t number,
-                           struct bytes record, uint64_t check, struct bytes checked,
-                           struct msg_version *out)
+static uint64_t number_of(const struct redisReply *pairs, const char *name)
+{
+    return record_number(record_field(pairs, name));
+}
+
+/* ---- versions and deployments ------------------------------------------------------------- */
+
+static struct msg_tensor *keep_tensors(struct records *r, const struct msg_tensor *list,
+                                       size_t count)
+{
+    struct msg_tensor *copy = keep_copy(r, list, count * sizeof *list);
+    for (size_t i = 0; i < count; i++)
+        copy[i].shape.at =
+            keep_copy(r, list[i].shape.at, list[i].shape.count * sizeof *list[i].shape.at);
+    return copy;
+}
+
+static enum status add_checked(struct records *r, struct bytes checked, struct msg_version *out)
 {
     const void *body;
-    enum status st = record_unpack(r, &schema_version, record, &body);
-    if (st)
-        return st;
-    *out        = *(const struct msg_version *)body;
-    out->model  = model;
-    out->number = (uint32_t)number;
-    out->check  = (uint32_t)check;
-    if (!checked.len)
-        return STATUS_OK;
-    st = record_unpack(r, &schema_version_checked, checked, &body);
+    enum status st = unpack(r, &schema_version_checked, checked, &body);
     if (st)
         return st;
     const struct msg_version_checked *c = body;
-    out->reason                         = c->reason;
-    out->inputs                         = c->inputs;
-    out->inputs_count                   = c->inputs_count;
-    out->outputs                        = c->outputs;
-    out->outputs_count                  = c->outputs_count;
-    out->batchable                      = c->batchable;
+    out->reason = c->reason;
+    out->inputs = keep_tensors(r, c->inputs, c->inputs_count);
+    out->inputs_count = c->inputs_count;
+    out->outputs = keep_tensors(r, c->outputs, c->outputs_count);
+    out->outputs_count = c->outputs_count;
+    out->batchable = c->batchable;
     return STATUS_OK;
 }
 
+static enum status make_version(struct records *r, struct bytes model, uint64_t number,
+                                struct bytes record, uint64_t check, struct bytes checked,
+                                struct msg_version *out)
+{
+    const void *body;
+    enum status st = unpack(r, &schema_version, record, &body);
+    if (st)
+        return st;
+    *out = *(const struct msg_version *)body;
+    out->model = model;
+    out->number = (uint32_t)number;
+    out->check = (uint32_t)check;
+    out->inputs = out->outputs = NULL; /* the check finds them */
+    out->inputs_count = out->outputs_count = 0;
+    return checked.len ? add_checked(r, checked, out) : STATUS_OK;
+}
+
+enum status record_version(struct records *r, const struct redisReply *values,
+                           struct msg_version *out)
+{
+    if (!is_list(values, 5))
+        return STATUS_CORRUPT;
+    struct redisReply **v = values->element;
+    return make_version(r, record_text(v[0]), record_number(v[1]), record_text(v[2]),
+                        record_number(v[3]), record_text(v[4]), out);
+}
+
+enum status record_version_event(struct records *r, const struct redisReply *pairs,
+                                 struct msg_version *out)
+{
+    return make_version(r, text_of(pairs, "model"), number_of(pairs, "number"),
+                        text_of(pairs, "record"), number_of(pairs, "check"),
+                        text_of(pairs, "checked"), out);
+}
+
+enum status record_deployment(const struct redisReply *values, struct msg_deployment *out)
+{
+    if (!is_list(values, 6))
+        return STATUS_CORRUPT;
+    struct redisReply **v = values->element;
+    *out = (struct msg_deployment){
+        .version = (uint32_t)record_number(v[0]),
+        .previous = (uint32_t)record_number(v[1]),
+        .revision = record_number(v[2]),
+        .changed_ms = record_number(v[3]),
+        .max_batch = (uint32_t)record_number(v[4]),
+        .model = record_text(v[5]),
+    };
+    return STATUS_OK;
+}
+
+void record_deployment_event(const struct redisReply *pairs, struct msg_deployment *out)
+{
+    *out = (struct msg_deployment){
+        .model = text_of(pairs, "model"),
+        .version = (uint32_t)number_of(pairs, "version"),
+        .previous = (uint32_t)number_of(pairs, "previous"),
+        .revision = number_of(pairs, "revision"),
+        .changed_ms = number_of(pairs, "changed_ms"),
+        .max_batch = (uint32_t)number_of(pairs, "max_batch"),
+    };
+}
+
+/* {deployment, version...} */
+static enum status add_model(struct records *r, const struct redisReply *entry,
+                             struct msg_catalog *out)
+{
+    struct msg_deployment *d = &out->deployments[out->deployments_count];
+    enum status st = record_deployment(entry->element[0], d);
+    if (!st && d->version)
+        out->deployments_count++;
+    for (size_t i = 1; i < entry->elements && !st; i++) {
+        st = record_version(r, entry->element[i], &out->versions[out->versions_count]);
+        out->versions_count += !st;
+    }
+    return st;
+}
+
+enum status record_catalog(struct records *r, const struct redisReply *reply,
+                           struct msg_catalog *out)
+{
+    size_t versions = 0;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 1)
+        return STATUS_CORRUPT;
+    for (size_t i = 1; i < reply->elements; i++) {
+        if (reply->element[i]->type != REDIS_REPLY_ARRAY || reply->element[i]->elements < 1)
+            return STATUS_CORRUPT;
+        versions += reply->element[i]->elements - 1;
+    }
+    *out = (struct msg_catalog){ .seq = record_number(reply->element[0]) };
+    out->versions = keep(r, versions * sizeof *out->versions);
+    out->deployments = keep(r, reply->elements * sizeof *out->deployments);
+    enum status st = STATUS_OK;
+    for (size_t i = 1; i < reply->elements && !st; i++)
+        st = add_model(r, reply->element[i], out);
+    return st;
+}
+
+/* ---- training ----------------------------------------------------------------------------- */
+
 static void take_submit(const struct msg_submit *s, struct msg_training *out)
 {
-    out->model   = s->model;
+    out->model = s->model;
     out->dataset = s->dataset;
-    out->target  = s->target;
+    out->target = s->target;
     out->learner = s->learner;
-    out->params  = s->params;
-    out->seed    = s->seed;
-    out->deploy  = s->deploy;
+    out->params = s->params;
+    out->seed = s->seed;
+    out->deploy = s->deploy;
 }
 
 static void take_update(const struct msg_training_update *u, struct msg_training *out)
 {
-    out->epoch               = u->epoch;
-    out->epochs              = u->epochs;
-    out->progress            = u->progress;
-    out->train_loss          = u->train_loss;
-    out->validation_loss     = u->validation_loss;
+    out->epoch = u->epoch;
+    out->epochs = u->epochs;
+    out->progress = u->progress;
+    out->train_loss = u->train_loss;
+    out->validation_loss = u->validation_loss;
     out->validation_accuracy = u->validation_accuracy;
-    out->history             = u->history;
+}
+
+static void take_fields(const struct redisReply *pairs, struct msg_training *out)
+{
+    out->id = text_of(pairs, "id");
+    out->state = (uint32_t)number_of(pairs, "state");
+    out->history = text_of(pairs, "history");
+    out->metrics = text_of(pairs, "metrics");
+    out->version = (uint32_t)number_of(pairs, "version");
+    out->error = text_of(pairs, "error");
+    out->attempts = (uint32_t)number_of(pairs, "attempts");
+    out->trainer = text_of(pairs, "trainer");
+    out->created_ms = number_of(pairs, "created_ms");
+    out->started_ms = number_of(pairs, "started_ms");
+    out->finished_ms = number_of(pairs, "finished_ms");
+    out->lease = number_of(pairs, "lease");
+    out->cancel = number_of(pairs, "cancel") != 0;
+    if (out->state == TRAINING_DONE)
+        out->progress = 1;
 }
 
 enum status record_training(struct records *r, const struct redisReply *pairs,
                             struct msg_training *out)
 {
-    const void  *body;
-    struct bytes update = record_text(record_field(pairs, "update"));
-    enum status  st     = record_unpack(r, &schema_submit, record_text(record_field(pairs, "submit")),
-                                        &body);
+    const void *body;
+    struct bytes update = text_of(pairs, "update");
+    enum status st = unpack(r, &schema_submit, text_of(pairs, "submit"), &body);
     if (st)
         return st;
     *out = (struct msg_training){ 0 };
     take_submit(body, out);
     if (update.len) {
-        st = record_unpack(r, &schema_training_update, update, &body);
+        st = unpack(r, &schema_training_update, update, &body);
         if (st)
             return st;
         take_update(body, out);
     }
-    out->id          = record_text(record_field(pairs, "id"));
-    out->state       = (uint32_t)record_number(record_field(pairs, "state"));
-    out->metrics     = record_text(record_field(pairs, "metrics"));
-    out->version     = (uint32_t)record_number(record_field(pairs, "version"));
-    out->error       = record_text(record_field(pairs, "error"));
-    out->attempts    = (uint32_t)record_number(record_field(pairs, "attempts"));
-    out->trainer     = record_text(record_field(pairs, "trainer"));
-    out->created_ms  = record_number(record_field(pairs, "created_ms"));
-    out->started_ms  = record_number(record_field(pairs, "started_ms"));
-    out->finished_ms = record_number(record_field(pairs, "finished_ms"));
-    out->lease       = record_number(record_field(pairs, "lease"));
-    out->cancel      = record_number(record_field(pairs, "cancel")) != 0;
-    if (out->state == TRAINING_DONE)
-        out->progress = 1;
+    take_fields(pairs, out);
     return STATUS_OK;
 }
 
-enum status record_dataset(struct records *r, const struct redisReply *entry,
-                           struct msg_dataset *out)
+/* ---- datasets ----------------------------------------------------------------------------- */
+
+static enum status make_dataset(struct records *r, const struct redisReply *entry,
+                                struct msg_dataset *out)
 {
-    if (entry->type != REDIS_REPLY_ARRAY || entry->elements != 2)
+    if (!is_list(entry, 2) || entry->element[1]->type != REDIS_REPLY_ARRAY)
         return STATUS_CORRUPT;
     const struct redisReply *files = entry->element[1];
-    *out                           = (struct msg_dataset){ .name = record_text(entry->element[0]) };
-    out->files                     = mem_zalloc((files->elements / 2) * sizeof *out->files);
+    *out = (struct msg_dataset){ .name = record_text(entry->element[0]) };
+    out->files = keep(r, (files->elements / 2) * sizeof *out->files);
     for (size_t i = 0; i + 1 < files->elements; i += 2) {
         const void *body;
-        enum status st =
-            record_unpack(r, &schema_file, record_text(files->element[i + 1]), &body);
+        enum status st = unpack(r, &schema_file, record_text(files->element[i + 1]), &body);
         if (st)
             return st;
         out->files[out->files_count++] = *(const struct msg_file *)body;
@@ -143,18 +282,29 @@ enum status record_dataset(struct records *r, const struct redisReply *entry,
     return STATUS_OK;
 }
 
-enum status record_deployment(struct bytes model, const struct redisReply *values,
-                              struct msg_deployment *out)
+enum status record_datasets(struct records *r, const struct redisReply *reply,
+                            struct msg_datasets *out)
 {
-    if (values->type != REDIS_REPLY_ARRAY || values->elements != 5)
-        return STATUS_CORRUPT;
-    *out = (struct msg_deployment){
-        .model      = model,
-        .version    = (uint32_t)record_number(values->element[0]),
-        .previous   = (uint32_t)record_number(values->element[1]),
-        .revision   = record_number(values->element[2]),
-        .changed_ms = record_number(values->element[3]),
-        .max_batch  = (uint32_t)record_number(values->element[4]),
-    };
-    return STATUS_OK;
+    enum status st = STATUS_OK;
+    *out = (struct msg_datasets){ .datasets = keep(r, reply->elements * sizeof *out->datasets) };
+    for (size_t i = 0; i < reply->elements && !st; i++)
+        st = make_dataset(r, reply->element[i], &out->datasets[out->datasets_count++]);
+    return st;
+}
+
+/* ---- processes ---------------------------------------------------------------------------- */
+
+void record_processes(struct records *r, const struct redisReply *reply, struct msg_suite *out)
+{
+    *out = (struct msg_suite){ .processes = keep(r, reply->elements * sizeof *out->processes) };
+    for (size_t i = 0; i + 1 < reply->elements && out->processes_count < MAX_PROCESSES; i += 2) {
+        const void *body;
+        if (unpack(r, &schema_process, record_text(reply->element[i]), &body))
+            continue;
+        struct msg_process *p = &out->processes[out->processes_count++];
+        *p = *(const struct msg_process *)body;
+        p->engines = keep_copy(r, p->engines, p->engines_count * sizeof *p->engines);
+        p->counters = keep_copy(r, p->counters, p->counters_count * sizeof *p->counters);
+        p->age_ms = record_number(reply->element[i + 1]);
+    }
 }

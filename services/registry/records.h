@@ -1,7 +1,7 @@
 /* records.h - from what Redis keeps (see functions.lua) to the structs of schema.h.
  *
- * Strings borrow from the reply, lists from the decoders in struct records: both are good
- * until the next use of the same decoder.
+ * Strings borrow from the reply; lists live in struct records until records_finish.
+ * CORRUPT: the reply does not have the shape that functions.lua gives it.
  */
 #ifndef SERVICES_REGISTRY_RECORDS_H
 #define SERVICES_REGISTRY_RECORDS_H
@@ -10,35 +10,42 @@
 
 struct redisReply;
 
+/* Memory of the lists of many structs; one decoder serves them all, one after the other. */
 struct records {
-    struct msg_decoder *decoders;    /* one per packed value: all live until records_finish */
-    size_t              count;
+    struct msg_decoder decoder; /* private */
+    void **blocks;              /* private */
+    size_t count;               /* private */
 };
 
-void records_finish(struct records *r);
+void records_finish(struct records *r); /* zeroed is fine */
 
-struct bytes record_text(const struct redisReply *reply);      /* empty when it is no string */
-uint64_t     record_number(const struct redisReply *reply);    /* 0 when it is no number */
+struct bytes record_text(const struct redisReply *reply); /* empty when it is no string */
+uint64_t record_number(const struct redisReply *reply);   /* 0 when it is no number */
 /* The value of a field in a reply of the form {name, value, name, value ...}; NULL: not there. */
 const struct redisReply *record_field(const struct redisReply *pairs, const char *name);
 
-/* A version from its record, the state of its check and what the check found.
- * CORRUPT: the record cannot be decoded. */
-enum status record_version(struct records *r, struct bytes model, uint64_t number,
-                           struct bytes record, uint64_t check, struct bytes checked,
+/* {model, number, record, check, checked}: the version as it was committed, and what its check
+ * found. */
+enum status record_version(struct records *r, const struct redisReply *values,
                            struct msg_version *out) MUST_CHECK;
+/* The same from an event: {name, value ...}. */
+enum status record_version_event(struct records *r, const struct redisReply *pairs,
+                                 struct msg_version *out) MUST_CHECK;
+/* {version, previous, revision, changed_ms, max_batch, model} */
+enum status record_deployment(const struct redisReply *values,
+                              struct msg_deployment *out) MUST_CHECK;
+void record_deployment_event(const struct redisReply *pairs, struct msg_deployment *out);
+
+/* {seq, {deployment, version...}...}: the whole catalog. */
+enum status record_catalog(struct records *r, const struct redisReply *reply,
+                           struct msg_catalog *out) MUST_CHECK;
+/* {name, value ...} */
 enum status record_training(struct records *r, const struct redisReply *pairs,
                             struct msg_training *out) MUST_CHECK;
-enum status record_dataset(struct records *r, const struct redisReply *entry,
-                           struct msg_dataset *out) MUST_CHECK;
-/* out->files of record_dataset belongs to the caller: free it with free(). */
-
-/* {version, previous, revision, changed_ms, max_batch} */
-enum status record_deployment(struct bytes model, const struct redisReply *values,
-                              struct msg_deployment *out) MUST_CHECK;
-
-/* Decodes a packed struct with a decoder of its own. */
-enum status record_unpack(struct records *r, const struct schema_struct *s, struct bytes packed,
-                          const void **body) MUST_CHECK;
+/* {{name, {file, packed ...}}...} */
+enum status record_datasets(struct records *r, const struct redisReply *reply,
+                            struct msg_datasets *out) MUST_CHECK;
+/* {packed, age_ms ...}; what cannot be read is left out: the next report is a second away. */
+void record_processes(struct records *r, const struct redisReply *reply, struct msg_suite *out);
 
 #endif

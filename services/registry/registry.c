@@ -1,135 +1,183 @@
-/* registry.c - set-up, the table of requests, and what all handlers share. */
+/* registry.c - set-up, the table of requests, and the life of one request. */
 #include "services/registry/registry.h"
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-static struct metric_family failures = {
-    .name = "maas_registry_failures_total",
-    .help = "requests that were answered with a failure",
+#define DRAIN_STEP_MS 10
+
+static struct metric_family requests = {
+    .name = "maas_registry_requests_total",
+    .help = "requests that were answered, by their kind and the status",
     .type = METRIC_COUNTER,
 };
 
-struct request {
-    struct registry *registry;
-    struct rpc_peer  peer;
-    enum msg_kind    kind;
-    request_done_fn *done;
-};
-
 static rpc_handler_fn *const handlers[MSG_KIND_COUNT] = {
-    [MSG_PING]            = on_ping,
-    [MSG_SNAPSHOT]        = on_snapshot,
-    [MSG_CHUNK_PUT]       = on_chunk_put,
-    [MSG_CHUNK_GET]       = on_chunk_get,
-    [MSG_MANIFEST_GET]    = on_manifest_get,
-    [MSG_VERSION_COMMIT]  = on_version_commit,
-    [MSG_CHECK_CLAIM]     = on_check_claim,
+    [MSG_PING] = on_ping,
+    [MSG_SNAPSHOT] = on_snapshot,
+    [MSG_CHUNK_PUT] = on_chunk_put,
+    [MSG_CHUNK_GET] = on_chunk_get,
+    [MSG_MANIFEST_GET] = on_manifest_get,
+    [MSG_VERSION_COMMIT] = on_version_commit,
+    [MSG_CHECK_CLAIM] = on_check_claim,
     [MSG_VERSION_CHECKED] = on_version_checked,
-    [MSG_DEPLOY]          = on_deploy,
-    [MSG_FILE_COMMIT]     = on_file_commit,
-    [MSG_DATASET_LIST]    = on_dataset_list,
-    [MSG_DATASET_GET]     = on_dataset_get,
+    [MSG_DEPLOY] = on_deploy,
+    [MSG_FILE_COMMIT] = on_file_commit,
+    [MSG_DATASET_LIST] = on_dataset_list,
+    [MSG_DATASET_GET] = on_dataset_get,
     [MSG_TRAINING_SUBMIT] = on_training_submit,
-    [MSG_TRAINING_GET]    = on_training_get,
-    [MSG_TRAINING_LIST]   = on_training_list,
+    [MSG_TRAINING_GET] = on_training_get,
+    [MSG_TRAINING_LIST] = on_training_list,
     [MSG_TRAINING_CANCEL] = on_training_cancel,
-    [MSG_TRAINING_CLAIM]  = on_training_claim,
+    [MSG_TRAINING_CLAIM] = on_training_claim,
     [MSG_TRAINING_UPDATE] = on_training_update,
-    [MSG_REPORT]          = on_report,
-    [MSG_HEALTH]          = on_health,
+    [MSG_REPORT] = on_report,
+    [MSG_HEALTH] = on_health,
 };
 
-static void count_failure(enum msg_kind kind, enum status st)
+/* ---- one request -------------------------------------------------------------------------- */
+
+static void count(enum msg_kind kind, enum status st)
 {
-    const struct metric_label labels[] = { { "request", msg_kind_name(kind) },
-                                           { "status", status_name(st) } };
-    metric_add(metrics_series(&failures, labels, 2), 1);
+    static struct metric *series[MSG_KIND_COUNT][STATUS_COUNT];
+    if (!series[kind][st]) {
+        const struct metric_label labels[] = { { "request", msg_kind_name(kind) },
+                                               { "status", status_name(st) } };
+        series[kind][st] = metrics_series(&requests, labels, 2);
+    }
+    metric_add(series[kind][st], 1);
+}
+
+struct request *request_open(struct registry *g, const struct rpc_request *from,
+                             struct bytes subject, request_done_fn *done)
+{
+    struct request *r = mem_alloc(sizeof *r);
+    *r = (struct request){ g, from->peer, from->kind, done, "", 0 };
+    if (bytes_copy_str(subject, r->subject, sizeof r->subject))
+        r->subject[0] = 0; /* never: the codec has bounded it */
+    g->open++;
+    if (!g->stopping && g->open <= REQUESTS_MAX)
+        return r;
+    if (g->stopping)
+        request_fail(r, STATUS_UNAVAILABLE, "the registry is stopping; try again");
+    else
+        request_fail(r, STATUS_BUSY, "the registry has %d requests open; try again", REQUESTS_MAX);
+    request_close(r);
+    return NULL;
+}
+
+void request_close(struct request *r)
+{
+    r->registry->open--;
+    free(r);
+}
+
+void request_answer(struct request *r, enum msg_kind kind, const void *body,
+                    struct frame *attachment)
+{
+    count(r->kind, STATUS_OK);
+    rpc_answer(r->registry->rpc, &r->peer, kind, body, attachment);
+}
+
+void request_fail(struct request *r, enum status st, const char *fmt, ...)
+{
+    char text[MAX_REASON + 1];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    count(r->kind, st);
+    rpc_fail(r->registry->rpc, &r->peer, st, "%s", text);
+}
+
+void request_refuse(struct request *r, const struct error *err)
+{
+    request_fail(r, err->status, "%s", err->text);
+    request_close(r);
+}
+
+void request_fail_corrupt(struct request *r, const char *what)
+{
+    log_error("a record in redis cannot be read", LOG_S("record", what),
+              LOG_S("subject", r->subject));
+    request_fail(r, STATUS_CORRUPT, "a %s in Redis cannot be read", what);
+}
+
+void answer_done(struct request *r, const struct redisReply *reply)
+{
+    (void)reply;
+    request_answer(r, MSG_DONE, NULL, NULL);
 }
 
 static void on_reply(void *arg, enum status st, const char *text, const struct redisReply *reply)
 {
-    struct request  *r = arg;
-    struct registry *g = r->registry;
-    g->open--;
-    if (st == STATUS_OK) {
-        r->done(g, &r->peer, reply);
-    } else if (st != STATUS_CANCELLED) {
-        if (st != STATUS_NOT_FOUND || (r->kind != MSG_CHECK_CLAIM && r->kind != MSG_TRAINING_CLAIM))
-            count_failure(r->kind, st);
-        rpc_fail(g->rpc, &r->peer, st, "%s", text);
-    }
-    free(r);
+    struct request *r = arg;
+    if (st == STATUS_OK)
+        r->done(r, reply);
+    else
+        request_fail(r, st == STATUS_CANCELLED ? STATUS_UNAVAILABLE : st, "%s", text);
+    request_close(r);
 }
 
-void registry_ask(struct registry *g, const struct rpc_request *request, request_done_fn *done,
-                  const struct bytes *argv, size_t argc)
+void request_ask(struct request *r, const struct fcall *call)
 {
-    if (g->open >= REQUESTS_MAX) {
-        count_failure(request->kind, STATUS_BUSY);
-        rpc_fail(g->rpc, &request->peer, STATUS_BUSY, "the registry has %d requests open; try again",
-                 REQUESTS_MAX);
-        return;
-    }
-    struct request *r = mem_alloc(sizeof *r);
-    *r                = (struct request){ g, request->peer, request->kind, done };
-    g->open++;
-    redis_send(g->redis, on_reply, r, argv, argc);
+    redis_send(r->registry->redis, on_reply, r, call->argv, call->argc);
 }
 
-void registry_done(struct registry *g, const struct rpc_peer *peer, const struct redisReply *reply)
-{
-    (void)reply;
-    rpc_answer(g->rpc, peer, MSG_DONE, NULL, NULL);
-}
-
-bool registry_check_name(struct registry *g, const struct rpc_request *request, struct bytes name,
-                         const char *what)
-{
-    struct error err;
-    if (!name_check(name, what, &err))
-        return true;
-    count_failure(request->kind, err.status);
-    rpc_fail(g->rpc, &request->peer, err.status, "%s", err.text);
-    return false;
-}
-
-bool registry_check_digest(struct registry *g, const struct rpc_request *request,
-                           struct bytes digest)
-{
-    if (digest.len == DIGEST_SIZE)
-        return true;
-    count_failure(request->kind, STATUS_INVALID);
-    rpc_fail(g->rpc, &request->peer, STATUS_INVALID, "a digest has %d bytes, this one %zu",
-             DIGEST_SIZE, digest.len);
-    return false;
-}
+/* ---- life --------------------------------------------------------------------------------- */
 
 enum status registry_init(struct registry *g, const struct registry_config *config, struct loop *l,
                           struct error *err)
 {
-    *g       = (struct registry){ .config = config, .loop = l };
+    *g = (struct registry){ .config = config, .loop = l };
     g->redis = redis_create(l, config->redis, err);
     if (!g->redis)
         return err->status;
-    g->rpc         = rpc_server_create(l, handlers, g);
+    g->rpc = rpc_server_create(l, handlers, g);
     enum status st = rpc_server_bind(g->rpc, config->rpc, err);
     if (!st) {
         g->events = events_create(g, err);
-        st        = g->events ? STATUS_OK : err->status;
+        st = g->events ? STATUS_OK : err->status;
     }
     if (!st)
         g->presence = presence_create(g);
     return st;
 }
 
+static void drain(void *arg)
+{
+    struct registry *g = arg;
+    if (!g->open || clock_ms() >= g->drain_end_ms)
+        loop_stop(g->loop);
+}
+
+void registry_stop(struct registry *g)
+{
+    if (g->stopping)
+        return;
+    g->stopping = true;
+    g->drain_end_ms = clock_ms() + DRAIN_MS;
+    presence_leave(g->presence);
+    g->drain = loop_timer_create(g->loop, drain, g);
+    loop_timer_start(g->drain, DRAIN_STEP_MS, DRAIN_STEP_MS);
+}
+
 void registry_finish(struct registry *g)
 {
+    g->stopping = true;
+    loop_timer_destroy(g->drain);
     presence_destroy(g->presence);
     events_destroy(g->events);
-    redis_destroy(g->redis);
+    redis_destroy(g->redis); /* open commands are answered here */
     rpc_server_destroy(g->rpc);
-    *g = (struct registry){ 0 };
+    g->drain = NULL;
+    g->presence = NULL;
+    g->events = NULL;
+    g->redis = NULL;
+    g->rpc = NULL;
 }

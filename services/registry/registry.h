@@ -2,17 +2,19 @@
  *
  * A handler checks the request, sends one command to Redis (a function of functions.lua
  * that does the whole change in one step) and answers from its reply.  The registry
- * itself keeps nothing but open requests, so several may run side by side.
+ * itself keeps nothing but open requests, so several may run side by side.  Loop thread
+ * only, but for the hashing of chunks.
  */
 #ifndef SERVICES_REGISTRY_REGISTRY_H
 #define SERVICES_REGISTRY_REGISTRY_H
 
 #include "common/net/rpc.h"
-#include "services/registry/redis.h"
+#include "services/registry/fcall.h"
 
-#define REQUESTS_MAX        4096     /* open requests; more are BUSY */
-#define CHUNK_REQUESTS_MAX  64       /* of them with a chunk of 1 MiB */
-#define PROCESS_TTL_MS      5000     /* a process that reports no more is forgotten after this */
+#define REQUESTS_MAX       4096 /* open requests; more are BUSY */
+#define CHUNK_REQUESTS_MAX 32   /* of them with a chunk of 1 MiB: what bounds the memory */
+#define PROCESS_TTL_MS     5000 /* a process that reports no more is forgotten after this */
+#define DRAIN_MS           2000 /* after SIGTERM: open requests may take this long */
 
 struct registry_config {
     const char *redis;
@@ -27,51 +29,72 @@ struct presence;
 
 struct registry {
     const struct registry_config *config;
-    struct loop                  *loop;
-    struct redis                 *redis;
-    struct rpc_server            *rpc;
-    struct events                *events;
-    struct presence              *presence;
-    size_t                        open;          /* requests that wait for Redis */
-    size_t                        open_chunks;
+    struct loop *loop;
+    struct redis *redis;
+    struct rpc_server *rpc;
+    struct events *events;
+    struct presence *presence;
+    struct loop_timer *drain;
+    uint64_t drain_end_ms;
+    bool stopping;      /* new requests are refused */
+    size_t open;        /* requests that were not answered yet */
+    size_t open_chunks; /* of them with a chunk */
 };
 
 enum status registry_init(struct registry *g, const struct registry_config *config, struct loop *l,
                           struct error *err) MUST_CHECK;
-void        registry_finish(struct registry *g);    /* safe on a half-built registry */
+/* Takes no more requests, finishes the open ones within DRAIN_MS, then stops the loop. */
+void registry_stop(struct registry *g);
+/* Safe on a half-built registry.  The struct must live on until the loop is destroyed: work on
+ * pool threads comes back to it. */
+void registry_finish(struct registry *g);
 
-/* ---- for the handlers ---- */
+/* ---- requests: for the handlers ---- */
 
-/* An open request: who asked, and how to turn Redis' reply into the answer. */
 struct request;
-typedef void request_done_fn(struct registry *g, const struct rpc_peer *peer,
-                             const struct redisReply *reply);
 
-/* Sends argv to Redis for this request; done runs only when Redis says OK, any failure is
- * answered here.  The arguments are copied. */
-void registry_ask(struct registry *g, const struct rpc_request *request, request_done_fn *done,
-                  const struct bytes *argv, size_t argc);
-/* Answers DONE. */
-void registry_done(struct registry *g, const struct rpc_peer *peer,
-                   const struct redisReply *reply);
-/* false: the request has been answered with the failure. */
-bool registry_check_name(struct registry *g, const struct rpc_request *request, struct bytes name,
-                         const char *what);
-bool registry_check_digest(struct registry *g, const struct rpc_request *request,
-                           struct bytes digest);
+/* Turns Redis' reply into the one answer; the request is closed after it. */
+typedef void request_done_fn(struct request *r, const struct redisReply *reply);
+
+struct request {
+    struct registry *registry;
+    struct rpc_peer peer;
+    enum msg_kind kind;
+    request_done_fn *done;
+    char subject[MAX_NAME + 1]; /* the handler's: model, dataset, job or host it is about */
+    uint64_t number;            /* the handler's: what it wants to know again when it is done */
+};
+
+/* NULL: too many are open, or the registry is stopping; it has been answered. */
+struct request *request_open(struct registry *g, const struct rpc_request *from,
+                             struct bytes subject, request_done_fn *done);
+/* Sends the command; afterwards r->done answers, or the failure is answered, and r is closed. */
+void request_ask(struct request *r, const struct fcall *call);
+/* Answers; counted by kind and status.  attachment as in rpc_answer.  Does not close. */
+void request_answer(struct request *r, enum msg_kind kind, const void *body,
+                    struct frame *attachment);
+void request_fail(struct request *r, enum status st, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void request_close(struct request *r);
+/* Fails with what a check has found, and closes. */
+void request_refuse(struct request *r, const struct error *err);
+/* For a record in Redis that cannot be decoded: logs and fails. */
+void request_fail_corrupt(struct request *r, const char *what);
+
+request_done_fn answer_done; /* answers DONE */
 
 rpc_handler_fn on_ping, on_snapshot, on_version_commit, on_check_claim, on_version_checked,
-    on_deploy;                                               /* versions.c */
-rpc_handler_fn on_chunk_put, on_chunk_get, on_manifest_get;  /* artifacts.c */
-rpc_handler_fn on_file_commit, on_dataset_list, on_dataset_get;    /* datasets.c */
+    on_deploy;                                                  /* versions.c */
+rpc_handler_fn on_chunk_put, on_chunk_get, on_manifest_get;     /* artifacts.c */
+rpc_handler_fn on_file_commit, on_dataset_list, on_dataset_get; /* datasets.c */
 rpc_handler_fn on_training_submit, on_training_get, on_training_list, on_training_cancel,
-    on_training_claim, on_training_update;                   /* training.c */
-rpc_handler_fn on_report, on_health;                         /* presence.c */
+    on_training_claim, on_training_update; /* training.c */
+rpc_handler_fn on_report, on_health;       /* presence.c */
 
 struct events *events_create(struct registry *g, struct error *err);
-void           events_destroy(struct events *e);
+void events_destroy(struct events *e); /* NULL is fine */
 
 struct presence *presence_create(struct registry *g);
-void             presence_destroy(struct presence *p);    /* NULL is fine */
+void presence_leave(struct presence *p);   /* says goodbye, for others to see */
+void presence_destroy(struct presence *p); /* NULL is fine */
 
 #endif

@@ -1,111 +1,162 @@
-/* training.c - training jobs: a queue with leases.  The rules are in functions.lua. */
+/* training.c - training jobs: a queue with leases.  The rules are in jobs.lua. */
 #include "services/registry/registry.h"
 
 #include "common/base/log.h"
+#include "services/registry/checks.h"
 #include "services/registry/records.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-static void answer_training(struct registry *g, const struct rpc_peer *peer,
-                            const struct redisReply *reply)
+/* {name, value ...}.  false: it cannot be read, and that has been answered. */
+static bool read_training(struct request *r, struct records *records,
+                          const struct redisReply *reply, struct msg_training *out)
 {
-    struct records      records = { 0 };
+    if (reply->type == REDIS_REPLY_ARRAY && !record_training(records, reply, out))
+        return true;
+    request_fail_corrupt(r, "training job");
+    return false;
+}
+
+static void answer_training(struct request *r, const struct redisReply *reply)
+{
+    struct records records = { 0 };
     struct msg_training body;
-    enum status         st = record_training(&records, reply, &body);
-    if (st)
-        rpc_fail(g->rpc, peer, st, "a training job in Redis cannot be read");
-    else
-        rpc_answer(g->rpc, peer, MSG_TRAINING, &body, NULL);
+    if (read_training(r, &records, reply, &body))
+        request_answer(r, MSG_TRAINING, &body, NULL);
     records_finish(&records);
 }
 
-static void answer_trainings(struct registry *g, const struct rpc_peer *peer,
-                             const struct redisReply *reply)
+/* The same, and one line in the log: the job has got a state. */
+static void answer_decision(struct request *r, const struct redisReply *reply)
 {
-    struct records       records = { 0 };
-    struct msg_trainings body    = { 0 };
-    enum status          st      = STATUS_OK;
-    body.trainings               = mem_zalloc(reply->elements * sizeof *body.trainings);
-    for (size_t i = 0; i < reply->elements && !st; i++) {
-        struct msg_training *t = &body.trainings[body.trainings_count++];
-        st                     = record_training(&records, reply->element[i], t);
-        t->history             = bytes_of(NULL, 0);    /* only with the single job */
+    struct records records = { 0 };
+    struct msg_training t;
+    if (read_training(r, &records, reply, &t)) {
+        log_info("training job", LOG_B("job", t.id), LOG_S("state", training_state_name(t.state)),
+                 LOG_B("model", t.model), LOG_U("attempt", t.attempts), LOG_B("trainer", t.trainer),
+                 LOG_B("error", t.error));
+        request_answer(r, MSG_TRAINING, &t, NULL);
     }
+    records_finish(&records);
+}
+
+static void answer_trainings(struct request *r, const struct redisReply *reply)
+{
+    struct records records = { 0 };
+    struct msg_trainings body = { 0 };
+    enum status st = STATUS_OK;
+    body.trainings = mem_zalloc(reply->elements * sizeof *body.trainings);
+    for (size_t i = 0; i < reply->elements && !st; i++)
+        st = record_training(&records, reply->element[i], &body.trainings[body.trainings_count++]);
     if (st)
-        rpc_fail(g->rpc, peer, st, "a training job in Redis cannot be read");
+        request_fail_corrupt(r, "training job");
     else
-        rpc_answer(g->rpc, peer, MSG_TRAININGS, &body, NULL);
+        request_answer(r, MSG_TRAININGS, &body, NULL);
     free(body.trainings);
     records_finish(&records);
 }
 
-void on_training_submit(void *arg, const struct rpc_request *request)
+static enum status check_submit(const struct msg_submit *m, struct error *err)
 {
-    struct registry         *g      = arg;
-    const struct msg_submit *m      = request->body;
-    struct buf               packed = { 0 };
-    if (!registry_check_name(g, request, m->model, "the model's name") ||
-        !registry_check_name(g, request, m->dataset, "the dataset's name"))
+    enum status st = name_check(m->model, "the model's name", err);
+    if (!st)
+        st = name_check(m->dataset, "the dataset's name", err);
+    return st ? st : check_json_object(m->params, "params", err);
+}
+
+void on_training_submit(void *arg, const struct rpc_request *from)
+{
+    const struct msg_submit *m = from->body;
+    struct request *r = request_open(arg, from, m->model, answer_decision);
+    struct error err;
+    struct buf packed = { 0 };
+    struct fcall call;
+    if (!r)
         return;
+    if (check_submit(m, &err)) {
+        request_refuse(r, &err);
+        return;
+    }
     msg_pack(&packed, &schema_submit, m);
-    struct bytes argv[] = { bytes_str("FCALL"), bytes_str("maas_training_submit"), bytes_str("0"),
-                            m->key, m->dataset, buf_bytes(&packed) };
-    registry_ask(g, request, answer_training, argv, 6);
-    log_info("training job queued", LOG_B("model", m->model), LOG_B("dataset", m->dataset));
+    fcall_begin(&call, "maas_training_submit");
+    fcall_add(&call, m->key);
+    fcall_add(&call, m->dataset);
+    fcall_add(&call, buf_bytes(&packed));
+    request_ask(r, &call);
     buf_finish(&packed);
 }
 
-static void call_with_name(struct registry *g, const struct rpc_request *request,
-                           const char *function, const char *what)
+static void ask_by_name(void *arg, const struct rpc_request *from, const char *function,
+                        const char *what, request_done_fn *done)
 {
-    const struct msg_name *m = request->body;
-    if (!registry_check_name(g, request, m->name, what))
+    const struct msg_name *m = from->body;
+    struct request *r = request_open(arg, from, m->name, done);
+    struct error err;
+    struct fcall call;
+    if (!r)
         return;
-    struct bytes argv[] = { bytes_str("FCALL"), bytes_str(function), bytes_str("0"), m->name };
-    registry_ask(g, request, answer_training, argv, 4);
-}
-
-void on_training_get(void *arg, const struct rpc_request *request)
-{
-    call_with_name(arg, request, "maas_training_get", "the training job's id");
-}
-
-void on_training_cancel(void *arg, const struct rpc_request *request)
-{
-    call_with_name(arg, request, "maas_training_cancel", "the training job's id");
-}
-
-void on_training_claim(void *arg, const struct rpc_request *request)
-{
-    call_with_name(arg, request, "maas_training_claim", "the trainer's id");
-}
-
-void on_training_list(void *arg, const struct rpc_request *request)
-{
-    struct bytes argv[] = { bytes_str("FCALL"), bytes_str("maas_training_list"), bytes_str("0") };
-    registry_ask(arg, request, answer_trainings, argv, 3);
-}
-
-void on_training_update(void *arg, const struct rpc_request *request)
-{
-    struct registry                  *g      = arg;
-    const struct msg_training_update *m      = request->body;
-    struct buf                        packed = { 0 };
-    char                              lease[24], state[24];
-    if (!registry_check_name(g, request, m->id, "the training job's id"))
+    if (name_check(m->name, what, &err)) {
+        request_refuse(r, &err);
         return;
-    msg_pack(&packed, &schema_training_update, m);
-    snprintf(lease, sizeof lease, "%" PRIu64, m->lease);
-    snprintf(state, sizeof state, "%u", m->state);
-    struct bytes argv[] = { bytes_str("FCALL"), bytes_str("maas_training_update"),
-                            bytes_str("0"),     m->id,
-                            bytes_str(lease),   bytes_str(state),
-                            buf_bytes(&packed), m->error };
-    registry_ask(g, request, answer_training, argv, 8);
-    if (m->state != TRAINING_RUNNING)
-        log_info("training job ended or returned", LOG_B("job", m->id),
-                 LOG_S("state", training_state_name(m->state)), LOG_B("error", m->error));
+    }
+    fcall_begin(&call, function);
+    fcall_add(&call, m->name);
+    request_ask(r, &call);
+}
+
+void on_training_get(void *arg, const struct rpc_request *from)
+{
+    ask_by_name(arg, from, "maas_training_get", "the training job's id", answer_training);
+}
+
+void on_training_cancel(void *arg, const struct rpc_request *from)
+{
+    ask_by_name(arg, from, "maas_training_cancel", "the training job's id", answer_decision);
+}
+
+void on_training_claim(void *arg, const struct rpc_request *from)
+{
+    ask_by_name(arg, from, "maas_training_claim", "the trainer's id", answer_decision);
+}
+
+void on_training_list(void *arg, const struct rpc_request *from)
+{
+    struct request *r = request_open(arg, from, bytes_str(""), answer_trainings);
+    struct fcall call;
+    if (!r)
+        return;
+    fcall_begin(&call, "maas_training_list");
+    request_ask(r, &call);
+}
+
+void on_training_update(void *arg, const struct rpc_request *from)
+{
+    const struct msg_training_update *m = from->body;
+    bool progress = m->state == TRAINING_RUNNING;
+    struct request *r =
+        request_open(arg, from, m->id, progress ? answer_training : answer_decision);
+    struct error err;
+    struct buf packed = { 0 };
+    struct fcall call;
+    if (!r)
+        return;
+    enum status st = name_check(m->id, "the training job's id", &err);
+    if (!st)
+        st = check_json_array(m->history, "history", &err);
+    if (st) {
+        request_refuse(r, &err);
+        return;
+    }
+    struct msg_training_update short_update = *m;
+    short_update.history = bytes_of(NULL, 0); /* kept apart: lists of jobs are shown without it */
+    msg_pack(&packed, &schema_training_update, &short_update);
+    fcall_begin(&call, "maas_training_update");
+    fcall_add(&call, m->id);
+    fcall_add_number(&call, m->lease);
+    fcall_add_number(&call, m->state);
+    fcall_add(&call, buf_bytes(&packed));
+    fcall_add(&call, m->history);
+    fcall_add(&call, m->error);
+    request_ask(r, &call);
     buf_finish(&packed);
 }

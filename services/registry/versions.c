@@ -3,196 +3,232 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "services/registry/checks.h"
 #include "services/registry/records.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#define NUMBER_TEXT 24
-
-static struct bytes number_text(char out[NUMBER_TEXT], uint64_t n)
+void on_ping(void *arg, const struct rpc_request *from)
 {
-    int len = snprintf(out, NUMBER_TEXT, "%" PRIu64, n);
-    return bytes_of(out, (size_t)len);
-}
-
-static void corrupt(struct registry *g, const struct rpc_peer *peer, const char *what)
-{
-    log_error("a record in redis cannot be read", LOG_S("record", what));
-    rpc_fail(g->rpc, peer, STATUS_CORRUPT, "a %s in Redis cannot be read", what);
-}
-
-void on_ping(void *arg, const struct rpc_request *request)
-{
-    struct bytes argv[] = { bytes_str("PING") };
-    registry_ask(arg, request, registry_done, argv, 1);
+    struct request *r = request_open(arg, from, bytes_str(""), answer_done);
+    struct fcall call = { .argv = { bytes_str("PING") }, .argc = 1 };
+    if (r)
+        request_ask(r, &call);
 }
 
 /* ---- snapshot ----------------------------------------------------------------------------- */
 
-/* {model, deployment, {number, record, check, checked}...} */
-static enum status add_model(struct records *records, const struct redisReply *entry,
-                             struct msg_catalog *catalog)
+static void answer_snapshot(struct request *r, const struct redisReply *reply)
 {
-    if (entry->type != REDIS_REPLY_ARRAY || entry->elements < 2)
-        return STATUS_CORRUPT;
-    struct bytes           model = record_text(entry->element[0]);
-    struct msg_deployment *d     = &catalog->deployments[catalog->deployments_count];
-    enum status            st    = record_deployment(model, entry->element[1], d);
-    if (!st && d->version)
-        catalog->deployments_count++;
-    for (size_t i = 2; i < entry->elements && !st; i++) {
-        struct redisReply **v = entry->element[i]->element;
-        if (entry->element[i]->elements != 4)
-            return STATUS_CORRUPT;
-        st = record_version(records, model, record_number(v[0]), record_text(v[1]),
-                            record_number(v[2]), record_text(v[3]),
-                            &catalog->versions[catalog->versions_count]);
-        catalog->versions_count += !st;
-    }
-    return st;
-}
-
-static void answer_snapshot(struct registry *g, const struct rpc_peer *peer,
-                            const struct redisReply *reply)
-{
-    struct records     records  = { 0 };
-    struct msg_catalog catalog  = { 0 };
-    size_t             versions = 0;
-    enum status        st       = STATUS_OK;
-    for (size_t i = 1; i < reply->elements; i++)
-        versions += reply->element[i]->elements;
-    catalog.seq         = reply->elements ? record_number(reply->element[0]) : 0;
-    catalog.versions    = mem_zalloc(versions * sizeof *catalog.versions);
-    catalog.deployments = mem_zalloc(reply->elements * sizeof *catalog.deployments);
-    for (size_t i = 1; i < reply->elements && !st; i++)
-        st = add_model(&records, reply->element[i], &catalog);
-    if (st)
-        corrupt(g, peer, "version");
+    struct records records = { 0 };
+    struct msg_catalog catalog;
+    if (record_catalog(&records, reply, &catalog))
+        request_fail_corrupt(r, "version");
     else
-        rpc_answer(g->rpc, peer, MSG_CATALOG, &catalog, NULL);
-    free(catalog.versions);
-    free(catalog.deployments);
+        request_answer(r, MSG_CATALOG, &catalog, NULL);
     records_finish(&records);
 }
 
-void on_snapshot(void *arg, const struct rpc_request *request)
+void on_snapshot(void *arg, const struct rpc_request *from)
 {
-    struct bytes argv[] = { bytes_str("FCALL"), bytes_str("maas_snapshot"), bytes_str("0") };
-    registry_ask(arg, request, answer_snapshot, argv, 3);
+    struct request *r = request_open(arg, from, bytes_str(""), answer_snapshot);
+    struct fcall call;
+    if (!r)
+        return;
+    fcall_begin(&call, "maas_snapshot");
+    request_ask(r, &call);
 }
 
 /* ---- commit ------------------------------------------------------------------------------- */
 
-static void answer_commit(struct registry *g, const struct rpc_peer *peer,
-                          const struct redisReply *reply)
+static void answer_commit(struct request *r, const struct redisReply *reply)
 {
-    struct msg_version version = { .number = (uint32_t)record_number(reply) };
-    rpc_answer(g->rpc, peer, MSG_VERSION, &version, NULL);
+    struct records records = { 0 };
+    struct msg_version version;
+    if (record_version(&records, reply, &version)) {
+        request_fail_corrupt(r, "version");
+    } else {
+        log_info("version registered", LOG_B("model", version.model),
+                 LOG_U("version", version.number), LOG_B("source", version.source),
+                 LOG_U("bytes", version.size_bytes));
+        request_answer(r, MSG_VERSION, &version, NULL);
+    }
+    records_finish(&records);
 }
 
-void on_version_commit(void *arg, const struct rpc_request *request)
+static enum status check_commit(const struct msg_version_commit *m, struct error *err)
 {
-    struct registry                 *g = arg;
-    const struct msg_version_commit *m = request->body;
-    char                             size[NUMBER_TEXT], lease[NUMBER_TEXT];
-    if (!registry_check_name(g, request, m->model, "the model's name") ||
-        !registry_check_digest(g, request, m->digest))
-        return;
+    enum status st = name_check(m->model, "the model's name", err);
+    if (!st)
+        st = name_check(m->format, "the format", err);
+    if (!st)
+        st = check_artifact(m->digest, m->size_bytes, m->chunks, err);
+    if (!st)
+        st = check_json_object(m->metrics, "metrics", err);
+    if (!st)
+        st = check_json_object(m->lineage, "lineage", err);
+    if (!st)
+        st = check_json_object(m->tags, "tags", err);
+    if (!st && m->training.len)
+        st = name_check(m->training, "the training job's id", err);
+    return st;
+}
+
+static void pack_version(const struct msg_version_commit *m, struct buf *out)
+{
     struct msg_version record = {
-        .format     = m->format,
-        .digest     = m->digest,
+        .format = m->format,
+        .digest = m->digest,
         .size_bytes = m->size_bytes,
-        .metrics    = m->metrics,
-        .lineage    = m->lineage,
-        .tags       = m->tags,
-        .source     = m->source,
+        .metrics = m->metrics,
+        .lineage = m->lineage,
+        .tags = m->tags,
+        .source = m->source,
         .created_ms = clock_wall_ms(),
     };
-    struct buf packed = { 0 };
-    msg_pack(&packed, &schema_version, &record);
-    struct bytes argv[] = { bytes_str("FCALL"),        bytes_str("maas_version_commit"),
-                            bytes_str("0"),            m->key,
-                            m->model,                  m->digest,
-                            number_text(size, m->size_bytes), m->chunks,
-                            buf_bytes(&packed),        bytes_str(m->deploy ? "1" : "0"),
-                            m->training,               number_text(lease, m->lease),
-                            m->metrics };
-    registry_ask(g, request, answer_commit, argv, sizeof argv / sizeof *argv);
-    log_info("version committed", LOG_B("model", m->model), LOG_B("source", m->source),
-             LOG_U("bytes", m->size_bytes));
-    buf_finish(&packed);
+    msg_pack(out, &schema_version, &record);
+}
+
+void on_version_commit(void *arg, const struct rpc_request *from)
+{
+    const struct msg_version_commit *m = from->body;
+    struct request *r = request_open(arg, from, m->model, answer_commit);
+    struct error err;
+    struct buf record = { 0 };
+    struct fcall call;
+    if (!r)
+        return;
+    if (check_commit(m, &err)) {
+        request_refuse(r, &err);
+        return;
+    }
+    pack_version(m, &record);
+    fcall_begin(&call, "maas_version_commit");
+    fcall_add(&call, m->key);
+    fcall_add(&call, m->model);
+    fcall_add(&call, m->digest);
+    fcall_add_number(&call, m->size_bytes);
+    fcall_add(&call, m->chunks);
+    fcall_add(&call, buf_bytes(&record));
+    fcall_add_str(&call, m->deploy ? "1" : "0");
+    fcall_add(&call, m->training);
+    fcall_add_number(&call, m->lease);
+    fcall_add(&call, m->metrics);
+    fcall_add(&call, m->training.len ? m->training : m->source);
+    request_ask(r, &call);
+    buf_finish(&record);
 }
 
 /* ---- check -------------------------------------------------------------------------------- */
 
-static void answer_claim(struct registry *g, const struct rpc_peer *peer,
-                         const struct redisReply *reply)
+static void answer_claim(struct request *r, const struct redisReply *reply)
 {
-    struct records     records = { 0 };
+    struct records records = { 0 };
     struct msg_version version;
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3 ||
-        record_version(&records, record_text(reply->element[0]), record_number(reply->element[1]),
-                       record_text(reply->element[2]), CHECK_PENDING, bytes_of(NULL, 0), &version))
-        corrupt(g, peer, "version");
+    if (record_version(&records, reply, &version))
+        request_fail_corrupt(r, "version");
     else
-        rpc_answer(g->rpc, peer, MSG_VERSION, &version, NULL);
+        request_answer(r, MSG_VERSION, &version, NULL);
     records_finish(&records);
 }
 
-void on_check_claim(void *arg, const struct rpc_request *request)
+void on_check_claim(void *arg, const struct rpc_request *from)
 {
-    struct bytes argv[] = { bytes_str("FCALL"), bytes_str("maas_check_claim"), bytes_str("0") };
-    registry_ask(arg, request, answer_claim, argv, 3);
+    struct request *r = request_open(arg, from, bytes_str(""), answer_claim);
+    struct fcall call;
+    if (!r)
+        return;
+    fcall_begin(&call, "maas_check_claim");
+    request_ask(r, &call);
 }
 
-void on_version_checked(void *arg, const struct rpc_request *request)
+static void log_checked(const struct msg_version *v)
 {
-    struct registry                  *g = arg;
-    const struct msg_version_checked *m = request->body;
-    char                              number[NUMBER_TEXT], check[NUMBER_TEXT];
-    struct buf                        packed = { 0 };
-    if (!registry_check_name(g, request, m->model, "the model's name"))
+    if (v->check == CHECK_PASSED)
+        log_info("version passed its check", LOG_B("model", v->model), LOG_U("version", v->number));
+    else
+        log_warn("version failed its check", LOG_B("model", v->model), LOG_U("version", v->number),
+                 LOG_B("reason", v->reason));
+}
+
+static void answer_checked(struct request *r, const struct redisReply *reply)
+{
+    struct records records = { 0 };
+    struct msg_version version;
+    if (!record_version(&records, reply, &version)) /* else: another worker was first */
+        log_checked(&version);
+    answer_done(r, reply);
+    records_finish(&records);
+}
+
+void on_version_checked(void *arg, const struct rpc_request *from)
+{
+    const struct msg_version_checked *m = from->body;
+    struct request *r = request_open(arg, from, m->model, answer_checked);
+    struct error err;
+    struct buf checked = { 0 };
+    struct fcall call;
+    if (!r)
         return;
-    if (m->check != CHECK_PASSED && m->check != CHECK_FAILED) {
-        rpc_fail(g->rpc, &request->peer, STATUS_INVALID, "a check has passed or failed, not %u",
-                 m->check);
+    enum status st = name_check(m->model, "the model's name", &err);
+    if (!st && m->check != CHECK_PASSED && m->check != CHECK_FAILED)
+        st = error_set(&err, STATUS_INVALID, "a check has passed or failed; %u is neither",
+                       m->check);
+    if (st) {
+        request_refuse(r, &err);
         return;
     }
-    msg_pack(&packed, &schema_version_checked, m);
-    struct bytes argv[] = { bytes_str("FCALL"),  bytes_str("maas_version_checked"),
-                            bytes_str("0"),      m->model,
-                            number_text(number, m->version), number_text(check, m->check),
-                            buf_bytes(&packed) };
-    registry_ask(g, request, registry_done, argv, 7);
-    buf_finish(&packed);
-    log_info("version checked", LOG_B("model", m->model), LOG_U("version", m->version),
-             LOG_S("result", m->check == CHECK_PASSED ? "passed" : "failed"),
-             LOG_B("reason", m->reason));
+    msg_pack(&checked, &schema_version_checked, m);
+    fcall_begin(&call, "maas_version_checked");
+    fcall_add(&call, m->model);
+    fcall_add_number(&call, m->version);
+    fcall_add_number(&call, m->check);
+    fcall_add(&call, buf_bytes(&checked));
+    request_ask(r, &call);
+    buf_finish(&checked);
 }
 
 /* ---- deploy ------------------------------------------------------------------------------- */
 
-static void answer_deploy(struct registry *g, const struct rpc_peer *peer,
-                          const struct redisReply *reply)
+/* Redis answers with the version instead when its check has failed. */
+static void refuse_failed(struct request *r, const struct redisReply *reply)
 {
-    struct msg_deployment deployment;
-    if (record_deployment(bytes_of(NULL, 0), reply, &deployment))
-        corrupt(g, peer, "deployment");
+    struct records records = { 0 };
+    struct msg_version version;
+    if (record_version(&records, reply, &version))
+        request_fail_corrupt(r, "deployment");
     else
-        rpc_answer(g->rpc, peer, MSG_DEPLOYMENT, &deployment, NULL);
+        request_fail(r, STATUS_CONFLICT, "version %u of model '%s' cannot be deployed: %.*s",
+                     version.number, r->subject, (int)version.reason.len,
+                     version.reason.len ? (const char *)version.reason.data : "");
+    records_finish(&records);
 }
 
-void on_deploy(void *arg, const struct rpc_request *request)
+static void answer_deploy(struct request *r, const struct redisReply *reply)
 {
-    struct registry              *g = arg;
-    const struct msg_version_ref *m = request->body;
-    char                          number[NUMBER_TEXT];
-    if (!registry_check_name(g, request, m->model, "the model's name"))
+    struct msg_deployment deployment;
+    if (record_deployment(reply, &deployment)) {
+        refuse_failed(r, reply);
         return;
-    struct bytes argv[] = { bytes_str("FCALL"), bytes_str("maas_deploy"), bytes_str("0"), m->model,
-                            number_text(number, m->version) };
-    registry_ask(g, request, answer_deploy, argv, 5);
-    log_info("deploy", LOG_B("model", m->model), LOG_U("version", m->version));
+    }
+    log_info("version deployed", LOG_S("model", r->subject), LOG_U("version", deployment.version),
+             LOG_U("previous", deployment.previous), LOG_U("revision", deployment.revision));
+    request_answer(r, MSG_DEPLOYMENT, &deployment, NULL);
+}
+
+void on_deploy(void *arg, const struct rpc_request *from)
+{
+    const struct msg_version_ref *m = from->body;
+    struct request *r = request_open(arg, from, m->model, answer_deploy);
+    struct error err;
+    struct fcall call;
+    if (!r)
+        return;
+    if (name_check(m->model, "the model's name", &err)) {
+        request_refuse(r, &err);
+        return;
+    }
+    fcall_begin(&call, "maas_deploy");
+    fcall_add(&call, m->model);
+    fcall_add_number(&call, m->version);
+    fcall_add(&call, m->process);
+    request_ask(r, &call);
 }

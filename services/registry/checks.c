@@ -1,0 +1,66 @@
+/* checks.c - see checks.h. */
+#include "services/registry/checks.h"
+
+#include <inttypes.h>
+#include <yyjson.h>
+
+enum status check_digest(struct bytes digest, struct error *err)
+{
+    if (digest.len == DIGEST_SIZE)
+        return STATUS_OK;
+    return error_set(err, STATUS_INVALID, "a digest has %d bytes, this one has %zu", DIGEST_SIZE,
+                     digest.len);
+}
+
+enum status check_artifact(struct bytes digest, uint64_t size_bytes, struct bytes chunks,
+                           struct error *err)
+{
+    const uint64_t size_max = (uint64_t)MAX_CHUNKS * CHUNK_BYTES;
+    enum status st = check_digest(digest, err);
+    if (st)
+        return st;
+    if (size_bytes == 0)
+        return error_set(err, STATUS_INVALID, "the artifact is empty");
+    if (size_bytes > size_max)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "the artifact has %" PRIu64 " bytes; at most %" PRIu64 " are allowed",
+                         size_bytes, size_max);
+    uint64_t count = (size_bytes + CHUNK_BYTES - 1) / CHUNK_BYTES;
+    if (chunks.len != count * DIGEST_SIZE)
+        return error_set(err, STATUS_INVALID,
+                         "an artifact of %" PRIu64 " bytes has %" PRIu64
+                         " chunks, but digests of %zu were sent",
+                         size_bytes, count, chunks.len / DIGEST_SIZE);
+    if (count == 1 && !bytes_equal(digest, chunks))
+        return error_set(err, STATUS_INVALID,
+                         "the digest of the artifact is not the one of its only chunk");
+    return STATUS_OK;
+}
+
+static enum status check_json(struct bytes text, const char *what, yyjson_type type,
+                              const char *type_name, struct error *err)
+{
+    yyjson_read_err problem = { 0 };
+    if (!text.len)
+        return STATUS_OK;
+    /* Without YYJSON_READ_INSITU the text is only read; the parameter is not const. */
+    yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text.data, text.len, 0, NULL, &problem);
+    bool fits = doc && yyjson_get_type(yyjson_doc_get_root(doc)) == type;
+    yyjson_doc_free(doc);
+    if (fits)
+        return STATUS_OK;
+    if (problem.code)
+        return error_set(err, STATUS_INVALID, "%s is not JSON: %s at byte %zu", what, problem.msg,
+                         problem.pos);
+    return error_set(err, STATUS_INVALID, "%s is not a JSON %s", what, type_name);
+}
+
+enum status check_json_object(struct bytes text, const char *what, struct error *err)
+{
+    return check_json(text, what, YYJSON_TYPE_OBJ, "object", err);
+}
+
+enum status check_json_array(struct bytes text, const char *what, struct error *err)
+{
+    return check_json(text, what, YYJSON_TYPE_ARR, "array", err);
+}

@@ -1,0 +1,20 @@
+/* checks.h - what a peer sends is looked at before Redis hears of it.  Pure.
+ *
+ * Each returns INVALID (or TOO_LARGE) with a sentence in *err that names the field and, where
+ * there is one, the limit.  Lengths are within the limits of schema.h already: the codec has
+ * seen to that.
+ */
+#ifndef SERVICES_REGISTRY_CHECKS_H
+#define SERVICES_REGISTRY_CHECKS_H
+
+#include "common/msg/schema.h"
+
+enum status check_digest(struct bytes digest, struct error *err) MUST_CHECK;
+/* An artifact: its size, and one digest per chunk of CHUNK_BYTES. */
+enum status check_artifact(struct bytes digest, uint64_t size_bytes, struct bytes chunks,
+                           struct error *err) MUST_CHECK;
+/* Text that clients will get as JSON; empty is fine. */
+enum status check_json_object(struct bytes text, const char *what, struct error *err) MUST_CHECK;
+enum status check_json_array(struct bytes text, const char *what, struct error *err) MUST_CHECK;
+
+#endif
