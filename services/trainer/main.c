@@ -1,0 +1,39 @@
+/* main.c - the trainer process: options, init, run, finish. */
+#include "common/base/options.h"
+#include "services/trainer/trainer.h"
+
+#include <cblas.h>
+
+static const struct option rows[] = {
+    { "registry", OPT_AT(struct trainer_config, registry), OPT_STR, "tcp://127.0.0.1:5571",
+      "the registry's endpoint for requests" },
+    { "cache", OPT_AT(struct trainer_config, cache), OPT_STR, "cache", "folder for data sets" },
+    { "predictions", OPT_AT(struct trainer_config, predictions), OPT_STR, "",
+      "folder that gets each job's held-out probabilities as JOB.f32; empty: none" },
+    { "threads", OPT_AT(struct trainer_config, threads), OPT_U32, "0",
+      "threads of the linear algebra; 0: one per core" },
+    { "poll-ms", OPT_AT(struct trainer_config, poll_ms), OPT_U32, "500",
+      "between questions for work" },
+    { "max-artifact-bytes", OPT_AT(struct trainer_config, max_artifact_bytes), OPT_BYTES, "8GiB",
+      "larger data files are not fetched" },
+    OPTIONS_LOG(struct trainer_config),
+    OPTIONS_END,
+};
+
+int main(int argc, char **argv)
+{
+    struct trainer_config config;
+    struct trainer        trainer;
+    options_start(rows, "trainer", "trains models and publishes them as versions", argc, argv,
+                  &config);
+    if (config.threads)
+        openblas_set_num_threads((int)config.threads);
+    struct loop *loop = loop_create();
+    trainer_init(&trainer, &config, loop);
+    log_info("started", LOG_S("id", reporter_id(trainer.reporter)));
+    loop_run(loop);
+    trainer_finish(&trainer);
+    loop_destroy(loop);
+    log_info("stopped");
+    return 0;
+}

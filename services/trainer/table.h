@@ -1,0 +1,36 @@
+/* table.h - labelled rows in memory, as the readers make them and the learners take them. */
+#ifndef SERVICES_TRAINER_TABLE_H
+#define SERVICES_TRAINER_TABLE_H
+
+#include "common/base/bytes.h"
+
+#define MAX_ROWS     20000000u
+#define MAX_FEATURES 65536u
+#define MAX_CELLS    (1u << 29)    /* rows x features: 2 GiB of float */
+#define MAX_CLASSES  4096u
+#define MAX_LABEL    128           /* bytes of a class label */
+
+/* x: rows x features, row-major float32.  y: rows, index of the class. */
+struct table {
+    float    *x;
+    uint32_t *y;
+    size_t    rows;
+    size_t    features;
+    char    **classes;    /* classes_count labels, in the order of the model's outputs */
+    size_t    classes_count;
+};
+
+void table_finish(struct table *t);    /* zeroed is fine */
+
+/* A CSV file (RFC 4180; .gz or plain): a header row, one label column, all others numeric.
+ * INVALID: *err names the row (1 is the header) and the column. */
+enum status csv_read(const char *path, const char *target, struct table *out, struct error *err)
+    MUST_CHECK;
+
+/* A pair of IDX files (.gz or plain): images of unsigned bytes (magic 0x00000803) and labels
+ * (0x00000801); http://yann.lecun.com/exdb/mnist.  Pixels become floats of 0 to 255.
+ * Classes are "0", "1" ... up to the highest label. */
+enum status idx_read(const char *images_path, const char *labels_path, struct table *out,
+                     struct error *err) MUST_CHECK;
+
+#endif
