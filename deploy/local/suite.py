@@ -87,8 +87,12 @@ class Process:
             return None
 
     def stop(self, seconds=STOP_SECONDS):
-        """SIGTERM, a drain, and SIGKILL for what does not end in time.  The exit status."""
+        """SIGTERM and finish().  The exit status."""
         self.signal(signal.SIGTERM)
+        return self.finish(seconds)
+
+    def finish(self, seconds):
+        """Waits for the end of a process that was told to end; SIGKILL when it takes too long."""
         status = self.wait(seconds)
         if status is None and self.alive():
             self.kill()
@@ -248,7 +252,7 @@ class Suite:
             for process in group:
                 process.signal(signal.SIGTERM)
             for process in group:
-                statuses[process.name] = process.stop(seconds)
+                statuses[process.name] = process.finish(seconds)
         if self._lock:
             self._lock.close()
         return statuses

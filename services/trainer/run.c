@@ -176,9 +176,8 @@ static void export_model(struct run *r, const struct data *d, const struct mlp *
     onnx_export(m, d->train.classes, r->description, &r->onnx);
 }
 
-void run_execute(void *arg)
+void run_execute(struct run *r)
 {
-    struct run   *r     = arg;
     struct data   d     = { 0 };
     struct mlp    m     = { 0 };
     struct params p;

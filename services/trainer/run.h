@@ -50,6 +50,6 @@ struct run {
 
 void run_init(struct run *r);
 void run_finish(struct run *r);
-void run_execute(void *run);    /* the signature that loop_work wants */
+void run_execute(struct run *r);
 
 #endif

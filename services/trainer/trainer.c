@@ -270,10 +270,16 @@ static void on_ran(void *arg)
     }
 }
 
+static void execute(void *arg)    /* pool thread */
+{
+    struct trainer *t = arg;
+    run_execute(&t->run);
+}
+
 static void start_run(struct trainer *t)
 {
     t->state = TRAINER_RUNNING;
-    loop_work(t->loop, run_execute, on_ran, &t->run);
+    loop_work(t->loop, execute, on_ran, t);
 }
 
 /* ---- fetch --------------------------------------------------------------------------------------- */
