@@ -33,7 +33,8 @@ void records_finish(struct records *r)
 static enum status unpack(struct records *r, const struct schema_struct *s, struct bytes packed,
                           const void **body)
 {
-    return msg_unpack(&r->decoder, s, packed, body, NULL) ? STATUS_CORRUPT : STATUS_OK;
+    bool bad = !packed.len || msg_unpack(&r->decoder, s, packed, body, NULL);
+    return bad ? STATUS_CORRUPT : STATUS_OK;
 }
 
 static bool is_list(const struct redisReply *reply, size_t elements)

@@ -5,11 +5,13 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define DRAIN_STEP_MS 10
+#define TIDY_MS       1000
 
 static struct metric_family requests = {
     .name = "maas_registry_requests_total",
@@ -74,6 +76,7 @@ struct request *request_open(struct registry *g, const struct rpc_request *from,
 void request_close(struct request *r)
 {
     r->registry->open--;
+    r->registry->untidy = true;
     free(r);
 }
 
@@ -131,6 +134,15 @@ void request_ask(struct request *r, const struct fcall *call)
 
 /* ---- life --------------------------------------------------------------------------------- */
 
+/* What a burst of chunks or a snapshot has taken goes back to the system. */
+static void tidy(void *arg)
+{
+    struct registry *g = arg;
+    if (g->untidy && !g->open)
+        malloc_trim(0);
+    g->untidy = g->open > 0;
+}
+
 enum status registry_init(struct registry *g, const struct registry_config *config, struct loop *l,
                           struct error *err)
 {
@@ -144,8 +156,11 @@ enum status registry_init(struct registry *g, const struct registry_config *conf
         g->events = events_create(g, err);
         st = g->events ? STATUS_OK : err->status;
     }
-    if (!st)
+    if (!st) {
         g->presence = presence_create(g);
+        g->tidy = loop_timer_create(l, tidy, g);
+        loop_timer_start(g->tidy, TIDY_MS, TIDY_MS);
+    }
     return st;
 }
 
@@ -171,11 +186,12 @@ void registry_finish(struct registry *g)
 {
     g->stopping = true;
     loop_timer_destroy(g->drain);
+    loop_timer_destroy(g->tidy);
     presence_destroy(g->presence);
     events_destroy(g->events);
     redis_destroy(g->redis); /* open commands are answered here */
     rpc_server_destroy(g->rpc);
-    g->drain = NULL;
+    g->drain = g->tidy = NULL;
     g->presence = NULL;
     g->events = NULL;
     g->redis = NULL;

@@ -34,6 +34,8 @@ struct registry {
     struct rpc_server *rpc;
     struct events *events;
     struct presence *presence;
+    struct loop_timer *tidy;
+    bool untidy; /* requests have used memory since the last look */
     struct loop_timer *drain;
     uint64_t drain_end_ms;
     bool stopping;      /* new requests are refused */

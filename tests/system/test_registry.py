@@ -33,6 +33,7 @@ from peer import (
 PASSED, FAILED = 1, 2
 QUEUED, RUNNING, DONE, BROKEN, CANCELLED = range(5)
 SANITIZED = any(word in BIN for word in ("address", "thread"))
+TSAN_SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tsan.supp")
 PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -52,6 +53,7 @@ class Process:
             self.popen = subprocess.Popen(
                 self.argv,
                 cwd=self.home,
+                env={"TSAN_OPTIONS": f"suppressions={TSAN_SUPPRESSIONS}", **os.environ},
                 stdout=log,
                 stderr=log,
                 preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
@@ -140,6 +142,13 @@ class Store:
         command = ["redis-cli", "-s", os.path.join(self.home, "redis.sock"), *argv]
         return subprocess.run(command, check=True, capture_output=True, timeout=10).stdout.strip()
 
+    def check_sanitizers(self):
+        """Ends the registries in order, where sanitizers watch them, and reads what they found."""
+        for registry in self.registries if SANITIZED else ():
+            if registry.alive():
+                assert registry.stop() == 0, registry.log()
+            assert "Sanitizer" not in registry.log(), registry.log()
+
     def finish(self):
         for thing in self.open:
             thing.close()
@@ -155,6 +164,7 @@ def store():
     s.add_registry()
     s.ready()
     yield s
+    s.check_sanitizers()
     s.finish()
 
 
@@ -401,6 +411,15 @@ def test_check_is_claimed_by_one(store):
     refused("NOT_FOUND", peer.call, "CHECK_CLAIM", name="w3")
     refused("NOT_FOUND", check, peer, "m", 7)
     refused("INVALID", check, peer, "m", 1, 0)
+
+
+def test_full_catalog_is_refused_by_name(store):
+    peer = store.peer()
+    store.cli("HSET", "maas:catalog", "versions", "65536")
+    assert "65536" in refused("FULL", commit, peer)
+    store.cli("HSET", "maas:catalog", "versions", "1", "bytes", "50331648")
+    assert "bytes" in refused("FULL", commit, peer)
+    assert peer.call("SNAPSHOT")["versions"] == []
 
 
 # ---- deployments
@@ -769,6 +788,25 @@ def test_job_that_kills_three_trainers_fails(store):
     ended = eventually(failed, 5, "the job does not fail")
     assert ended["error"] == "its trainer died 3 times"
     refused("NOT_FOUND", peer.call, "TRAINING_CLAIM", name="t4")
+
+
+def test_training_queue_is_bounded_and_old_jobs_are_forgotten(store):
+    peer = store.peer()
+    add_dataset(peer)
+    fill = """
+        for i = 1, 1000 do
+            redis.call('HSET', 'maas:training:t' .. i, 'submit', ARGV[1], 'state', '2')
+            redis.call('ZADD', 'maas:trainings', i, 't' .. i)
+        end
+        redis.call('SET', 'maas:trainings:count', 1000)"""
+    store.cli("EVAL", fill, "0", "\\x80")
+    job = submit(peer)
+    assert job["id"] == "t1001"
+    refused("NOT_FOUND", peer.call, "TRAINING_GET", name="t1")
+    assert int(store.cli("ZCARD", "maas:trainings")) == 1000
+    wait = "for i = 1, 499 do redis.call('ZADD', 'maas:trainings:queue', i, 'x' .. i) end"
+    store.cli("EVAL", wait, "0")
+    assert "500" in refused("BUSY", submit, peer)
 
 
 # ---- presence and health
