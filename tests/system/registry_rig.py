@@ -139,12 +139,14 @@ class Store:
 @pytest.fixture
 def store():
     s = Store()
-    s.redis.start()
-    s.add_registry()
-    s.ready()
-    yield s
-    s.check_sanitizers()
-    s.finish()
+    try:
+        s.redis.start()
+        s.add_registry()
+        s.ready()
+        yield s
+        s.check_sanitizers()
+    finally:
+        s.finish()
 
 
 # ---- what peers do
