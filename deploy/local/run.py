@@ -85,7 +85,7 @@ def serve(args, stop):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print("\nDraining ...", flush=True)
         suite.stop()
-    print("All processes have ended.", flush=True)
+        print("All processes have ended.", flush=True)
 
 
 def main():

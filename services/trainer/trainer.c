@@ -265,6 +265,9 @@ static void on_ran(void *arg)
     else if (t->stopping)
         give_up(t, TRAINING_QUEUED, "");
     else {
+        rpc_cancel(t->update);    /* an older report must not be the last one */
+        t->update = NULL;
+        beat(t);
         keep_predictions(t);
         start_upload(t);
     }

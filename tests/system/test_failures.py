@@ -1,0 +1,168 @@
+"""Processes die; clients do not notice."""
+
+import os
+import signal
+import threading
+
+import networks
+
+
+class Load:
+    """Clients that ask all the time and check every answer."""
+
+    def __init__(self, suite, clients, factor=2):
+        self.suite = suite
+        self.factor = factor
+        self.stop = threading.Event()
+        self.answered = [0] * clients
+        self.wrong = []
+        self.threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(clients)]
+        for thread in self.threads:
+            thread.start()
+
+    def _ask(self, me):
+        client = self.suite.client()
+        number = 0
+        while not self.stop.is_set():
+            number += 1
+            row = [me, number]
+            try:
+                status, _, answer = client.request("POST", "/predict", {"inputs": [row]})
+            except OSError as error:
+                self.wrong.append(f"{row}: {error}")
+                return
+            expected = [[self.factor * me, self.factor * number]]
+            if status != 200 or answer["outputs"] != expected:
+                self.wrong.append(f"{row}: {status} {answer}")
+            self.answered[me] += 1
+
+    def more(self, count=20):
+        """Waits until each client has had `count` more answers."""
+        goal = [n + count for n in self.answered]
+        self.suite.eventually(
+            lambda: self.wrong or all(a >= g for a, g in zip(self.answered, goal)),
+            60,
+            "the answers stopped",
+        )
+
+    def finish(self):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+        assert self.wrong == []
+
+
+def serving_suite(make_suite, **options):
+    suite = make_suite(workers=2, **options)
+    suite.upload("m", networks.times(2))
+    suite.deploy("m", 1)
+    suite.eventually(lambda: len(suite.engine_pids()) == 2, 60, "two engines")
+    return suite
+
+
+def test_engines_die_under_load(make_suite):
+    suite = serving_suite(make_suite)
+    load = Load(suite, 8)
+    for _ in range(4):
+        load.more()
+        before = suite.engine_pids()
+        os.kill(before[0], signal.SIGKILL)
+        suite.eventually(
+            lambda b=before: len(suite.engine_pids()) == 2 and b[0] not in suite.engine_pids(),
+            60,
+            "the engine did not come back",
+        )
+    load.more()
+    load.finish()
+
+
+def test_hosts_die_under_load(make_suite):
+    suite = serving_suite(make_suite)
+    load = Load(suite, 8)
+    for name in ("worker-1", "worker-2", "worker-1"):
+        load.more()
+        suite.processes[name].kill()
+        load.more()
+        suite.processes[name].start()
+        suite.eventually(lambda: len(suite.engine_pids()) == 2, 60, "two engines")
+    load.more()
+    load.finish()
+
+
+def test_registry_and_redis_die_under_load(make_suite):
+    suite = serving_suite(make_suite)
+    load = Load(suite, 8)
+    for name in ("registry", "redis", "registry", "redis"):
+        load.more()
+        suite.processes[name].kill()
+        load.more()
+        suite.processes[name].start()
+        load.more()
+    load.finish()
+    suite.eventually(
+        lambda: suite.api.request("GET", "/api/datasets")[0] == 200, 60, "the registry is not back"
+    )
+    suite.upload("m", networks.times(3))
+    suite.deploy("m", 2)
+
+
+def test_everything_dies_and_nothing_is_lost(suite):
+    suite.upload("m", networks.times(2))
+    suite.upload("m", networks.times(3))
+    suite.deploy("m", 2)
+    for process in suite.processes.values():
+        process.kill()
+    for process in suite.processes.values():
+        process.start()
+
+    def back():
+        try:
+            return suite.api.call("POST", "/predict", {"inputs": [[1, 2]]})["outputs"] == [[3, 6]]
+        except Exception:  # not up yet
+            return False
+
+    suite.eventually(back, 60, "the suite did not come back")
+    assert [v["version"] for v in suite.api.get("/api/models/m")["versions"]] == ["1", "2"]
+
+
+def test_poisonous_request_is_named_and_the_others_live(make_suite):
+    suite = make_suite(workers=2, options={"worker": ["--allow-fake"]})
+    suite.upload("f", b"fake\n", "fake")
+    suite.deploy("f", 1)
+    abort = {"inputs": [[2, 0]]}
+    status, headers, answer = suite.api.request("POST", "/predict", abort)
+    assert status == 422 and headers["x-should-retry"] == "false", answer
+    assert suite.api.call("POST", "/predict", {"inputs": [[0, 7]]})["outputs"] == [[0, 7]]
+
+
+def test_one_bad_request_does_not_spoil_a_batch(fake_suite):
+    suite = fake_suite
+    suite.upload("f", b"fake\n", "fake")
+    suite.deploy("f", 1)
+    results = {}
+
+    def ask(name, row):
+        results[name] = suite.client().request("POST", "/predict", {"inputs": [row]})
+
+    # While the engine is busy with the first, the others gather to one batch.
+    threads = [threading.Thread(target=ask, args=("busy", [1, 300]))]
+    threads[0].start()
+    for i in range(6):
+        threads.append(threading.Thread(target=ask, args=(i, [4 if i == 3 else 0, i])))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    for i in range(6):
+        status, _, answer = results[i]
+        if i == 3:
+            assert status == 400 and "told to fail" in answer["error"]
+        else:
+            assert status == 200 and answer["outputs"] == [[0, i]]
+
+
+def test_sigterm_drains_every_process(make_suite):
+    suite = serving_suite(make_suite)
+    statuses = suite.stop()
+    assert statuses == {name: 0 for name in statuses}, statuses
+    for process in suite.processes.values():
+        assert not process.alive()

@@ -1,0 +1,173 @@
+"""From data to a served model."""
+
+import gzip
+import os
+import struct
+
+import numpy as np
+import pytest
+
+DATASET = "/usr/share/datasets/fashion-mnist"
+FULL = bool(os.environ.get("MAAS_FULL"))
+TRAIN_ROWS = 60000 if FULL else 3000
+TEST_ROWS = 10000 if FULL else 500
+
+
+def iris(rows=150, seed=3):
+    """Three clouds in four dimensions, as CSV text."""
+    rng = np.random.default_rng(seed)
+    lines = ["length,width,height,depth,species"]
+    for i in range(rows):
+        kind = i % 3
+        x = rng.standard_normal(4) * 0.3 + np.array([kind * 2, -kind, kind % 2, 1])
+        lines.append(",".join(f"{v:.3f}" for v in x) + "," + ["setosa", "virginica", "versicolor"][kind])
+    return "\n".join(lines).encode() + b"\n"
+
+
+def train(suite, body):
+    status, headers, job = suite.api.request("POST", "/api/training", body)
+    assert status == 202 and headers["location"] == f"/api/training/{job['id']}", job
+    return suite.eventually(
+        lambda: (j := suite.api.get(f"/api/training/{job['id']}"))["state"]
+        not in ("queued", "running")
+        and j,
+        280,
+        "the training does not end",
+    )
+
+
+@pytest.fixture
+def training_suite(make_suite):
+    return make_suite(trainers=1)
+
+
+def test_table_to_served_model(training_suite):
+    suite = training_suite
+    suite.api.call("PUT", "/api/datasets/iris/files/iris.csv.gz", gzip.compress(iris()))
+    job = train(
+        suite,
+        {"model": "iris", "dataset": "iris", "target": "species", "seed": 1, "deploy": True,
+         "params": {"hidden": [16], "epochs": 40, "batch": 16}},
+    )  # fmt: skip
+    assert job["state"] == "done", job
+    assert job["metrics"]["accuracy"] >= 0.9
+    assert len(job["history"]) == job["epoch"] >= 1
+    suite.eventually(lambda: suite.serving("iris") == "1", 60, "not serving")
+    version = suite.api.get("/api/models/iris/versions/1")
+    assert version["lineage"]["dataset"] == "iris" and version["source"] == "training"
+    rows = [[0, 0, 0, 1], [2, -1, 1, 1], [4, -2, 0, 1]]
+    got = suite.api.call("POST", "/predict", {"inputs": rows})["outputs"]
+    # Classes are sorted: setosa, versicolor, virginica.
+    assert [int(np.argmax(p)) for p in got] == [0, 2, 1]
+    assert all(abs(sum(p) - 1) < 1e-5 for p in got)
+
+
+@pytest.mark.parametrize(
+    "text, target, says",
+    [
+        (b"a,b\n1,x\n2\n", "b", "row 3 has 1 columns"),
+        (b"a,b\n1,x\n,y\n", "b", "row 3, column 'a': the value is missing"),
+        (b"a,b\n1,x\nred,y\n", "b", "'red' is not a number"),
+        (b"a,b\nnan,x\n1,y\n", "b", "'nan' is not a number"),
+        (b"a,b\n1,x\n2,y\n", "c", "no column 'c'"),
+        (b"a,a\n1,x\n2,y\n", "a", "twice"),
+        (b"a,b\n1,x\n2,x\n", "b", "only one class"),
+        (b"a,b\n", "b", "no rows"),
+    ],
+    ids=["ragged", "missing", "text", "nan", "target", "twice", "one class", "empty"],
+)
+def test_bad_tables_are_named(training_suite, text, target, says):
+    suite = training_suite
+    suite.api.call("PUT", "/api/datasets/bad/files/bad.csv", text)
+    job = train(suite, {"model": "m", "dataset": "bad", "target": target})
+    assert job["state"] == "failed" and says in job["error"], job["error"]
+    assert suite.api.get("/api/models")["models"] == []
+
+
+@pytest.mark.parametrize(
+    "body, status, says",
+    [
+        ({"dataset": "d"}, 400, '"model" is missing'),
+        ({"model": "m"}, 400, '"dataset" is missing'),
+        ({"model": "m", "dataset": "nowhere"}, 404, "no dataset 'nowhere'"),
+        ({"model": "m/", "dataset": "d"}, 400, "character"),
+        ({"model": "m", "dataset": "d", "learner": "magic"}, 400, "no learner 'magic'"),
+        ({"model": "m", "dataset": "d", "params": 3}, 400, "params"),
+    ],
+)
+def test_bad_jobs_are_refused(suite, body, status, says):
+    got, _, answer = suite.api.request("POST", "/api/training", body)
+    assert got == status and says in answer["error"]
+
+
+def test_cancel(training_suite):
+    suite = training_suite
+    suite.api.call("PUT", "/api/datasets/iris/files/iris.csv", iris(3000))
+    job = suite.api.call(
+        "POST",
+        "/api/training",
+        {"model": "m", "dataset": "iris", "target": "species",
+         "params": {"epochs": 100000, "patience": 0, "hidden": [256, 256]}},
+    )  # fmt: skip
+    path = f"/api/training/{job['id']}"
+    suite.eventually(lambda: suite.api.get(path)["epoch"] >= 1, 60, "does not run")
+    suite.api.call("DELETE", path)
+    suite.eventually(lambda: suite.api.get(path)["state"] == "cancelled", 60, "not cancelled")
+
+
+def test_trainer_dies_and_another_finishes(make_suite):
+    suite = make_suite(trainers=2)
+    suite.api.call("PUT", "/api/datasets/iris/files/iris.csv", iris(1500))
+    job = suite.api.call(
+        "POST",
+        "/api/training",
+        {"model": "m", "dataset": "iris", "target": "species",
+         "params": {"epochs": 300, "patience": 0, "hidden": [64]}},
+    )  # fmt: skip
+    path = f"/api/training/{job['id']}"
+    suite.eventually(lambda: suite.api.get(path)["epoch"] >= 1, 60, "does not run")
+    busy = suite.eventually(
+        lambda: next((t for t in suite.api.get("/api/workers")["trainers"] if t.get("training")), None),
+        60,
+        "nobody has it",
+    )
+    next(p for p in suite.processes.values() if p.pid == busy["pid"]).kill()
+    done = suite.eventually(
+        lambda: (j := suite.api.get(path))["state"] == "done" and j, 200, "nobody finishes it"
+    )
+    assert done["attempts"] == 2 and done["version"] == "1"
+
+
+def idx(name, rows, header):
+    with gzip.open(os.path.join(DATASET, name)) as file:
+        data = file.read()
+    size = (len(data) - header) // struct.unpack(">I", data[4:8])[0]
+    return data[:4] + struct.pack(">I", rows) + data[8:header] + data[header : header + rows * size]
+
+
+def test_fashion_mnist_served_equals_trained(make_suite, tmp_path):
+    suite = make_suite(
+        trainers=1, workers=2, options={"trainer": ["--predictions", str(tmp_path)]}
+    )
+    for name, rows, header in (
+        ("train-images-idx3-ubyte", TRAIN_ROWS, 16),
+        ("train-labels-idx1-ubyte", TRAIN_ROWS, 8),
+        ("t10k-images-idx3-ubyte", TEST_ROWS, 16),
+        ("t10k-labels-idx1-ubyte", TEST_ROWS, 8),
+    ):
+        suite.api.call("PUT", f"/api/datasets/fm/files/{name}", idx(name + ".gz", rows, header))
+    body = {"model": "fm", "dataset": "fm", "seed": 1, "deploy": True}
+    if not FULL:
+        body["params"] = {"epochs": 3, "hidden": [64]}
+    job = train(suite, body)
+    assert job["state"] == "done", job
+    assert job["metrics"]["accuracy"] >= (0.88 if FULL else 0.7)
+    suite.eventually(lambda: suite.serving("fm") == "1", 60, "not serving")
+    trained = np.fromfile(tmp_path / f"{job['id']}.f32", dtype="f").reshape(TEST_ROWS, 10)
+    images = np.frombuffer(idx("t10k-images-idx3-ubyte.gz", TEST_ROWS, 16)[16:], dtype="u1")
+    images = images.reshape(TEST_ROWS, 784)
+    for at in range(0, TEST_ROWS, 250):
+        got = suite.api.call("POST", "/predict", {"inputs": images[at : at + 250].tolist()})
+        served = np.array(got["outputs"], dtype="f")
+        np.testing.assert_allclose(served, trained[at : at + 250], rtol=0, atol=1e-5)
+        assert (served.argmax(1) == trained[at : at + 250].argmax(1)).all()

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""`make check`: every step that CI adds to the tests, with its time, and one line that counts."""
+
+import re
+import subprocess
+import sys
+import time
+
+COUNT = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
+PYTEST = re.compile(r"(\d+) (passed|failed|skipped)")
+
+STEPS = [
+    ("layers", ["make", "layers"]),
+    ("text", ["make", "text"]),
+    ("format", ["make", "format"]),
+    ("shellcheck", ["make", "shellcheck"]),
+    ("gcc -Werror", ["make", "WERROR=1", "all"]),
+    ("clang -Werror", ["make", "CC=clang", "WERROR=1", "all"]),
+    ("clang-tidy", ["make", "tidy"]),
+    ("tests, ASan + UBSan", ["make", "SAN=address,undefined", "test"]),
+    ("tests, TSan", ["make", "SAN=thread", "test"]),
+    ("fuzz", ["make", "fuzz"]),
+    ("compose", ["make", "compose-test"]),
+]
+
+
+def run(name, command):
+    begin = time.monotonic()
+    result = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, stdin=subprocess.DEVNULL
+    )
+    text = result.stdout.decode("utf-8", "replace")
+    seconds = time.monotonic() - begin
+    state = "ok" if result.returncode == 0 else "FAILED"
+    print(f"{name:22} {state:7} {seconds:6.0f} s", flush=True)
+    if result.returncode != 0:
+        print(text[-20000:], flush=True)
+    return result.returncode == 0, text
+
+
+def counted(name, text):
+    """passed, failed, skipped of a step that runs tests; None for others."""
+    if name == "compose":
+        found = {word: int(number) for number, word in PYTEST.findall(text)}
+        return found.get("passed", 0), found.get("failed", 0), found.get("skipped", 0)
+    lines = COUNT.findall(text)
+    if not lines:
+        return None
+    return tuple(int(n or 0) for n in lines[-1])
+
+
+def main():
+    totals = [0, 0, 0]
+    for name, command in STEPS:
+        ok, text = run(name, command)
+        numbers = counted(name, text)
+        if numbers is None:
+            numbers = (1, 0, 0) if ok else (0, 1, 0)
+        elif not ok and numbers[1] == 0:
+            numbers = (numbers[0], 1, numbers[2])
+        totals = [a + b for a, b in zip(totals, numbers)]
+    print(f"{totals[0]} passed, {totals[1]} failed, {totals[2]} skipped", flush=True)
+    return 0 if totals[1] == 0 and totals[0] > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

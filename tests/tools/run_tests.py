@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Runs the unit tests (Criterion binaries) and the system tests (pytest), and counts them.
+
+The last line is `N passed, N failed, N skipped`.  A report of a sanitizer in any process,
+also in one that a test has started, is a failed test.
+"""
+
+import argparse
+import concurrent.futures
+import glob
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree
+
+UNIT_SECONDS = 300
+SYSTEM_WORKERS = "4"
+REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:")
+
+
+class Counts:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def line(self):
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def environment(build, reports):
+    here = os.path.dirname(os.path.abspath(__file__))
+    env = dict(os.environ)
+    env["MAAS_BIN"] = os.path.abspath(os.path.join(build, "bin"))
+    env["MAAS_TOOLS"] = os.path.abspath(os.path.join(build, "tools"))
+    log = f"log_path={os.path.join(reports, 'report')}"
+    env["ASAN_OPTIONS"] = f"{log}:detect_leaks=1:exitcode=99:handle_abort=0"
+    env["UBSAN_OPTIONS"] = f"{log}:print_stacktrace=1"
+    env["LSAN_OPTIONS"] = f"suppressions={here}/lsan.supp:print_suppressions=0"
+    env["TSAN_OPTIONS"] = (
+        f"{log}:ignore_noninstrumented_modules=1:exitcode=66:suppressions={here}/tsan.supp"
+    )
+    return env
+
+
+def run_unit(path, env):
+    result = subprocess.run(
+        [path, "--tap=-", "-j1"],
+        env=env,
+        capture_output=True,
+        timeout=UNIT_SECONDS,
+        check=False,
+    )
+    out = result.stdout.decode("utf-8", "replace") + result.stderr.decode("utf-8", "replace")
+    passed = len(re.findall(r"^ok ", out, re.M))
+    skipped = len(re.findall(r"^ok .*# SKIP", out, re.M))
+    failed = len(re.findall(r"^not ok ", out, re.M))
+    if result.returncode != 0 and failed == 0:
+        failed = 1
+    if passed == 0 and failed == 0:
+        failed = 1  # a test program without tests
+    return passed - skipped, failed, skipped, out
+
+
+def unit(build, env, counts):
+    paths = [
+        p
+        for p in sorted(glob.glob(os.path.join(build, "tests/unit/*/test_*")))
+        if os.access(p, os.X_OK) and not os.path.splitext(p)[1]
+    ]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path, result in zip(paths, pool.map(lambda p: run_unit(p, env), paths)):
+            passed, failed, skipped, out = result
+            counts.passed += passed
+            counts.failed += failed
+            counts.skipped += skipped
+            name = os.path.relpath(path, os.path.join(build, "tests"))
+            print(f"{name:40} {passed:4} passed {failed:4} failed", flush=True)
+            if failed:
+                print(out, flush=True)
+
+
+def system(env, counts, extra):
+    with tempfile.NamedTemporaryFile(suffix=".xml") as report:
+        command = [sys.executable, "-m", "pytest", "-q", "-n", SYSTEM_WORKERS, "--timeout=300",
+                   "-p", "no:cacheprovider", f"--junit-xml={report.name}", "tests/system"]  # fmt: skip
+        code = subprocess.run(command + extra, env=env, check=False).returncode
+        try:
+            suites = xml.etree.ElementTree.parse(report.name).getroot().iter("testsuite")
+        except xml.etree.ElementTree.ParseError:
+            counts.failed += 1
+            return
+        for suite in suites:
+            total, bad = int(suite.get("tests", 0)), 0
+            bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            skipped = int(suite.get("skipped", 0))
+            counts.passed += total - bad - skipped
+            counts.failed += bad
+            counts.skipped += skipped
+            if code not in (0, 5) and bad == 0:
+                counts.failed += 1
+
+
+def sanitizer_reports(folder, counts):
+    for path in sorted(glob.glob(os.path.join(folder, "report*"))):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+        if REPORT.search(text):
+            counts.failed += 1
+            print(f"\nsanitizer report:\n{text}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", default="build/gcc")
+    parser.add_argument("--only", choices=["unit", "system"])
+    args, extra = parser.parse_known_args()
+    counts = Counts()
+    with tempfile.TemporaryDirectory(prefix="maas-reports-") as reports:
+        env = environment(args.build, reports)
+        if args.only != "system":
+            unit(args.build, env, counts)
+        if args.only != "unit":
+            system(env, counts, extra)
+        sanitizer_reports(reports, counts)
+    print(counts.line(), flush=True)
+    return 0 if counts.failed == 0 and counts.passed > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# text.sh - what must not be in the tree: paths of a machine, unfinished words, sleeping tests,
+# calls that the house does not use, files that are too long.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+bad=0
+
+refuse() { # WHY, then lines on stdin
+    local lines
+    lines=$(cat)
+    if [ -n "$lines" ]; then
+        printf '%s:\n%s\n' "$1" "$lines"
+        bad=1
+    fi
+}
+
+tracked() { git ls-files --cached --others --exclude-standard -- "$@"; }
+
+tracked | grep -v '^tests/tools/text.sh$' | xargs -r grep -nE '/wor[k]/|/tmp/bash_job[s]' -- 2>/dev/null |
+    refuse "paths of a machine" || true
+tracked '*.c' '*.h' '*.py' '*.sh' Makefile | grep -v '^tests/tools/text.sh$' |
+    xargs -r grep -nEi '\b(todo|fixme|xxx)\b|not implemented' -- | refuse "unfinished work" || true
+tracked 'tests/*' | grep -v '^tests/tools/text.sh$' |
+    xargs -r grep -nE 'time\.sleep|usleep|nanosleep|\bsleep\(' -- | refuse "sleeps in tests" || true
+tracked 'common/*.[ch]' 'services/*.[ch]' |
+    xargs -r grep -nE '\b(strcpy|strcat|sprintf|gets|atoi|atof|strtok)\(' -- |
+    refuse "calls that the house does not use" || true
+tracked 'common/*.[ch]' 'services/*.[ch]' | xargs -r wc -l | awk '$2 != "total" && $1 > 560' |
+    refuse "files that are too long" || true
+[ "$bad" = 0 ] && echo "text: ok"
+exit "$bad"
