@@ -28,11 +28,12 @@ class Process:
         self.popen = None
 
     def start(self):
+        options = os.environ.get("TSAN_OPTIONS", "")
         with open(self.log_path, "ab") as log:
             self.popen = subprocess.Popen(
                 self.argv,
                 cwd=self.home,
-                env={"TSAN_OPTIONS": f"suppressions={TSAN_SUPPRESSIONS}", **os.environ},
+                env={**os.environ, "TSAN_OPTIONS": f"{options} suppressions={TSAN_SUPPRESSIONS}"},
                 stdout=log,
                 stderr=log,
                 preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
