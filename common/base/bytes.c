@@ -70,7 +70,7 @@ void buf_reserve(struct buf *b, size_t more)
     while (cap - b->len < more)
         cap *= 2;
     b->data = mem_resize(b->data, cap);
-    b->cap  = cap;
+    b->cap = cap;
 }
 
 void buf_append(struct buf *b, const void *data, size_t len)

@@ -14,14 +14,14 @@
 #include <string.h>
 
 struct bytes {
-    const void *data;    /* borrowed; not NUL-terminated */
-    size_t      len;
+    const void *data; /* borrowed; not NUL-terminated */
+    size_t len;
 };
 
 struct buf {
-    unsigned char *data;    /* owned; buf_finish frees */
-    size_t         len;
-    size_t         cap;
+    unsigned char *data; /* owned; buf_finish frees */
+    size_t len;
+    size_t cap;
 };
 
 static inline struct bytes bytes_of(const void *data, size_t len)
@@ -45,18 +45,18 @@ bool bytes_equal_str(struct bytes a, const char *s);
 /* Copies into out[size] with a NUL.  INVALID: it does not fit, or holds a NUL. */
 enum status bytes_copy_str(struct bytes b, char *out, size_t size) MUST_CHECK;
 
-void *mem_alloc(size_t len);               /* never NULL */
-void *mem_zalloc(size_t len);              /* never NULL, zeroed */
-void *mem_resize(void *p, size_t len);     /* never NULL */
-char *mem_str(struct bytes b);             /* a NUL-terminated copy; the caller frees */
+void *mem_alloc(size_t len);           /* never NULL */
+void *mem_zalloc(size_t len);          /* never NULL, zeroed */
+void *mem_resize(void *p, size_t len); /* never NULL */
+char *mem_str(struct bytes b);         /* a NUL-terminated copy; the caller frees */
 
-void buf_finish(struct buf *b);            /* zeroed is fine; leaves it empty */
+void buf_finish(struct buf *b); /* zeroed is fine; leaves it empty */
 void buf_reserve(struct buf *b, size_t more);
 void buf_append(struct buf *b, const void *data, size_t len);
 void buf_append_bytes(struct buf *b, struct bytes bytes);
 void buf_append_str(struct buf *b, const char *s);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void buf_consume(struct buf *b, size_t len);    /* drops the first len bytes */
+void buf_consume(struct buf *b, size_t len); /* drops the first len bytes */
 /* Appends a NUL that is not counted and returns the text; good until the next change. */
 const char *buf_cstr(struct buf *b);
 /* Gives the memory away: the caller frees it; the buf is empty afterwards. */

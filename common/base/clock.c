@@ -28,9 +28,9 @@ uint64_t clock_wall_ms(void)
 
 void clock_text(uint64_t wall_ms, char out[CLOCK_TEXT_SIZE])
 {
-    time_t    seconds = (time_t)(wall_ms / 1000);
+    time_t seconds = (time_t)(wall_ms / 1000);
     struct tm tm;
-    char      text[24];
+    char text[24];
     gmtime_r(&seconds, &tm);
     strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
     snprintf(out, CLOCK_TEXT_SIZE, "%s.%03uZ", text, (unsigned)(wall_ms % 1000));

@@ -41,7 +41,7 @@ void digest_hex(const struct digest *d, char out[DIGEST_HEX_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < DIGEST_SIZE; i++) {
-        out[2 * i]     = digits[d->byte[i] >> 4];
+        out[2 * i] = digits[d->byte[i] >> 4];
         out[2 * i + 1] = digits[d->byte[i] & 15];
     }
     out[2 * DIGEST_SIZE] = 0;

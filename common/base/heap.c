@@ -9,7 +9,7 @@
 static void put(struct heap *h, size_t i, struct heap_node *n)
 {
     h->nodes[i] = n;
-    n->place    = i + 1;
+    n->place = i + 1;
 }
 
 static void sift_up(struct heap *h, size_t i, struct heap_node *n)
@@ -47,7 +47,7 @@ void heap_push(struct heap *h, struct heap_node *n, uint64_t key)
 {
     assert(!n->place);
     if (h->count == h->cap) {
-        h->cap   = h->cap ? 2 * h->cap : 64;
+        h->cap = h->cap ? 2 * h->cap : 64;
         h->nodes = mem_resize(h->nodes, h->cap * sizeof(struct heap_node *));
     }
     n->key = key;
@@ -58,9 +58,9 @@ void heap_remove(struct heap *h, struct heap_node *n)
 {
     if (!n->place)
         return;
-    size_t            i    = n->place - 1;
+    size_t i = n->place - 1;
     struct heap_node *last = h->nodes[--h->count];
-    n->place               = 0;
+    n->place = 0;
     if (last == n)
         return;
     if (i > 0 && h->nodes[(i - 1) / 2]->key > last->key)

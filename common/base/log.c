@@ -7,21 +7,21 @@
 #include <unistd.h>
 
 static struct {
-    const char     *service;
+    const char *service;
     enum log_format format;
-    enum log_level  least;
+    enum log_level least;
 } logger = { "maas", LOG_FORMAT_KV, LOG_INFO };
 
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 
 struct line {
-    char   text[LOG_LINE_MAX];
+    char text[LOG_LINE_MAX];
     size_t len;
 };
 
 static void put(struct line *l, const char *s, size_t len)
 {
-    size_t room = sizeof l->text - 1 - l->len;    /* one byte stays for the newline */
+    size_t room = sizeof l->text - 1 - l->len; /* one byte stays for the newline */
     if (len > room)
         len = room;
     memcpy(l->text + l->len, s, len);
@@ -102,8 +102,8 @@ static void put_field(struct line *l, const struct log_field *f)
 void log_init(const char *service, enum log_format format, enum log_level least)
 {
     logger.service = service;
-    logger.format  = format;
-    logger.least   = least;
+    logger.format = format;
+    logger.least = least;
 }
 
 bool log_enabled(enum log_level level)
@@ -114,7 +114,7 @@ bool log_enabled(enum log_level level)
 void log_write(enum log_level level, const char *event, const struct log_field *fields)
 {
     struct line l = { .len = 0 };
-    char        when[CLOCK_TEXT_SIZE];
+    char when[CLOCK_TEXT_SIZE];
     clock_text(clock_wall_ms(), when);
     put_field(&l, &LOG_S("time", when));
     put_field(&l, &LOG_S("level", level_names[level]));
@@ -125,6 +125,6 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     if (logger.format == LOG_FORMAT_JSON)
         put_str(&l, "}");
     l.text[l.len++] = '\n';
-    ssize_t done    = write(STDERR_FILENO, l.text, l.len);
-    (void)done;    /* nobody is left to tell */
+    ssize_t done = write(STDERR_FILENO, l.text, l.len);
+    (void)done; /* nobody is left to tell */
 }

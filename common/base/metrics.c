@@ -4,15 +4,15 @@
 #include <stdlib.h>
 #include <uthash.h>
 
-const double METRIC_SECONDS[] = { 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
-                                  0.1,    0.25,    0.5,    1,     2.5,    5,     10,   30,    60,
-                                  0 };
-const double METRIC_SIZES[]   = { 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 0 };
+const double METRIC_SECONDS[] = { 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
+                                  0.025,  0.05,    0.1,    0.25,  0.5,    1,     2.5,
+                                  5,      10,      30,     60,    0 };
+const double METRIC_SIZES[] = { 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 0 };
 
 struct metric_series {
     UT_hash_handle hh;
-    char          *labels;
-    struct metric  metric;
+    char *labels;
+    struct metric metric;
 };
 
 static struct metric_family *families;
@@ -45,11 +45,11 @@ static struct metric *series_of(struct metric_family *f, const char *labels)
         return series_of(f, "overflow=\"true\"");
     if (!f->known) {
         f->known = true;
-        f->next  = families;
+        f->next = families;
         families = f;
     }
-    s                = mem_zalloc(sizeof *s);
-    s->labels        = mem_str(bytes_str(labels));
+    s = mem_zalloc(sizeof *s);
+    s->labels = mem_str(bytes_str(labels));
     s->metric.labels = s->labels;
     HASH_ADD_KEYPTR(hh, f->series, s->labels, strlen(s->labels), s);
     return &s->metric;
@@ -122,8 +122,8 @@ static void print_sample(struct buf *out, const char *name, const char *suffix, 
 
 static void print_histogram(struct buf *out, const struct metric_family *f, struct metric *m)
 {
-    const char        *comma = *m->labels ? "," : "";
-    unsigned long long sum   = 0;
+    const char *comma = *m->labels ? "," : "";
+    unsigned long long sum = 0;
     for (size_t i = 0; f->bounds[i] != 0; i++) {
         sum += atomic_load(&m->buckets[i]);
         buf_printf(out, "%s_bucket{%s%sle=\"%g\"} %llu\n", f->name, m->labels, comma, f->bounds[i],

@@ -14,24 +14,24 @@
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
-#define METRIC_BUCKETS_MAX 24       /* upper bounds of one histogram */
-#define METRIC_SERIES_MAX  16384    /* of one family; more share one series labelled "overflow" */
+#define METRIC_BUCKETS_MAX 24    /* upper bounds of one histogram */
+#define METRIC_SERIES_MAX  16384 /* of one family; more share one series labelled "overflow" */
 
 struct metric {
-    const char    *labels;    /* read-only: `model="a",version="1"`, owned */
-    _Atomic double value;     /* gauge, histogram sum */
-    atomic_ullong  count;     /* counter, histogram count */
-    atomic_ullong  buckets[METRIC_BUCKETS_MAX];    /* histograms only have memory for these */
+    const char *labels;                        /* read-only: `model="a",version="1"`, owned */
+    _Atomic double value;                      /* gauge, histogram sum */
+    atomic_ullong count;                       /* counter, histogram count */
+    atomic_ullong buckets[METRIC_BUCKETS_MAX]; /* histograms only have memory for these */
 };
 
 struct metric_family {
-    const char       *name;
-    const char       *help;
-    enum metric_type  type;
-    const double     *bounds;         /* histogram: ascending upper bounds, ends with 0 */
-    struct metric_series *series;     /* private: hash by labels */
-    struct metric_family *next;       /* private */
-    bool                  known;      /* private */
+    const char *name;
+    const char *help;
+    enum metric_type type;
+    const double *bounds;         /* histogram: ascending upper bounds, ends with 0 */
+    struct metric_series *series; /* private: hash by labels */
+    struct metric_family *next;   /* private */
+    bool known;                   /* private */
 };
 
 struct metric_label {
@@ -43,7 +43,7 @@ struct metric_label {
  * It lives until metrics_drop or the end of the process. */
 struct metric *metrics_series(struct metric_family *f, const struct metric_label *labels,
                               size_t count);
-void           metrics_drop(struct metric_family *f, struct metric *m);
+void metrics_drop(struct metric_family *f, struct metric *m);
 
 static inline void metric_add(struct metric *m, uint64_t n)
 {
@@ -64,7 +64,7 @@ void metrics_each_counter(metric_each_fn *each, void *arg);
 /* Appends the text of every family that has been used. */
 void metrics_print(struct buf *out);
 
-extern const double METRIC_SECONDS[];    /* bounds for times: 100 us to 60 s */
-extern const double METRIC_SIZES[];      /* bounds for counts: 1 to 4096, powers of two */
+extern const double METRIC_SECONDS[]; /* bounds for times: 100 us to 60 s */
+extern const double METRIC_SIZES[];   /* bounds for counts: 1 to 4096, powers of two */
 
 #endif

@@ -19,10 +19,10 @@ enum status options_parse_bytes(const char *text, uint64_t *out)
 {
     static const struct {
         const char *suffix;
-        unsigned    shift;
+        unsigned shift;
     } units[] = { { "", 0 }, { "KiB", 10 }, { "MiB", 20 }, { "GiB", 30 } };
     char *end;
-    errno                    = 0;
+    errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
     if (end == text || errno || !isdigit((unsigned char)*text))
         return STATUS_INVALID;
@@ -39,7 +39,7 @@ enum status options_parse_bytes(const char *text, uint64_t *out)
 
 static enum status store(const struct option *row, const char *text, void *config)
 {
-    void    *at     = (char *)config + row->offset;
+    void *at = (char *)config + row->offset;
     uint64_t number = 0;
     switch (row->type) {
     case OPT_STR:
@@ -54,9 +54,8 @@ static enum status store(const struct option *row, const char *text, void *confi
         return options_parse_bytes(text, (uint64_t *)at);
     case OPT_BOOL:
         *(bool *)at = strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
-        return *(bool *)at || strcmp(text, "false") == 0 || strcmp(text, "0") == 0
-                   ? STATUS_OK
-                   : STATUS_INVALID;
+        return *(bool *)at || strcmp(text, "false") == 0 || strcmp(text, "0") == 0 ? STATUS_OK
+                                                                                   : STATUS_INVALID;
     }
     return STATUS_INVALID;
 }
@@ -68,8 +67,8 @@ static void print_help(const struct option *rows, const char *purpose)
     for (const struct option *r = rows; r->flag; r++) {
         char env[ENV_NAME_MAX];
         env_name(r->flag, env);
-        printf("  --%-20s %s\n      default \"%s\", environment %s\n", r->flag, r->help, r->fallback,
-               env);
+        printf("  --%-20s %s\n      default \"%s\", environment %s\n", r->flag, r->help,
+               r->fallback, env);
     }
     printf("  --%-20s print this and exit\n", "help");
 }
@@ -105,9 +104,9 @@ static enum status apply_argument(const struct option *rows, int argc, char **ar
     const char *arg = argv[*i];
     if (strncmp(arg, "--", 2) != 0)
         return error_set(err, STATUS_INVALID, "\"%s\" is not an option; see --help", arg);
-    const char          *equals = strchr(arg, '=');
-    size_t               len    = equals ? (size_t)(equals - arg) - 2 : strlen(arg) - 2;
-    const struct option *row    = find(rows, arg + 2, len);
+    const char *equals = strchr(arg, '=');
+    size_t len = equals ? (size_t)(equals - arg) - 2 : strlen(arg) - 2;
+    const struct option *row = find(rows, arg + 2, len);
     if (!row)
         return error_set(err, STATUS_INVALID, "unknown option \"%s\"; see --help", arg);
     const char *text = equals ? equals + 1 : row->type == OPT_BOOL ? "true" : NULL;
@@ -155,15 +154,15 @@ void options_start(const struct option *rows, const char *service, const char *p
                    char **argv, void *config)
 {
     static const char *const formats[] = { "kv", "json" };
-    static const char *const levels[]  = { "debug", "info", "warn", "error" };
-    struct error             err;
-    enum status              st = options_parse(rows, purpose, argc, argv, config, &err);
+    static const char *const levels[] = { "debug", "info", "warn", "error" };
+    struct error err;
+    enum status st = options_parse(rows, purpose, argc, argv, config, &err);
     if (st == STATUS_CANCELLED)
         exit(0);
     if (st)
         die("%s", err.text);
     const char *format = text_option(rows, "log-format", config);
-    const char *level  = text_option(rows, "log-level", config);
+    const char *level = text_option(rows, "log-level", config);
     log_init(service, format ? (enum log_format)one_of("log-format", format, formats, 2) : 0,
              level ? (enum log_level)one_of("log-level", level, levels, 4) : LOG_INFO);
 }

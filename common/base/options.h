@@ -17,26 +17,26 @@
 #include "common/base/log.h"
 
 enum option_type {
-    OPT_STR,      /* const char * */
-    OPT_U32,      /* uint32_t */
-    OPT_BYTES,    /* uint64_t; accepts the suffixes KiB, MiB, GiB */
-    OPT_BOOL,     /* bool; a flag without a value, or =true/=false */
+    OPT_STR,   /* const char * */
+    OPT_U32,   /* uint32_t */
+    OPT_BYTES, /* uint64_t; accepts the suffixes KiB, MiB, GiB */
+    OPT_BOOL,  /* bool; a flag without a value, or =true/=false */
 };
 
 struct option {
-    const char      *flag;
-    size_t           offset;
+    const char *flag;
+    size_t offset;
     enum option_type type;
-    const char      *fallback;    /* the default, as text */
-    const char      *help;
+    const char *fallback; /* the default, as text */
+    const char *help;
 };
 
 #define OPT_AT(type, field) offsetof(type, field)
 #define OPTIONS_END         { NULL, 0, OPT_STR, NULL, NULL }
 
 /* Each service has these two; they are read from the same config struct. */
-#define OPTIONS_LOG(type)                                                                          \
-    { "log-format", OPT_AT(type, log_format), OPT_STR, "kv", "log lines as kv or json" },          \
+#define OPTIONS_LOG(type)                                                                 \
+    { "log-format", OPT_AT(type, log_format), OPT_STR, "kv", "log lines as kv or json" }, \
         { "log-level", OPT_AT(type, log_level), OPT_STR, "info", "debug, info, warn or error" }
 
 /* Fills config from the rows.  INVALID: *err names the option.  CANCELLED: --help

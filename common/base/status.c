@@ -10,8 +10,8 @@
 static const struct {
     const char *name;
     const char *text;
-    int         http;
-    bool        retry;
+    int http;
+    bool retry;
 } table[] = {
 #define X(n, number, h, r, t) [number] = { #n, t, h, r },
     STATUS_LIST(X)

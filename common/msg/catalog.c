@@ -3,12 +3,12 @@
 
 #include <stdlib.h>
 
-#define VERSION_NUMBER_MAX 1000000    /* of one model: the array by number stays small */
+#define VERSION_NUMBER_MAX 1000000 /* of one model: the array by number stays small */
 
 static int compare(struct bytes a, const char *b)
 {
     size_t b_len = strlen(b);
-    int    order = memcmp(a.len ? a.data : "", b, a.len < b_len ? a.len : b_len);
+    int order = memcmp(a.len ? a.data : "", b, a.len < b_len ? a.len : b_len);
     return order ? order : (a.len > b_len) - (a.len < b_len);
 }
 
@@ -19,7 +19,7 @@ static size_t place_of(const struct catalog *c, struct bytes name, bool *found)
     *found = false;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int    order  = compare(name, c->models[middle]->name);
+        int order = compare(name, c->models[middle]->name);
         if (order == 0) {
             *found = true;
             return middle;
@@ -34,20 +34,20 @@ static size_t place_of(const struct catalog *c, struct bytes name, bool *found)
 
 struct catalog_model *catalog_find(const struct catalog *c, struct bytes name)
 {
-    bool   found;
+    bool found;
     size_t place = place_of(c, name, &found);
     return found ? c->models[place] : NULL;
 }
 
 static struct catalog_model *find_or_add(struct catalog *c, struct bytes name)
 {
-    bool   found;
+    bool found;
     size_t place = place_of(c, name, &found);
     if (found)
         return c->models[place];
     struct catalog_model *m = mem_zalloc(sizeof *m);
-    m->name                 = mem_str(name);
-    c->models               = mem_resize(c->models, (c->count + 1) * sizeof *c->models);
+    m->name = mem_str(name);
+    c->models = mem_resize(c->models, (c->count + 1) * sizeof *c->models);
     memmove(c->models + place + 1, c->models + place, (c->count - place) * sizeof *c->models);
     c->models[place] = m;
     c->count++;
@@ -71,10 +71,10 @@ static void put_version(struct catalog *c, const struct msg_version *msg)
     struct catalog_version *v = mem_zalloc(sizeof *v);
     msg_pack(&v->packed, &schema_version, msg);
     if (msg_unpack(&v->decoder, &schema_version, buf_bytes(&v->packed), &body, NULL)) {
-        version_destroy(v);    /* cannot be: it was packed a line ago */
+        version_destroy(v); /* cannot be: it was packed a line ago */
         return;
     }
-    v->msg                  = body;
+    v->msg = body;
     struct catalog_model *m = find_or_add(c, msg->model);
     if (msg->number > m->versions_count) {
         m->versions = mem_resize(m->versions, msg->number * sizeof *m->versions);
@@ -91,8 +91,8 @@ static void put_deployment(struct catalog *c, const struct msg_deployment *d)
         return;
     struct catalog_model *m = find_or_add(c, d->model);
     if (d->revision < m->deployment.revision)
-        return;    /* an answer and an event may come in either order */
-    m->deployment       = *d;
+        return; /* an answer and an event may come in either order */
+    m->deployment = *d;
     m->deployment.model = bytes_str(m->name);
 }
 

@@ -9,28 +9,28 @@
 #include "common/msg/codec.h"
 
 struct catalog_version {
-    const struct msg_version *msg;    /* read-only */
-    struct buf                packed;     /* private: what msg borrows from */
-    struct msg_decoder        decoder;    /* private */
+    const struct msg_version *msg; /* read-only */
+    struct buf packed;             /* private: what msg borrows from */
+    struct msg_decoder decoder;    /* private */
 };
 
 struct catalog_model {
-    char                    *name;              /* read-only */
-    struct msg_deployment    deployment;        /* read-only; version 0: nothing is deployed */
-    struct catalog_version **versions;          /* read-only; [number - 1], NULL: not known */
-    size_t                   versions_count;    /* read-only; the highest number known */
+    char *name;                        /* read-only */
+    struct msg_deployment deployment;  /* read-only; version 0: nothing is deployed */
+    struct catalog_version **versions; /* read-only; [number - 1], NULL: not known */
+    size_t versions_count;             /* read-only; the highest number known */
 };
 
 struct catalog {
-    struct catalog_model **models;    /* read-only; by name */
-    size_t                 count;     /* read-only */
+    struct catalog_model **models; /* read-only; by name */
+    size_t count;                  /* read-only */
 };
 
 void catalog_apply(struct catalog *c, const struct msg_catalog *change, bool full);
 void catalog_finish(struct catalog *c);
 
 /* NULL: not known. */
-struct catalog_model     *catalog_find(const struct catalog *c, struct bytes name);
+struct catalog_model *catalog_find(const struct catalog *c, struct bytes name);
 const struct msg_version *catalog_version(const struct catalog_model *m, uint64_t number);
 
 #endif

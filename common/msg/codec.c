@@ -10,51 +10,51 @@
 #include <msgpack.h>
 #include <stdlib.h>
 
-#define MAX_NODES   (4u << 20)      /* objects in one envelope; msgpack takes 24 bytes for each */
-#define ZONE_CHUNK  8192            /* bytes; the zone grows by such pieces */
+#define MAX_NODES  (4u << 20) /* objects in one envelope; msgpack takes 24 bytes for each */
+#define ZONE_CHUNK 8192       /* bytes; the zone grows by such pieces */
 
 enum field_type { T_u32, T_u64, T_i64, T_f64, T_boolean, T_str, T_bin, T_i64s, T_list };
 
 struct schema_field {
-    const char                 *name;
-    const char                 *doc;
-    enum field_type             type;
-    unsigned                    tag;
-    size_t                      limit;
-    size_t                      offset;
-    size_t                      count_offset;    /* T_list */
-    const struct schema_struct *nested;          /* T_list */
+    const char *name;
+    const char *doc;
+    enum field_type type;
+    unsigned tag;
+    size_t limit;
+    size_t offset;
+    size_t count_offset;                /* T_list */
+    const struct schema_struct *nested; /* T_list */
 };
 
 struct schema_struct {
-    const char                *name;
-    size_t                     size;
+    const char *name;
+    size_t size;
     const struct schema_field *fields;
-    size_t                     count;
+    size_t count;
 };
 
-#define FIELD(S, kind, field, number, max, text)                                                   \
-    { .name   = #field,                                                                            \
-      .doc    = (text),                                                                            \
-      .type   = T_##kind,                                                                          \
-      .tag    = (number),                                                                          \
-      .limit  = (max),                                                                             \
+#define FIELD(S, kind, field, number, max, text) \
+    { .name = #field,                            \
+      .doc = (text),                             \
+      .type = T_##kind,                          \
+      .tag = (number),                           \
+      .limit = (max),                            \
       .offset = offsetof(struct msg_##S, field) },
-#define LIST(S, element, field, number, max, text)                                                 \
-    { .name         = #field,                                                                      \
-      .doc          = (text),                                                                      \
-      .type         = T_list,                                                                      \
-      .tag          = (number),                                                                    \
-      .limit        = (max),                                                                       \
-      .offset       = offsetof(struct msg_##S, field),                                             \
-      .count_offset = offsetof(struct msg_##S, field##_count),                                     \
-      .nested       = &schema_##element },
-#define X(struct_name, FIELDS)                                                                     \
-    static const struct schema_field fields_##struct_name[] = { FIELDS(FIELD, LIST,                \
-                                                                       struct_name) { 0 } };       \
-    const struct schema_struct       schema_##struct_name   = {                                    \
-        #struct_name, sizeof(struct msg_##struct_name), fields_##struct_name,          \
-        sizeof fields_##struct_name / sizeof(struct schema_field) - 1                  \
+#define LIST(S, element, field, number, max, text)             \
+    { .name = #field,                                          \
+      .doc = (text),                                           \
+      .type = T_list,                                          \
+      .tag = (number),                                         \
+      .limit = (max),                                          \
+      .offset = offsetof(struct msg_##S, field),               \
+      .count_offset = offsetof(struct msg_##S, field##_count), \
+      .nested = &schema_##element },
+#define X(struct_name, FIELDS)                                                              \
+    static const struct schema_field fields_##struct_name[] = { FIELDS(FIELD, LIST,         \
+                                                                       struct_name){ 0 } }; \
+    const struct schema_struct schema_##struct_name = {                                     \
+        #struct_name, sizeof(struct msg_##struct_name), fields_##struct_name,               \
+        sizeof fields_##struct_name / sizeof(struct schema_field) - 1                       \
     };
 STRUCT_LIST(X)
 #undef X
@@ -140,7 +140,7 @@ static void pack_value(msgpack_packer *pk, const struct schema_field *f, const v
         return;
     }
     case T_list: {
-        size_t      count = *(const size_t *)at(body, f->count_offset);
+        size_t count = *(const size_t *)at(body, f->count_offset);
         const char *first = *(char *const *)p;
         msgpack_pack_array(pk, count);
         for (size_t i = 0; i < count; i++)
@@ -190,7 +190,7 @@ void msg_encode(struct buf *out, enum msg_kind kind, uint64_t id, const void *bo
 struct scan {
     const unsigned char *p;
     const unsigned char *end;
-    size_t               nodes;
+    size_t nodes;
 };
 
 static bool scan_number(struct scan *s, unsigned width, uint64_t *out)
@@ -216,9 +216,9 @@ static bool scan_skip(struct scan *s, uint64_t len)
  * payload follow, or how many values are inside. */
 static bool scan_head(struct scan *s, uint64_t *inside)
 {
-    uint64_t      n;
+    uint64_t n;
     unsigned char head = *s->p++;
-    *inside            = 0;
+    *inside = 0;
     if (head <= 0x7f || head >= 0xe0 || head == 0xc0 || head == 0xc2 || head == 0xc3)
         return true;
     if (head <= 0x8f) {
@@ -232,37 +232,37 @@ static bool scan_head(struct scan *s, uint64_t *inside)
     if (head <= 0xbf)
         return scan_skip(s, head & 0x1f);
     switch (head) {
-    case 0xc4:    /* bin 8, 16, 32 */
+    case 0xc4: /* bin 8, 16, 32 */
     case 0xc5:
     case 0xc6:
         return scan_number(s, 1u << (head - 0xc4), &n) && scan_skip(s, n);
-    case 0xd9:    /* str 8, 16, 32 */
+    case 0xd9: /* str 8, 16, 32 */
     case 0xda:
     case 0xdb:
         return scan_number(s, 1u << (head - 0xd9), &n) && scan_skip(s, n);
-    case 0xca:    /* float 32, 64 */
+    case 0xca: /* float 32, 64 */
     case 0xcb:
         return scan_skip(s, 4u << (head - 0xca));
-    case 0xcc:    /* uint 8 to 64 */
+    case 0xcc: /* uint 8 to 64 */
     case 0xcd:
     case 0xce:
     case 0xcf:
         return scan_skip(s, 1u << (head - 0xcc));
-    case 0xd0:    /* int 8 to 64 */
+    case 0xd0: /* int 8 to 64 */
     case 0xd1:
     case 0xd2:
     case 0xd3:
         return scan_skip(s, 1u << (head - 0xd0));
-    case 0xdc:    /* array 16, 32 */
+    case 0xdc: /* array 16, 32 */
     case 0xdd:
         return scan_number(s, 2u << (head - 0xdc), inside);
-    case 0xde:    /* map 16, 32 */
+    case 0xde: /* map 16, 32 */
     case 0xdf:
         if (!scan_number(s, 2u << (head - 0xde), inside))
             return false;
         *inside *= 2;
         return true;
-    default:    /* extension types are not ours */
+    default: /* extension types are not ours */
         return false;
     }
 }
@@ -272,7 +272,7 @@ static bool scan_value(struct scan *s, unsigned depth)
     uint64_t inside;
     if (s->p == s->end || depth > MAX_DEPTH || ++s->nodes > MAX_NODES || !scan_head(s, &inside))
         return false;
-    if (inside > (uint64_t)(s->end - s->p))    /* each value takes at least one byte */
+    if (inside > (uint64_t)(s->end - s->p)) /* each value takes at least one byte */
         return false;
     for (uint64_t i = 0; i < inside; i++)
         if (!scan_value(s, depth + 1))
@@ -317,7 +317,7 @@ static enum status read_list(struct decode *d, const struct schema_struct *s,
     enum status st = STATUS_OK;
     for (size_t i = 0; i < count && !st; i++)
         st = read_struct(d, f->nested, &o->via.array.ptr[i], first + i * f->nested->size);
-    *(char **)((char *)body + f->offset)        = first;
+    *(char **)((char *)body + f->offset) = first;
     *(size_t *)((char *)body + f->count_offset) = count;
     return st;
 }
@@ -433,7 +433,7 @@ static enum status read_struct(struct decode *d, const struct schema_struct *s,
             return error_set(d->err, STATUS_INVALID, "%s has a key that is not a tag", s->name);
         const struct schema_field *f = field_by_tag(s, kv->key.via.u64);
         if (!f)
-            continue;    /* from a newer peer */
+            continue; /* from a newer peer */
         assert(f->tag < 64);
         if (seen & 1ull << f->tag)
             return wrong(d, s, f, "is there twice");
@@ -467,7 +467,7 @@ static enum status read_body(struct msg_decoder *d, const struct schema_struct *
                              const msgpack_object *o, const void **body, struct error *err)
 {
     struct decode context = { d->memory, err };
-    void         *memory  = msgpack_zone_malloc(d->memory, s->size ? s->size : 1);
+    void *memory = msgpack_zone_malloc(d->memory, s->size ? s->size : 1);
     if (!memory)
         return error_set(err, STATUS_INVALID, "%s does not fit into memory", s->name);
     *body = memory;
@@ -478,7 +478,7 @@ enum status msg_decode(struct msg_decoder *d, struct bytes frame, struct msg *ou
                        struct error *err)
 {
     msgpack_object root;
-    enum status    st = parse(d, frame, &root, err);
+    enum status st = parse(d, frame, &root, err);
     if (st)
         return st;
     const msgpack_object *part = root.via.array.ptr;
@@ -491,7 +491,7 @@ enum status msg_decode(struct msg_decoder *d, struct bytes frame, struct msg *ou
         return error_set(err, STATUS_INVALID, "unknown message kind %llu",
                          (unsigned long long)kind);
     out->kind = (enum msg_kind)kind;
-    out->id   = part[1].via.u64;
+    out->id = part[1].via.u64;
     return read_body(d, bodies[kind], &part[2], &out->body, err);
 }
 
@@ -499,7 +499,7 @@ enum status msg_unpack(struct msg_decoder *d, const struct schema_struct *s, str
                        const void **body, struct error *err)
 {
     msgpack_object root;
-    enum status    st = parse(d, packed, &root, err);
+    enum status st = parse(d, packed, &root, err);
     return st ? st : read_body(d, s, &root, body, err);
 }
 
@@ -514,7 +514,7 @@ void msg_decoder_finish(struct msg_decoder *d)
 
 static void struct_json(struct buf *out, const struct schema_struct *s)
 {
-    static const char *const types[] = { "u32", "u64", "i64", "f64", "boolean",
+    static const char *const types[] = { "u32", "u64", "i64",  "f64", "boolean",
                                          "str", "bin", "i64s", "list" };
     buf_printf(out, "\"%s\":[", s->name);
     for (size_t i = 0; i < s->count; i++) {
@@ -540,9 +540,9 @@ void schema_json(struct buf *out)
 #undef X
     buf_append_str(out, "},\"structs\":{");
     comma = "";
-#define X(struct_name, FIELDS)                                                                     \
-    buf_append_str(out, comma);                                                                    \
-    struct_json(out, &schema_##struct_name);                                                       \
+#define X(struct_name, FIELDS)               \
+    buf_append_str(out, comma);              \
+    struct_json(out, &schema_##struct_name); \
     comma = ",";
     STRUCT_LIST(X)
 #undef X

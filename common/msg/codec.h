@@ -14,27 +14,27 @@ void msg_encode(struct buf *out, enum msg_kind kind, uint64_t id, const void *bo
 
 /* Keeps the memory of one decoded envelope at a time and reuses it for the next. */
 struct msg_decoder {
-    void *memory;    /* private: msgpack's zone and the arena of lists */
+    void *memory; /* private: msgpack's zone and the arena of lists */
 };
 
 struct msg {
     enum msg_kind kind;
-    uint64_t      id;
-    const void   *body;    /* struct msg_x of this kind; good until the next decode */
+    uint64_t id;
+    const void *body; /* struct msg_x of this kind; good until the next decode */
 };
 
 /* Decodes one envelope.  INVALID: not an envelope, an unknown kind, a value of the wrong
  * type, or one beyond its limit; *err names the message, the field and the limit. */
 enum status msg_decode(struct msg_decoder *d, struct bytes frame, struct msg *out,
                        struct error *err) MUST_CHECK;
-void        msg_decoder_finish(struct msg_decoder *d);    /* zeroed is fine */
+void msg_decoder_finish(struct msg_decoder *d); /* zeroed is fine */
 
 /* The same for a bare struct, as the registry keeps them in Redis: `name` of STRUCT_LIST. */
-struct schema_struct;    /* private to codec.c */
+struct schema_struct; /* private to codec.c */
 #define X(name, FIELDS) extern const struct schema_struct schema_##name;
 STRUCT_LIST(X)
 #undef X
-void        msg_pack(struct buf *out, const struct schema_struct *s, const void *body);
+void msg_pack(struct buf *out, const struct schema_struct *s, const void *body);
 enum status msg_unpack(struct msg_decoder *d, const struct schema_struct *s, struct bytes packed,
                        const void **body, struct error *err) MUST_CHECK;
 

@@ -6,8 +6,8 @@
 const char *msg_kind_name(unsigned kind)
 {
     switch (kind) {
-#define X(kind, number, body, doc)                                                                 \
-    case number:                                                                                   \
+#define X(kind, number, body, doc) \
+    case number:                   \
         return #kind;
         MESSAGE_LIST(X)
 #undef X

@@ -21,122 +21,122 @@
 
 struct i64s {
     const int64_t *at;
-    size_t         count;
+    size_t count;
 };
 
 /* ---- parts that occur inside messages ------------------------------------------------ */
 
-#define TENSOR_FIELDS(F, L, S)                                                                     \
-    F(S, str, name, 1, MAX_NAME, "name of the input or output")                                    \
-    F(S, u32, datatype, 2, 0, "enum datatype")                                                     \
+#define TENSOR_FIELDS(F, L, S)                                  \
+    F(S, str, name, 1, MAX_NAME, "name of the input or output") \
+    F(S, u32, datatype, 2, 0, "enum datatype")                  \
     F(S, i64s, shape, 3, MAX_RANK, "dimensions; -1 in a signature: any size")
 
-#define VERSION_FIELDS(F, L, S)                                                                    \
-    F(S, str, model, 1, MAX_NAME, "model name")                                                    \
-    F(S, u32, number, 2, 0, "1, 2, 3 ... within the model")                                        \
-    F(S, str, format, 3, MAX_NAME, "onnx or fake")                                                 \
-    F(S, bin, digest, 4, DIGEST_SIZE, "SHA-256 of the artifact")                                   \
-    F(S, u64, size_bytes, 5, 0, "of the artifact")                                                 \
-    F(S, u32, check, 6, 0, "enum version_check: has an engine loaded it once?")                    \
-    F(S, str, reason, 7, MAX_REASON, "why the check failed")                                       \
-    L(S, tensor, inputs, 8, MAX_TENSORS, "signature; empty while the check is pending")            \
-    L(S, tensor, outputs, 9, MAX_TENSORS, "signature")                                             \
-    F(S, str, metrics, 10, MAX_JSON, "JSON object, or empty")                                      \
-    F(S, str, lineage, 11, MAX_JSON, "JSON object: training job, dataset digests, parameters")     \
-    F(S, str, tags, 12, MAX_JSON, "JSON object, or empty")                                         \
-    F(S, str, source, 13, MAX_NAME, "upload or training")                                          \
-    F(S, u64, created_ms, 14, 0, "wall time")                                                      \
+#define VERSION_FIELDS(F, L, S)                                                                \
+    F(S, str, model, 1, MAX_NAME, "model name")                                                \
+    F(S, u32, number, 2, 0, "1, 2, 3 ... within the model")                                    \
+    F(S, str, format, 3, MAX_NAME, "onnx or fake")                                             \
+    F(S, bin, digest, 4, DIGEST_SIZE, "SHA-256 of the artifact")                               \
+    F(S, u64, size_bytes, 5, 0, "of the artifact")                                             \
+    F(S, u32, check, 6, 0, "enum version_check: has an engine loaded it once?")                \
+    F(S, str, reason, 7, MAX_REASON, "why the check failed")                                   \
+    L(S, tensor, inputs, 8, MAX_TENSORS, "signature; empty while the check is pending")        \
+    L(S, tensor, outputs, 9, MAX_TENSORS, "signature")                                         \
+    F(S, str, metrics, 10, MAX_JSON, "JSON object, or empty")                                  \
+    F(S, str, lineage, 11, MAX_JSON, "JSON object: training job, dataset digests, parameters") \
+    F(S, str, tags, 12, MAX_JSON, "JSON object, or empty")                                     \
+    F(S, str, source, 13, MAX_NAME, "upload or training")                                      \
+    F(S, u64, created_ms, 14, 0, "wall time")                                                  \
     F(S, u32, batchable, 15, 0, "1: rows of several requests may share one run")
 
-#define DEPLOYMENT_FIELDS(F, L, S)                                                                 \
-    F(S, str, model, 1, MAX_NAME, "model name")                                                    \
-    F(S, u32, version, 2, 0, "what the plain name shall serve")                                    \
-    F(S, u32, previous, 3, 0, "what serves until that version is warm; 0: nothing")                \
-    F(S, u64, revision, 4, 0, "grows by one with each change of this model's deployment")          \
-    F(S, u64, changed_ms, 5, 0, "wall time")                                                       \
+#define DEPLOYMENT_FIELDS(F, L, S)                                                        \
+    F(S, str, model, 1, MAX_NAME, "model name")                                           \
+    F(S, u32, version, 2, 0, "what the plain name shall serve")                           \
+    F(S, u32, previous, 3, 0, "what serves until that version is warm; 0: nothing")       \
+    F(S, u64, revision, 4, 0, "grows by one with each change of this model's deployment") \
+    F(S, u64, changed_ms, 5, 0, "wall time")                                              \
     F(S, u32, max_batch, 6, 0, "rows in one job; 0: the worker's own limit")
 
-#define ENGINE_FIELDS(F, L, S)                                                                     \
-    F(S, str, model, 1, MAX_NAME, "model name")                                                    \
-    F(S, u32, version, 2, 0, "model version")                                                      \
-    F(S, u32, state, 3, 0, "enum engine_state")                                                    \
-    F(S, str, reason, 4, MAX_REASON, "last words of an engine that failed")                        \
-    F(S, u32, pid, 5, 0, "process id within the worker's host, 0: none")                           \
-    F(S, u64, rss_bytes, 6, 0, "resident memory")                                                  \
+#define ENGINE_FIELDS(F, L, S)                                              \
+    F(S, str, model, 1, MAX_NAME, "model name")                             \
+    F(S, u32, version, 2, 0, "model version")                               \
+    F(S, u32, state, 3, 0, "enum engine_state")                             \
+    F(S, str, reason, 4, MAX_REASON, "last words of an engine that failed") \
+    F(S, u32, pid, 5, 0, "process id within the worker's host, 0: none")    \
+    F(S, u64, rss_bytes, 6, 0, "resident memory")                           \
     F(S, u32, restarts, 7, 0, "how often it has been started again")
 
-#define COUNTER_FIELDS(F, L, S)                                                                    \
-    F(S, str, name, 1, MAX_NAME, "metric family")                                                  \
-    F(S, str, labels, 2, MAX_REASON, "Prometheus label text, may be empty")                        \
+#define COUNTER_FIELDS(F, L, S)                                             \
+    F(S, str, name, 1, MAX_NAME, "metric family")                           \
+    F(S, str, labels, 2, MAX_REASON, "Prometheus label text, may be empty") \
     F(S, u64, value, 3, 0, "count since the process began")
 
-#define PROCESS_FIELDS(F, L, S)                                                                    \
-    F(S, u32, role, 1, 0, "enum role")                                                             \
-    F(S, str, id, 2, MAX_NAME, "unique per start of a process")                                    \
-    F(S, str, host, 3, MAX_NAME, "host name")                                                      \
-    F(S, u32, pid, 4, 0, "process id on that host")                                                \
-    F(S, str, jobs, 5, MAX_ENDPOINT, "gateway: where engines connect")                             \
-    L(S, engine, engines, 6, MAX_ENGINES, "worker: its engines")                                   \
-    L(S, counter, counters, 7, MAX_COUNTERS, "what it has counted")                                \
-    F(S, str, training, 8, MAX_NAME, "trainer: the job it runs, or empty")                         \
+#define PROCESS_FIELDS(F, L, S)                                            \
+    F(S, u32, role, 1, 0, "enum role")                                     \
+    F(S, str, id, 2, MAX_NAME, "unique per start of a process")            \
+    F(S, str, host, 3, MAX_NAME, "host name")                              \
+    F(S, u32, pid, 4, 0, "process id on that host")                        \
+    F(S, str, jobs, 5, MAX_ENDPOINT, "gateway: where engines connect")     \
+    L(S, engine, engines, 6, MAX_ENGINES, "worker: its engines")           \
+    L(S, counter, counters, 7, MAX_COUNTERS, "what it has counted")        \
+    F(S, str, training, 8, MAX_NAME, "trainer: the job it runs, or empty") \
     F(S, u64, age_ms, 9, 0, "since its last report; filled by the registry")
 
-#define FILE_FIELDS(F, L, S)                                                                       \
-    F(S, str, name, 1, MAX_NAME, "file name")                                                      \
-    F(S, bin, digest, 2, DIGEST_SIZE, "SHA-256")                                                   \
-    F(S, u64, size_bytes, 3, 0, "length")                                                          \
+#define FILE_FIELDS(F, L, S)                     \
+    F(S, str, name, 1, MAX_NAME, "file name")    \
+    F(S, bin, digest, 2, DIGEST_SIZE, "SHA-256") \
+    F(S, u64, size_bytes, 3, 0, "length")        \
     F(S, u64, created_ms, 4, 0, "wall time")
 
-#define DATASET_FIELDS(F, L, S)                                                                    \
-    F(S, str, name, 1, MAX_NAME, "dataset name")                                                   \
+#define DATASET_FIELDS(F, L, S)                  \
+    F(S, str, name, 1, MAX_NAME, "dataset name") \
     L(S, file, files, 2, MAX_FILES, "its files")
 
-#define TRAINING_FIELDS(F, L, S)                                                                   \
-    F(S, str, id, 1, MAX_NAME, "training job id")                                                  \
-    F(S, str, model, 2, MAX_NAME, "model that gets the new version")                               \
-    F(S, str, dataset, 3, MAX_NAME, "dataset name")                                                \
-    F(S, str, target, 4, MAX_NAME, "label column of a table, empty for IDX")                       \
-    F(S, str, learner, 5, MAX_NAME, "mlp")                                                         \
-    F(S, str, params, 6, MAX_JSON, "JSON object of the learner's parameters")                      \
-    F(S, u64, seed, 7, 0, "of the random numbers")                                                 \
-    F(S, boolean, deploy, 8, 0, "deploy the version when it is registered")                        \
-    F(S, u32, state, 9, 0, "enum training_state")                                                  \
-    F(S, u32, epoch, 10, 0, "epochs done")                                                         \
-    F(S, u32, epochs, 11, 0, "epochs asked for")                                                   \
-    F(S, f64, progress, 12, 0, "0 to 1 within the whole run")                                      \
-    F(S, f64, train_loss, 13, 0, "mean cross-entropy of the last epoch")                           \
-    F(S, f64, validation_loss, 14, 0, "mean cross-entropy")                                        \
-    F(S, f64, validation_accuracy, 15, 0, "0 to 1")                                                \
-    F(S, str, history, 16, MAX_JSON, "JSON array, one object per epoch")                           \
-    F(S, str, metrics, 17, MAX_JSON, "JSON object: held-out metrics when done")                    \
-    F(S, u32, version, 18, 0, "model version when done")                                           \
-    F(S, str, error, 19, MAX_REASON, "why it failed")                                              \
-    F(S, u32, attempts, 20, 0, "how many trainers have taken it")                                  \
-    F(S, str, trainer, 21, MAX_NAME, "process id string of the trainer that has it")               \
-    F(S, u64, created_ms, 22, 0, "wall time")                                                      \
-    F(S, u64, started_ms, 23, 0, "wall time of the last attempt")                                  \
-    F(S, u64, finished_ms, 24, 0, "wall time")                                                     \
-    F(S, u64, lease, 25, 0, "token of the present attempt; a trainer shows it with each call")     \
+#define TRAINING_FIELDS(F, L, S)                                                               \
+    F(S, str, id, 1, MAX_NAME, "training job id")                                              \
+    F(S, str, model, 2, MAX_NAME, "model that gets the new version")                           \
+    F(S, str, dataset, 3, MAX_NAME, "dataset name")                                            \
+    F(S, str, target, 4, MAX_NAME, "label column of a table, empty for IDX")                   \
+    F(S, str, learner, 5, MAX_NAME, "mlp")                                                     \
+    F(S, str, params, 6, MAX_JSON, "JSON object of the learner's parameters")                  \
+    F(S, u64, seed, 7, 0, "of the random numbers")                                             \
+    F(S, boolean, deploy, 8, 0, "deploy the version when it is registered")                    \
+    F(S, u32, state, 9, 0, "enum training_state")                                              \
+    F(S, u32, epoch, 10, 0, "epochs done")                                                     \
+    F(S, u32, epochs, 11, 0, "epochs asked for")                                               \
+    F(S, f64, progress, 12, 0, "0 to 1 within the whole run")                                  \
+    F(S, f64, train_loss, 13, 0, "mean cross-entropy of the last epoch")                       \
+    F(S, f64, validation_loss, 14, 0, "mean cross-entropy")                                    \
+    F(S, f64, validation_accuracy, 15, 0, "0 to 1")                                            \
+    F(S, str, history, 16, MAX_JSON, "JSON array, one object per epoch")                       \
+    F(S, str, metrics, 17, MAX_JSON, "JSON object: held-out metrics when done")                \
+    F(S, u32, version, 18, 0, "model version when done")                                       \
+    F(S, str, error, 19, MAX_REASON, "why it failed")                                          \
+    F(S, u32, attempts, 20, 0, "how many trainers have taken it")                              \
+    F(S, str, trainer, 21, MAX_NAME, "process id string of the trainer that has it")           \
+    F(S, u64, created_ms, 22, 0, "wall time")                                                  \
+    F(S, u64, started_ms, 23, 0, "wall time of the last attempt")                              \
+    F(S, u64, finished_ms, 24, 0, "wall time")                                                 \
+    F(S, u64, lease, 25, 0, "token of the present attempt; a trainer shows it with each call") \
     F(S, boolean, cancel, 26, 0, "somebody asked to cancel it")
 
 /* ---- messages ------------------------------------------------------------------------- */
 
-#define EMPTY_FIELDS(F, L, S)    /* a message whose kind says it all */
+#define EMPTY_FIELDS(F, L, S) /* a message whose kind says it all */
 
-#define FAILURE_FIELDS(F, L, S)                                                                    \
-    F(S, u32, status, 1, 0, "enum status")                                                         \
+#define FAILURE_FIELDS(F, L, S)            \
+    F(S, u32, status, 1, 0, "enum status") \
     F(S, str, text, 2, MAX_REASON, "what is wrong and what to do next")
 
-#define CATALOG_FIELDS(F, L, S)                                                                    \
-    F(S, u64, seq, 1, 0, "number of the last change contained")                                    \
-    L(S, version, versions, 2, MAX_VERSIONS, "put: replaces what was known of them")               \
+#define CATALOG_FIELDS(F, L, S)                                                      \
+    F(S, u64, seq, 1, 0, "number of the last change contained")                      \
+    L(S, version, versions, 2, MAX_VERSIONS, "put: replaces what was known of them") \
     L(S, deployment, deployments, 3, MAX_VERSIONS, "put: replaces what was known of them")
 
 #define CHUNK_FIELDS(F, L, S) F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the attached frame")
 
-#define MANIFEST_FIELDS(F, L, S)                                                                   \
-    F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the whole artifact")                             \
-    F(S, u64, size_bytes, 2, 0, "of the whole artifact")                                           \
+#define MANIFEST_FIELDS(F, L, S)                                       \
+    F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the whole artifact") \
+    F(S, u64, size_bytes, 2, 0, "of the whole artifact")               \
     F(S, bin, chunks, 3, MAX_CHUNKS *DIGEST_SIZE, "SHA-256 of each chunk, in order")
 
 #define VERSION_COMMIT_FIELDS(F, L, S)                                                             \
@@ -154,196 +154,196 @@ struct i64s {
     F(S, u64, lease, 12, 0, "of that training job")                                                \
     F(S, boolean, deploy, 13, 0, "deploy it in the same step")
 
-#define VERSION_REF_FIELDS(F, L, S)                                                                \
-    F(S, str, model, 1, MAX_NAME, "model name")                                                    \
-    F(S, u32, version, 2, 0, "model version")                                                      \
+#define VERSION_REF_FIELDS(F, L, S)             \
+    F(S, str, model, 1, MAX_NAME, "model name") \
+    F(S, u32, version, 2, 0, "model version")   \
     F(S, str, process, 3, MAX_NAME, "who asks")
 
-#define VERSION_CHECKED_FIELDS(F, L, S)                                                            \
-    F(S, str, model, 1, MAX_NAME, "model name")                                                    \
-    F(S, u32, version, 2, 0, "model version")                                                      \
-    F(S, u32, check, 3, 0, "CHECK_PASSED or CHECK_FAILED")                                         \
-    F(S, str, reason, 4, MAX_REASON, "why it failed")                                              \
-    L(S, tensor, inputs, 5, MAX_TENSORS, "signature")                                              \
-    L(S, tensor, outputs, 6, MAX_TENSORS, "signature")                                             \
+#define VERSION_CHECKED_FIELDS(F, L, S)                    \
+    F(S, str, model, 1, MAX_NAME, "model name")            \
+    F(S, u32, version, 2, 0, "model version")              \
+    F(S, u32, check, 3, 0, "CHECK_PASSED or CHECK_FAILED") \
+    F(S, str, reason, 4, MAX_REASON, "why it failed")      \
+    L(S, tensor, inputs, 5, MAX_TENSORS, "signature")      \
+    L(S, tensor, outputs, 6, MAX_TENSORS, "signature")     \
     F(S, u32, batchable, 7, 0, "as in version")
 
-#define FILE_COMMIT_FIELDS(F, L, S)                                                                \
-    F(S, str, dataset, 1, MAX_NAME, "dataset name")                                                \
-    F(S, str, file, 2, MAX_NAME, "file name; an old file of that name is replaced")                \
-    F(S, bin, digest, 3, DIGEST_SIZE, "SHA-256")                                                   \
-    F(S, u64, size_bytes, 4, 0, "length")                                                          \
+#define FILE_COMMIT_FIELDS(F, L, S)                                                 \
+    F(S, str, dataset, 1, MAX_NAME, "dataset name")                                 \
+    F(S, str, file, 2, MAX_NAME, "file name; an old file of that name is replaced") \
+    F(S, bin, digest, 3, DIGEST_SIZE, "SHA-256")                                    \
+    F(S, u64, size_bytes, 4, 0, "length")                                           \
     F(S, bin, chunks, 5, MAX_CHUNKS *DIGEST_SIZE, "SHA-256 of each chunk, in order")
 
-#define NAME_FIELDS(F, L, S)                                                                       \
-    F(S, str, name, 1, MAX_NAME, "of a dataset, a training job or a process")                      \
+#define NAME_FIELDS(F, L, S)                                                  \
+    F(S, str, name, 1, MAX_NAME, "of a dataset, a training job or a process") \
     F(S, u32, role, 2, 0, "enum role, where a process is meant")
 
 #define DATASETS_FIELDS(F, L, S) L(S, dataset, datasets, 1, MAX_LIST, "by name")
 
-#define SUBMIT_FIELDS(F, L, S)                                                                     \
-    F(S, str, key, 1, MAX_NAME, "chosen by the caller; the same key gives the same job again")     \
-    F(S, str, model, 2, MAX_NAME, "model name")                                                    \
-    F(S, str, dataset, 3, MAX_NAME, "dataset name")                                                \
-    F(S, str, target, 4, MAX_NAME, "label column, empty for IDX")                                  \
-    F(S, str, learner, 5, MAX_NAME, "mlp")                                                         \
-    F(S, str, params, 6, MAX_JSON, "JSON object")                                                  \
-    F(S, u64, seed, 7, 0, "of the random numbers")                                                 \
+#define SUBMIT_FIELDS(F, L, S)                                                                 \
+    F(S, str, key, 1, MAX_NAME, "chosen by the caller; the same key gives the same job again") \
+    F(S, str, model, 2, MAX_NAME, "model name")                                                \
+    F(S, str, dataset, 3, MAX_NAME, "dataset name")                                            \
+    F(S, str, target, 4, MAX_NAME, "label column, empty for IDX")                              \
+    F(S, str, learner, 5, MAX_NAME, "mlp")                                                     \
+    F(S, str, params, 6, MAX_JSON, "JSON object")                                              \
+    F(S, u64, seed, 7, 0, "of the random numbers")                                             \
     F(S, boolean, deploy, 8, 0, "deploy the version when it is registered")
 
 #define TRAININGS_FIELDS(F, L, S) L(S, training, trainings, 1, MAX_LIST, "newest first")
 
 /* A trainer's word on its job: progress while RUNNING; FAILED with error; CANCELLED; QUEUED
  * gives it back.  DONE is not said here: version_commit finishes a job. */
-#define TRAINING_UPDATE_FIELDS(F, L, S)                                                            \
-    F(S, str, id, 1, MAX_NAME, "training job id")                                                  \
-    F(S, u64, lease, 2, 0, "from the claim; CONFLICT when it has passed on")                       \
-    F(S, u32, state, 3, 0, "enum training_state")                                                  \
-    F(S, u32, epoch, 4, 0, "epochs done")                                                          \
-    F(S, u32, epochs, 5, 0, "epochs asked for")                                                    \
-    F(S, f64, progress, 6, 0, "0 to 1")                                                            \
-    F(S, f64, train_loss, 7, 0, "mean cross-entropy of the last epoch")                            \
-    F(S, f64, validation_loss, 8, 0, "mean cross-entropy")                                         \
-    F(S, f64, validation_accuracy, 9, 0, "0 to 1")                                                 \
-    F(S, str, history, 10, MAX_JSON, "JSON array, one object per epoch")                           \
+#define TRAINING_UPDATE_FIELDS(F, L, S)                                      \
+    F(S, str, id, 1, MAX_NAME, "training job id")                            \
+    F(S, u64, lease, 2, 0, "from the claim; CONFLICT when it has passed on") \
+    F(S, u32, state, 3, 0, "enum training_state")                            \
+    F(S, u32, epoch, 4, 0, "epochs done")                                    \
+    F(S, u32, epochs, 5, 0, "epochs asked for")                              \
+    F(S, f64, progress, 6, 0, "0 to 1")                                      \
+    F(S, f64, train_loss, 7, 0, "mean cross-entropy of the last epoch")      \
+    F(S, f64, validation_loss, 8, 0, "mean cross-entropy")                   \
+    F(S, f64, validation_accuracy, 9, 0, "0 to 1")                           \
+    F(S, str, history, 10, MAX_JSON, "JSON array, one object per epoch")     \
     F(S, str, error, 11, MAX_REASON, "why it failed")
 
-#define REPORT_FIELDS(F, L, S)                                                                     \
-    L(S, process, processes, 1, 1, "the sender")                                                   \
-    F(S, u32, want, 2, 0, "1 << ROLE_x for each role whose processes the answer shall list")       \
+#define REPORT_FIELDS(F, L, S)                                                               \
+    L(S, process, processes, 1, 1, "the sender")                                             \
+    F(S, u32, want, 2, 0, "1 << ROLE_x for each role whose processes the answer shall list") \
     F(S, boolean, leaving, 3, 0, "the process is about to end: forget it")
 
 #define SUITE_FIELDS(F, L, S) L(S, process, processes, 1, MAX_PROCESSES, "as the sender wanted")
 
-#define HELLO_FIELDS(F, L, S)                                                                      \
-    F(S, str, engine, 1, MAX_NAME, "unique per start of an engine")                                \
-    F(S, str, worker, 2, MAX_NAME, "its worker's id")                                              \
-    F(S, str, model, 3, MAX_NAME, "model name")                                                    \
-    F(S, u32, version, 4, 0, "model version")                                                      \
-    L(S, tensor, inputs, 5, MAX_TENSORS, "signature")                                              \
-    L(S, tensor, outputs, 6, MAX_TENSORS, "signature")                                             \
-    F(S, u32, max_batch, 7, 0, "rows in one job; 1: do not batch")                                 \
-    F(S, u32, credit, 8, 0, "jobs that may be sent at once")                                       \
+#define HELLO_FIELDS(F, L, S)                                       \
+    F(S, str, engine, 1, MAX_NAME, "unique per start of an engine") \
+    F(S, str, worker, 2, MAX_NAME, "its worker's id")               \
+    F(S, str, model, 3, MAX_NAME, "model name")                     \
+    F(S, u32, version, 4, 0, "model version")                       \
+    L(S, tensor, inputs, 5, MAX_TENSORS, "signature")               \
+    L(S, tensor, outputs, 6, MAX_TENSORS, "signature")              \
+    F(S, u32, max_batch, 7, 0, "rows in one job; 1: do not batch")  \
+    F(S, u32, credit, 8, 0, "jobs that may be sent at once")        \
     F(S, u32, pid, 9, 0, "process id")
 
-#define JOB_FIELDS(F, L, S)                                                                        \
-    F(S, u64, job, 1, 0, "job id, never used twice by one gateway")                                \
-    F(S, u32, attempt, 2, 0, "1, 2, ...; an answer must repeat it")                                \
-    F(S, u32, timeout_ms, 3, 0, "what is left of the latest deadline in the batch")                \
+#define JOB_FIELDS(F, L, S)                                                         \
+    F(S, u64, job, 1, 0, "job id, never used twice by one gateway")                 \
+    F(S, u32, attempt, 2, 0, "1, 2, ...; an answer must repeat it")                 \
+    F(S, u32, timeout_ms, 3, 0, "what is left of the latest deadline in the batch") \
     L(S, tensor, inputs, 4, MAX_TENSORS, "one frame each, in this order")
 
-#define RESULT_FIELDS(F, L, S)                                                                     \
-    F(S, u64, job, 1, 0, "job id")                                                                 \
-    F(S, u32, attempt, 2, 0, "as in the job")                                                      \
-    F(S, u32, status, 3, 0, "enum status")                                                         \
-    F(S, str, text, 4, MAX_REASON, "the runtime's message when status is not OK")                  \
-    F(S, u64, compute_us, 5, 0, "time inside the runtime")                                         \
-    L(S, tensor, outputs, 6, MAX_TENSORS, "one frame each, in this order")                         \
-    F(S, u32, credit, 7, 0, "jobs that may be sent beyond those still out")                        \
+#define RESULT_FIELDS(F, L, S)                                                    \
+    F(S, u64, job, 1, 0, "job id")                                                \
+    F(S, u32, attempt, 2, 0, "as in the job")                                     \
+    F(S, u32, status, 3, 0, "enum status")                                        \
+    F(S, str, text, 4, MAX_REASON, "the runtime's message when status is not OK") \
+    F(S, u64, compute_us, 5, 0, "time inside the runtime")                        \
+    L(S, tensor, outputs, 6, MAX_TENSORS, "one frame each, in this order")        \
+    F(S, u32, credit, 7, 0, "jobs that may be sent beyond those still out")       \
     F(S, boolean, more, 8, 0, "further parts of this answer follow (token streams)")
 
-#define BEAT_FIELDS(F, L, S)                                                                       \
-    F(S, str, engine, 1, MAX_NAME, "engine id; in a gateway's answer too")                         \
-    F(S, u64, job, 2, 0, "the job that is running, 0: none")                                       \
-    F(S, u64, busy_ms, 3, 0, "for how long")                                                       \
+#define BEAT_FIELDS(F, L, S)                                               \
+    F(S, str, engine, 1, MAX_NAME, "engine id; in a gateway's answer too") \
+    F(S, u64, job, 2, 0, "the job that is running, 0: none")               \
+    F(S, u64, busy_ms, 3, 0, "for how long")                               \
     F(S, boolean, known, 4, 0, "gateway's answer: false asks the engine to say hello again")
 
-#define ENDPOINT_FIELDS(F, L, S)                                                                   \
-    F(S, str, id, 1, MAX_NAME, "gateway id")                                                       \
+#define ENDPOINT_FIELDS(F, L, S)             \
+    F(S, str, id, 1, MAX_NAME, "gateway id") \
     F(S, str, jobs, 2, MAX_ENDPOINT, "where to connect")
 
 #define GATEWAYS_FIELDS(F, L, S) L(S, endpoint, gateways, 1, MAX_GATEWAYS, "all that live")
 
-#define ENGINE_STATUS_FIELDS(F, L, S)                                                              \
-    F(S, u32, state, 1, 0, "enum engine_state")                                                    \
-    F(S, str, reason, 2, MAX_REASON, "why it failed")                                              \
-    L(S, tensor, inputs, 3, MAX_TENSORS, "signature, once loaded")                                 \
-    L(S, tensor, outputs, 4, MAX_TENSORS, "signature, once loaded")                                \
-    F(S, u32, batchable, 5, 0, "as in version")                                                    \
+#define ENGINE_STATUS_FIELDS(F, L, S)                               \
+    F(S, u32, state, 1, 0, "enum engine_state")                     \
+    F(S, str, reason, 2, MAX_REASON, "why it failed")               \
+    L(S, tensor, inputs, 3, MAX_TENSORS, "signature, once loaded")  \
+    L(S, tensor, outputs, 4, MAX_TENSORS, "signature, once loaded") \
+    F(S, u32, batchable, 5, 0, "as in version")                     \
     F(S, u64, bad_messages, 6, 0, "messages from gateways that made no sense, since the start")
 
 /* The structs, in an order in which each is known before it is used.  X(name, FIELDS) */
-#define STRUCT_LIST(X)                                                                             \
-    X(tensor, TENSOR_FIELDS)                                                                       \
-    X(version, VERSION_FIELDS)                                                                     \
-    X(deployment, DEPLOYMENT_FIELDS)                                                               \
-    X(engine, ENGINE_FIELDS)                                                                       \
-    X(counter, COUNTER_FIELDS)                                                                     \
-    X(process, PROCESS_FIELDS)                                                                     \
-    X(file, FILE_FIELDS)                                                                           \
-    X(dataset, DATASET_FIELDS)                                                                     \
-    X(training, TRAINING_FIELDS)                                                                   \
-    X(endpoint, ENDPOINT_FIELDS)                                                                   \
-    X(empty, EMPTY_FIELDS)                                                                         \
-    X(failure, FAILURE_FIELDS)                                                                     \
-    X(catalog, CATALOG_FIELDS)                                                                     \
-    X(chunk, CHUNK_FIELDS)                                                                         \
-    X(manifest, MANIFEST_FIELDS)                                                                   \
-    X(version_commit, VERSION_COMMIT_FIELDS)                                                       \
-    X(version_ref, VERSION_REF_FIELDS)                                                             \
-    X(version_checked, VERSION_CHECKED_FIELDS)                                                     \
-    X(file_commit, FILE_COMMIT_FIELDS)                                                             \
-    X(name, NAME_FIELDS)                                                                           \
-    X(datasets, DATASETS_FIELDS)                                                                   \
-    X(submit, SUBMIT_FIELDS)                                                                       \
-    X(trainings, TRAININGS_FIELDS)                                                                 \
-    X(training_update, TRAINING_UPDATE_FIELDS)                                                     \
-    X(report, REPORT_FIELDS)                                                                       \
-    X(suite, SUITE_FIELDS)                                                                         \
-    X(hello, HELLO_FIELDS)                                                                         \
-    X(job, JOB_FIELDS)                                                                             \
-    X(result, RESULT_FIELDS)                                                                       \
-    X(beat, BEAT_FIELDS)                                                                           \
-    X(gateways, GATEWAYS_FIELDS)                                                                   \
+#define STRUCT_LIST(X)                         \
+    X(tensor, TENSOR_FIELDS)                   \
+    X(version, VERSION_FIELDS)                 \
+    X(deployment, DEPLOYMENT_FIELDS)           \
+    X(engine, ENGINE_FIELDS)                   \
+    X(counter, COUNTER_FIELDS)                 \
+    X(process, PROCESS_FIELDS)                 \
+    X(file, FILE_FIELDS)                       \
+    X(dataset, DATASET_FIELDS)                 \
+    X(training, TRAINING_FIELDS)               \
+    X(endpoint, ENDPOINT_FIELDS)               \
+    X(empty, EMPTY_FIELDS)                     \
+    X(failure, FAILURE_FIELDS)                 \
+    X(catalog, CATALOG_FIELDS)                 \
+    X(chunk, CHUNK_FIELDS)                     \
+    X(manifest, MANIFEST_FIELDS)               \
+    X(version_commit, VERSION_COMMIT_FIELDS)   \
+    X(version_ref, VERSION_REF_FIELDS)         \
+    X(version_checked, VERSION_CHECKED_FIELDS) \
+    X(file_commit, FILE_COMMIT_FIELDS)         \
+    X(name, NAME_FIELDS)                       \
+    X(datasets, DATASETS_FIELDS)               \
+    X(submit, SUBMIT_FIELDS)                   \
+    X(trainings, TRAININGS_FIELDS)             \
+    X(training_update, TRAINING_UPDATE_FIELDS) \
+    X(report, REPORT_FIELDS)                   \
+    X(suite, SUITE_FIELDS)                     \
+    X(hello, HELLO_FIELDS)                     \
+    X(job, JOB_FIELDS)                         \
+    X(result, RESULT_FIELDS)                   \
+    X(beat, BEAT_FIELDS)                       \
+    X(gateways, GATEWAYS_FIELDS)               \
     X(engine_status, ENGINE_STATUS_FIELDS)
 
 /* The messages.  X(KIND, number, struct, doc) */
-#define MESSAGE_LIST(X)                                                                            \
-    /* answers of the registry; a failure may answer any request */                               \
-    X(FAILURE, 1, failure, "the request failed")                                                   \
-    X(DONE, 2, empty, "the request is carried out")                                                \
-    X(CATALOG, 3, catalog, "answers SNAPSHOT; on the events socket: changes, or a tick")           \
-    X(CHUNK, 4, chunk, "answers CHUNK_GET; one frame attached")                                    \
-    X(MANIFEST, 5, manifest, "answers MANIFEST_GET")                                               \
-    X(VERSION, 6, version, "answers VERSION_COMMIT and CHECK_CLAIM")                               \
-    X(DEPLOYMENT, 7, deployment, "answers DEPLOY")                                                 \
-    X(DATASETS, 8, datasets, "answers DATASET_LIST, DATASET_GET and FILE_COMMIT")                  \
-    X(TRAINING, 9, training, "answers TRAINING_*")                                                 \
-    X(TRAININGS, 10, trainings, "answers TRAINING_LIST")                                           \
-    X(SUITE, 11, suite, "answers REPORT")                                                          \
-    /* requests to the registry */                                                                 \
-    X(PING, 20, empty, "DONE when Redis answers too")                                              \
-    X(SNAPSHOT, 21, empty, "the whole catalog")                                                    \
-    X(CHUNK_PUT, 22, chunk, "stores the attached frame; equal chunks are stored once")             \
-    X(CHUNK_GET, 23, chunk, "asks for one chunk")                                                  \
-    X(MANIFEST_GET, 24, chunk, "asks for an artifact's manifest")                                  \
-    X(VERSION_COMMIT, 25, version_commit, "makes a new version visible, all at once")              \
-    X(CHECK_CLAIM, 26, name, "a worker asks for a version to check; NOT_FOUND: none waits")        \
-    X(VERSION_CHECKED, 27, version_checked, "how the check went")                                  \
-    X(DEPLOY, 28, version_ref, "what the model's plain name shall serve")                          \
-    X(FILE_COMMIT, 29, file_commit, "makes a dataset's file visible")                              \
-    X(DATASET_LIST, 30, empty, "all datasets")                                                     \
-    X(DATASET_GET, 31, name, "one dataset")                                                        \
-    X(TRAINING_SUBMIT, 32, submit, "queues a training job")                                        \
-    X(TRAINING_GET, 33, name, "one job")                                                           \
-    X(TRAINING_LIST, 34, empty, "the newest jobs")                                                 \
-    X(TRAINING_CANCEL, 35, name, "asks to cancel a job")                                           \
-    X(TRAINING_CLAIM, 36, name, "a trainer (name) asks for work; NOT_FOUND: none")                 \
-    X(TRAINING_UPDATE, 37, training_update, "progress, failure or return; renews the lease")       \
-    X(REPORT, 38, report, "a process says that it lives, and how")                                 \
-    X(HEALTH, 39, name, "DONE if a process of this role on this host reported lately")             \
-    /* between engines and gateways */                                                             \
-    X(HELLO, 60, hello, "an engine offers itself")                                                 \
-    X(WELCOME, 61, endpoint, "the gateway knows it now")                                           \
-    X(JOB, 62, job, "gateway to engine: run this")                                                 \
-    X(RESULT, 63, result, "engine to gateway; tensor frames attached")                             \
-    X(BEAT, 64, beat, "both ways, from a thread that inference cannot block")                      \
-    X(BYE, 65, empty, "engine: send nothing more")                                                 \
-    X(BYE_ACK, 66, empty, "gateway: nothing of mine is with you after this")                       \
-    X(WHO, 67, empty, "gateway: I do not know you, say hello")                                     \
-    X(PROBE, 68, empty, "gateway: nothing to do; sent to learn whether the peer is still there")   \
-    /* between a worker's host and its engines, over a pipe */                                     \
-    X(GATEWAYS, 80, gateways, "host: the gateways to pull from")                                   \
+#define MESSAGE_LIST(X)                                                                          \
+    /* answers of the registry; a failure may answer any request */                              \
+    X(FAILURE, 1, failure, "the request failed")                                                 \
+    X(DONE, 2, empty, "the request is carried out")                                              \
+    X(CATALOG, 3, catalog, "answers SNAPSHOT; on the events socket: changes, or a tick")         \
+    X(CHUNK, 4, chunk, "answers CHUNK_GET; one frame attached")                                  \
+    X(MANIFEST, 5, manifest, "answers MANIFEST_GET")                                             \
+    X(VERSION, 6, version, "answers VERSION_COMMIT and CHECK_CLAIM")                             \
+    X(DEPLOYMENT, 7, deployment, "answers DEPLOY")                                               \
+    X(DATASETS, 8, datasets, "answers DATASET_LIST, DATASET_GET and FILE_COMMIT")                \
+    X(TRAINING, 9, training, "answers TRAINING_*")                                               \
+    X(TRAININGS, 10, trainings, "answers TRAINING_LIST")                                         \
+    X(SUITE, 11, suite, "answers REPORT")                                                        \
+    /* requests to the registry */                                                               \
+    X(PING, 20, empty, "DONE when Redis answers too")                                            \
+    X(SNAPSHOT, 21, empty, "the whole catalog")                                                  \
+    X(CHUNK_PUT, 22, chunk, "stores the attached frame; equal chunks are stored once")           \
+    X(CHUNK_GET, 23, chunk, "asks for one chunk")                                                \
+    X(MANIFEST_GET, 24, chunk, "asks for an artifact's manifest")                                \
+    X(VERSION_COMMIT, 25, version_commit, "makes a new version visible, all at once")            \
+    X(CHECK_CLAIM, 26, name, "a worker asks for a version to check; NOT_FOUND: none waits")      \
+    X(VERSION_CHECKED, 27, version_checked, "how the check went")                                \
+    X(DEPLOY, 28, version_ref, "what the model's plain name shall serve")                        \
+    X(FILE_COMMIT, 29, file_commit, "makes a dataset's file visible")                            \
+    X(DATASET_LIST, 30, empty, "all datasets")                                                   \
+    X(DATASET_GET, 31, name, "one dataset")                                                      \
+    X(TRAINING_SUBMIT, 32, submit, "queues a training job")                                      \
+    X(TRAINING_GET, 33, name, "one job")                                                         \
+    X(TRAINING_LIST, 34, empty, "the newest jobs")                                               \
+    X(TRAINING_CANCEL, 35, name, "asks to cancel a job")                                         \
+    X(TRAINING_CLAIM, 36, name, "a trainer (name) asks for work; NOT_FOUND: none")               \
+    X(TRAINING_UPDATE, 37, training_update, "progress, failure or return; renews the lease")     \
+    X(REPORT, 38, report, "a process says that it lives, and how")                               \
+    X(HEALTH, 39, name, "DONE if a process of this role on this host reported lately")           \
+    /* between engines and gateways */                                                           \
+    X(HELLO, 60, hello, "an engine offers itself")                                               \
+    X(WELCOME, 61, endpoint, "the gateway knows it now")                                         \
+    X(JOB, 62, job, "gateway to engine: run this")                                               \
+    X(RESULT, 63, result, "engine to gateway; tensor frames attached")                           \
+    X(BEAT, 64, beat, "both ways, from a thread that inference cannot block")                    \
+    X(BYE, 65, empty, "engine: send nothing more")                                               \
+    X(BYE_ACK, 66, empty, "gateway: nothing of mine is with you after this")                     \
+    X(WHO, 67, empty, "gateway: I do not know you, say hello")                                   \
+    X(PROBE, 68, empty, "gateway: nothing to do; sent to learn whether the peer is still there") \
+    /* between a worker's host and its engines, over a pipe */                                   \
+    X(GATEWAYS, 80, gateways, "host: the gateways to pull from")                                 \
     X(ENGINE_STATUS, 81, engine_status, "engine: how far it is")
 
 /* ---- what the lists make -------------------------------------------------------------- */
@@ -352,7 +352,7 @@ enum msg_kind {
 #define X(kind, number, body, doc) MSG_##kind = number,
     MESSAGE_LIST(X)
 #undef X
-    MSG_KIND_COUNT = 128
+        MSG_KIND_COUNT = 128
 };
 
 #define SCHEMA_TYPE_u32     uint32_t
@@ -365,12 +365,12 @@ enum msg_kind {
 #define SCHEMA_TYPE_i64s    struct i64s
 
 #define SCHEMA_MEMBER(S, type, name, tag, limit, doc) SCHEMA_TYPE_##type name;
-#define SCHEMA_LIST(S, element, name, tag, limit, doc)                                             \
-    struct msg_##element *name;                                                                    \
-    size_t                name##_count;
-#define X(name, FIELDS)                                                                            \
-    struct msg_##name {                                                                            \
-        FIELDS(SCHEMA_MEMBER, SCHEMA_LIST, name)                                                   \
+#define SCHEMA_LIST(S, element, name, tag, limit, doc) \
+    struct msg_##element *name;                        \
+    size_t name##_count;
+#define X(name, FIELDS)                          \
+    struct msg_##name {                          \
+        FIELDS(SCHEMA_MEMBER, SCHEMA_LIST, name) \
     };
 STRUCT_LIST(X)
 #undef X
@@ -386,11 +386,11 @@ enum training_state {
     TRAINING_CANCELLED
 };
 
-const char *msg_kind_name(unsigned kind);    /* "VERSION_COMMIT"; "?" for unknown */
-const char *role_name(unsigned role);        /* "gateway" */
-enum role   role_parse(struct bytes name);
-const char *training_state_name(unsigned state);    /* "queued", "running", ... */
-const char *engine_state_name(unsigned state);      /* "fetching", "loading", ... */
+const char *msg_kind_name(unsigned kind); /* "VERSION_COMMIT"; "?" for unknown */
+const char *role_name(unsigned role);     /* "gateway" */
+enum role role_parse(struct bytes name);
+const char *training_state_name(unsigned state); /* "queued", "running", ... */
+const char *engine_state_name(unsigned state);   /* "fetching", "loading", ... */
 
 /* Names of models, datasets and files: letters, digits, '.', '_', '-'; the first is a letter
  * or digit.  INVALID with *err naming the character or the length. */

@@ -3,7 +3,7 @@
 
 static const struct {
     const char *name;
-    size_t      size;
+    size_t size;
 } types[DATATYPE_COUNT] = {
 #define X(n, number, s) [number] = { #n, s },
     DATATYPE_LIST(X)
@@ -57,13 +57,12 @@ void shape_text(const int64_t *shape, size_t rank, struct buf *out)
 /* Walks the length-prefixed elements of a BYTES tensor. */
 static enum status check_strings(uint64_t elements, struct bytes frame, struct error *err)
 {
-    const unsigned char *p    = frame.data;
-    size_t               left = frame.len;
+    const unsigned char *p = frame.data;
+    size_t left = frame.len;
     for (uint64_t i = 0; i < elements; i++) {
         uint32_t len;
         if (left < sizeof len)
-            return error_set(err, STATUS_INVALID,
-                             "BYTES tensor ends after %llu of %llu elements",
+            return error_set(err, STATUS_INVALID, "BYTES tensor ends after %llu of %llu elements",
                              (unsigned long long)i, (unsigned long long)elements);
         memcpy(&len, p, sizeof len);
         if (left - sizeof len < len)

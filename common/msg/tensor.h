@@ -11,20 +11,20 @@
 #include "common/msg/limits.h"
 
 /* X(name, number on the wire, bytes per element; 0: varies) */
-#define DATATYPE_LIST(X)                                                                           \
-    X(BOOL, 1, 1)                                                                                  \
-    X(UINT8, 2, 1)                                                                                 \
-    X(UINT16, 3, 2)                                                                                \
-    X(UINT32, 4, 4)                                                                                \
-    X(UINT64, 5, 8)                                                                                \
-    X(INT8, 6, 1)                                                                                  \
-    X(INT16, 7, 2)                                                                                 \
-    X(INT32, 8, 4)                                                                                 \
-    X(INT64, 9, 8)                                                                                 \
-    X(FP16, 10, 2)                                                                                 \
-    X(FP32, 11, 4)                                                                                 \
-    X(FP64, 12, 8)                                                                                 \
-    X(BF16, 13, 2)                                                                                 \
+#define DATATYPE_LIST(X) \
+    X(BOOL, 1, 1)        \
+    X(UINT8, 2, 1)       \
+    X(UINT16, 3, 2)      \
+    X(UINT32, 4, 4)      \
+    X(UINT64, 5, 8)      \
+    X(INT8, 6, 1)        \
+    X(INT16, 7, 2)       \
+    X(INT32, 8, 4)       \
+    X(INT64, 9, 8)       \
+    X(FP16, 10, 2)       \
+    X(FP32, 11, 4)       \
+    X(FP64, 12, 8)       \
+    X(BF16, 13, 2)       \
     X(BYTES, 14, 0)
 
 enum datatype {
@@ -32,13 +32,13 @@ enum datatype {
 #define X(name, number, size) DT_##name = number,
     DATATYPE_LIST(X)
 #undef X
-    DATATYPE_COUNT
+        DATATYPE_COUNT
 };
 
-const char   *datatype_name(enum datatype t);           /* "FP32"; "?" for none */
-enum datatype datatype_parse(struct bytes name);        /* DT_NONE: no such type */
-size_t        datatype_size(enum datatype t);           /* 0 for BYTES */
-enum datatype datatype_from_wire(unsigned number);      /* DT_NONE: unknown */
+const char *datatype_name(enum datatype t);        /* "FP32"; "?" for none */
+enum datatype datatype_parse(struct bytes name);   /* DT_NONE: no such type */
+size_t datatype_size(enum datatype t);             /* 0 for BYTES */
+enum datatype datatype_from_wire(unsigned number); /* DT_NONE: unknown */
 
 /* The product of the dimensions; 1 for rank 0.  INVALID: a negative dimension or an overflow. */
 enum status shape_elements(const int64_t *shape, size_t rank, uint64_t *elements) MUST_CHECK;

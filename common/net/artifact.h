@@ -11,13 +11,13 @@
 #include "common/base/digest.h"
 #include "common/net/rpc.h"
 
-#define ARTIFACT_WINDOW     8        /* chunks under way */
-#define ARTIFACT_TIMEOUT_MS 30000    /* for one chunk, with its retries */
+#define ARTIFACT_WINDOW     8     /* chunks under way */
+#define ARTIFACT_TIMEOUT_MS 30000 /* for one chunk, with its retries */
 
 struct manifest {
-    struct digest digest;    /* of the whole */
-    uint64_t      size_bytes;
-    struct buf    chunks;    /* DIGEST_SIZE bytes per chunk, in order */
+    struct digest digest; /* of the whole */
+    uint64_t size_bytes;
+    struct buf chunks; /* DIGEST_SIZE bytes per chunk, in order */
 };
 
 /* ---- upload: the caller writes, then ends ---- */

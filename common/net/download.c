@@ -14,46 +14,46 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define RETRY_MS     200
-#define PART_SUFFIX  ".part"
-#define READ_BYTES   (256u << 10)
+#define RETRY_MS    200
+#define PART_SUFFIX ".part"
+#define READ_BYTES  (256u << 10)
 
 /* A chunk under way, one of ARTIFACT_WINDOW. */
 struct slot {
     struct download *download;
-    bool             used;
-    size_t           index;          /* of the chunk */
-    struct rpc_call *call;           /* asked for */
-    struct frame     data;           /* while a pool thread writes it */
-    bool             writing;
-    struct error     error;          /* of the pool thread */
-    uint64_t         deadline_ms;
+    bool used;
+    size_t index;          /* of the chunk */
+    struct rpc_call *call; /* asked for */
+    struct frame data;     /* while a pool thread writes it */
+    bool writing;
+    struct error error; /* of the pool thread */
+    uint64_t deadline_ms;
 };
 
 struct download {
-    struct loop          *loop;
-    struct rpc_client    *registry;
-    struct loop_timer    *retry;
-    struct rpc_call      *manifest_call;
-    uint64_t              manifest_deadline_ms;
-    struct digest         digest;
-    uint64_t              size_max;
-    uint64_t              size;
-    struct digest        *chunks;    /* chunk_count of them */
-    size_t                chunk_count;
-    unsigned char        *have;      /* by chunk: 1 when it is in the file */
-    size_t                next;      /* the first chunk that was not asked for */
-    size_t                done_count;
-    struct slot           slots[ARTIFACT_WINDOW];
-    int                   fd;
-    char                 *path;
-    char                 *part;
-    struct error          error;     /* of a pool thread that works on the whole file */
-    unsigned              working;   /* pool threads that hold on to this */
-    bool                  over;
+    struct loop *loop;
+    struct rpc_client *registry;
+    struct loop_timer *retry;
+    struct rpc_call *manifest_call;
+    uint64_t manifest_deadline_ms;
+    struct digest digest;
+    uint64_t size_max;
+    uint64_t size;
+    struct digest *chunks; /* chunk_count of them */
+    size_t chunk_count;
+    unsigned char *have; /* by chunk: 1 when it is in the file */
+    size_t next;         /* the first chunk that was not asked for */
+    size_t done_count;
+    struct slot slots[ARTIFACT_WINDOW];
+    int fd;
+    char *path;
+    char *part;
+    struct error error; /* of a pool thread that works on the whole file */
+    unsigned working;   /* pool threads that hold on to this */
+    bool over;
     download_progress_fn *progress;
-    download_done_fn     *done;
-    void                 *arg;
+    download_done_fn *done;
+    void *arg;
 };
 
 static void step(struct download *d);
@@ -61,7 +61,7 @@ static void step(struct download *d);
 static void download_free(struct download *d)
 {
     if (d->working)
-        return;    /* the last pool thread's done function comes back here */
+        return; /* the last pool thread's done function comes back here */
     if (d->fd >= 0)
         close(d->fd);
     free(d->chunks);
@@ -109,12 +109,12 @@ static enum status write_all(int fd, struct bytes data, uint64_t offset, struct 
     return STATUS_OK;
 }
 
-static void write_slot(void *arg)    /* pool thread */
+static void write_slot(void *arg) /* pool thread */
 {
-    struct slot     *s    = arg;
-    struct download *d    = s->download;
-    struct bytes     data = frame_bytes(&s->data);
-    struct digest    is;
+    struct slot *s = arg;
+    struct download *d = s->download;
+    struct bytes data = frame_bytes(&s->data);
+    struct digest is;
     digest_of(data, &is);
     if (data.len != chunk_len(d, s->index) || !digest_equal(&is, &d->chunks[s->index]))
         error_set(&s->error, STATUS_CORRUPT, "chunk %zu of the artifact has another digest",
@@ -125,7 +125,7 @@ static void write_slot(void *arg)    /* pool thread */
 
 static void on_written(void *arg)
 {
-    struct slot     *s = arg;
+    struct slot *s = arg;
     struct download *d = s->download;
     frame_finish(&s->data);
     s->writing = s->used = false;
@@ -147,21 +147,21 @@ static void on_written(void *arg)
 
 static void on_chunk(void *arg, const struct rpc_reply *reply)
 {
-    struct slot     *s = arg;
+    struct slot *s = arg;
     struct download *d = s->download;
-    s->call            = NULL;
+    s->call = NULL;
     if (reply->status == STATUS_OK && reply->attachment) {
         frame_init_empty(&s->data);
         frame_move(&s->data, reply->attachment);
         s->writing = true;
-        s->error   = (struct error){ .status = STATUS_OK };
+        s->error = (struct error){ .status = STATUS_OK };
         d->working++;
         loop_work(d->loop, write_slot, on_written, s);
     } else if (status_retryable(reply->status) && clock_ms() < s->deadline_ms) {
         loop_timer_start(d->retry, RETRY_MS, 0);
     } else {
         struct error err;
-        enum status  st = reply->status ? reply->status : STATUS_CORRUPT;
+        enum status st = reply->status ? reply->status : STATUS_CORRUPT;
         error_set(&err, st, "chunk %zu of the artifact: %s", s->index,
                   reply->status ? reply->text : "the answer carries no data");
         finish(d, &err);
@@ -170,11 +170,11 @@ static void on_chunk(void *arg, const struct rpc_reply *reply)
 
 static void ask_chunk(struct slot *s)
 {
-    struct download *d    = s->download;
-    uint64_t         now  = clock_ms();
+    struct download *d = s->download;
+    uint64_t now = clock_ms();
     struct msg_chunk body = { .digest = bytes_of(d->chunks[s->index].byte, DIGEST_SIZE) };
-    s->call               = rpc_call(d->registry, MSG_CHUNK_GET, &body, NULL,
-                                     s->deadline_ms > now ? s->deadline_ms - now : 1, on_chunk, s);
+    s->call = rpc_call(d->registry, MSG_CHUNK_GET, &body, NULL,
+                       s->deadline_ms > now ? s->deadline_ms - now : 1, on_chunk, s);
     if (!s->call)
         loop_timer_start(d->retry, RETRY_MS, 0);
 }
@@ -184,9 +184,9 @@ static void ask_chunk(struct slot *s)
 static enum status digest_file(int fd, struct digest *out, struct error *err)
 {
     struct digest_stream stream;
-    unsigned char       *block  = mem_alloc(READ_BYTES);
-    uint64_t             offset = 0;
-    ssize_t              n;
+    unsigned char *block = mem_alloc(READ_BYTES);
+    uint64_t offset = 0;
+    ssize_t n;
     digest_start(&stream);
     while ((n = pread(fd, block, READ_BYTES, (off_t)offset)) > 0) {
         digest_update(&stream, bytes_of(block, (size_t)n));
@@ -198,11 +198,11 @@ static enum status digest_file(int fd, struct digest *out, struct error *err)
                  : STATUS_OK;
 }
 
-static void seal(void *arg)    /* pool thread */
+static void seal(void *arg) /* pool thread */
 {
     struct download *d = arg;
-    struct digest    is;
-    enum status      st = STATUS_OK;
+    struct digest is;
+    enum status st = STATUS_OK;
     if (ftruncate(d->fd, (off_t)d->size) != 0)
         st = error_set(&d->error, STATUS_IO, "cannot cut %s: %s", d->part, strerror(errno));
     if (!st)
@@ -229,10 +229,10 @@ static void on_sealed(void *arg)
 }
 
 /* Marks the chunks that an earlier try has left behind, whole. */
-static void survey(void *arg)    /* pool thread */
+static void survey(void *arg) /* pool thread */
 {
     struct download *d = arg;
-    d->fd              = open(d->part, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    d->fd = open(d->part, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->fd < 0) {
         error_set(&d->error, STATUS_IO, "cannot open %s: %s", d->part, strerror(errno));
         return;
@@ -240,7 +240,7 @@ static void survey(void *arg)    /* pool thread */
     unsigned char *block = mem_alloc(CHUNK_BYTES);
     for (size_t i = 0; i < d->chunk_count; i++) {
         struct digest is;
-        size_t        len = chunk_len(d, i);
+        size_t len = chunk_len(d, i);
         if (pread(d->fd, block, len, (off_t)i * CHUNK_BYTES) != (ssize_t)len)
             continue;
         digest_of(bytes_of(block, len), &is);
@@ -280,9 +280,9 @@ static void step(struct download *d)
             size_t index = d->next++;
             if (d->have[index])
                 continue;
-            *s = (struct slot){ .download    = d,
-                                .used        = true,
-                                .index       = index,
+            *s = (struct slot){ .download = d,
+                                .used = true,
+                                .index = index,
                                 .deadline_ms = clock_ms() + ARTIFACT_TIMEOUT_MS };
             ask_chunk(s);
         }
@@ -300,10 +300,10 @@ static enum status take_manifest(struct download *d, const struct msg_manifest *
                          (unsigned long long)m->size_bytes, (unsigned long long)d->size_max);
     if (m->chunks.len != count * DIGEST_SIZE)
         return error_set(err, STATUS_CORRUPT, "the manifest does not fit the artifact's size");
-    d->size        = m->size_bytes;
+    d->size = m->size_bytes;
     d->chunk_count = (size_t)count;
-    d->chunks      = mem_alloc(m->chunks.len);
-    d->have        = mem_zalloc(d->chunk_count);
+    d->chunks = mem_alloc(m->chunks.len);
+    d->have = mem_zalloc(d->chunk_count);
     if (m->chunks.len)
         memcpy(d->chunks, m->chunks.data, m->chunks.len);
     return STATUS_OK;
@@ -312,7 +312,7 @@ static enum status take_manifest(struct download *d, const struct msg_manifest *
 static void on_manifest(void *arg, const struct rpc_reply *reply)
 {
     struct download *d = arg;
-    struct error     err;
+    struct error err;
     d->manifest_call = NULL;
     if (reply->status && status_retryable(reply->status) && clock_ms() < d->manifest_deadline_ms) {
         loop_timer_start(d->retry, RETRY_MS, 0);
@@ -332,7 +332,7 @@ static void on_manifest(void *arg, const struct rpc_reply *reply)
 
 static void ask_manifest(struct download *d)
 {
-    uint64_t         now  = clock_ms();
+    uint64_t now = clock_ms();
     struct msg_chunk body = { .digest = bytes_of(d->digest.byte, DIGEST_SIZE) };
     d->manifest_call =
         rpc_call(d->registry, MSG_MANIFEST_GET, &body, NULL,
@@ -357,18 +357,18 @@ struct download *download_create(struct loop *l, struct rpc_client *registry,
                                  const struct digest *digest, const char *path, uint64_t size_max,
                                  download_progress_fn *progress, download_done_fn *done, void *arg)
 {
-    struct download *d      = mem_zalloc(sizeof *d);
-    struct buf       part   = { 0 };
-    d->loop                 = l;
-    d->registry             = registry;
-    d->digest               = *digest;
-    d->size_max             = size_max;
-    d->fd                   = -1;
-    d->path                 = mem_str(bytes_str(path));
-    d->progress             = progress;
-    d->done                 = done;
-    d->arg                  = arg;
-    d->retry                = loop_timer_create(l, on_retry, d);
+    struct download *d = mem_zalloc(sizeof *d);
+    struct buf part = { 0 };
+    d->loop = l;
+    d->registry = registry;
+    d->digest = *digest;
+    d->size_max = size_max;
+    d->fd = -1;
+    d->path = mem_str(bytes_str(path));
+    d->progress = progress;
+    d->done = done;
+    d->arg = arg;
+    d->retry = loop_timer_create(l, on_retry, d);
     d->manifest_deadline_ms = clock_ms() + ARTIFACT_TIMEOUT_MS;
     buf_printf(&part, "%s" PART_SUFFIX, path);
     buf_cstr(&part);

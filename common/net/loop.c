@@ -17,34 +17,34 @@
 #include <stdlib.h>
 #include <uv.h>
 
-#define TURN_BUDGET 512    /* messages per turn; then HTTP and timers get their share */
+#define TURN_BUDGET 512 /* messages per turn; then HTTP and timers get their share */
 
 struct post {
     loop_fn *fn;
-    void    *arg;
+    void *arg;
 };
 
 struct loop {
-    uv_loop_t     uv;
-    uv_prepare_t  prepare;
-    uv_idle_t     idle;       /* active: do not block in the next poll */
-    uv_async_t    async;      /* wakes the loop for loop_post */
-    uv_signal_t   signals[2];
+    uv_loop_t uv;
+    uv_prepare_t prepare;
+    uv_idle_t idle;   /* active: do not block in the next poll */
+    uv_async_t async; /* wakes the loop for loop_post */
+    uv_signal_t signals[2];
     struct drain *drains;
-    bool          walking;    /* the list of drains must keep its shape */
-    bool          again;
-    loop_fn      *turn;
-    void         *turn_arg;
-    loop_fn      *stop;
-    void         *stop_arg;
-    uv_mutex_t    post_lock;
-    struct post  *posts;      /* LOOP_POST_MAX, made with the first post; under post_lock */
-    size_t        post_count; /* under post_lock */
+    bool walking; /* the list of drains must keep its shape */
+    bool again;
+    loop_fn *turn;
+    void *turn_arg;
+    loop_fn *stop;
+    void *stop_arg;
+    uv_mutex_t post_lock;
+    struct post *posts; /* LOOP_POST_MAX, made with the first post; under post_lock */
+    size_t post_count;  /* under post_lock */
 };
 
 static void on_idle(uv_idle_t *idle)
 {
-    (void)idle;    /* its being active is all that matters */
+    (void)idle; /* its being active is all that matters */
 }
 
 static void sweep_dead(struct loop *l)
@@ -90,12 +90,12 @@ static bool any_ready(struct loop *l)
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct loop *l = prepare->data;
-    l->again       = false;
-    l->walking     = true;
-    bool quiet     = drain_all(l);
+    l->again = false;
+    l->walking = true;
+    bool quiet = drain_all(l);
     if (l->turn)
         l->turn(l->turn_arg);
-    bool more  = !quiet || any_ready(l) || l->again;
+    bool more = !quiet || any_ready(l) || l->again;
     l->walking = false;
     sweep_dead(l);
     if (more)
@@ -109,7 +109,7 @@ static void on_async(uv_async_t *async)
     struct loop *l = async->data;
     for (;;) {
         struct post batch[64];
-        size_t      count = 0;
+        size_t count = 0;
         uv_mutex_lock(&l->post_lock);
         while (count < sizeof batch / sizeof *batch && count < l->post_count) {
             batch[count] = l->posts[count];
@@ -139,9 +139,10 @@ struct loop *loop_create(void)
 {
     struct loop *l = mem_zalloc(sizeof *l);
     signal(SIGPIPE, SIG_IGN);
-    if (uv_loop_init(&l->uv) || uv_mutex_init(&l->post_lock) || uv_prepare_init(&l->uv, &l->prepare) ||
-        uv_idle_init(&l->uv, &l->idle) || uv_async_init(&l->uv, &l->async, on_async) ||
-        uv_signal_init(&l->uv, &l->signals[0]) || uv_signal_init(&l->uv, &l->signals[1]))
+    if (uv_loop_init(&l->uv) || uv_mutex_init(&l->post_lock) ||
+        uv_prepare_init(&l->uv, &l->prepare) || uv_idle_init(&l->uv, &l->idle) ||
+        uv_async_init(&l->uv, &l->async, on_async) || uv_signal_init(&l->uv, &l->signals[0]) ||
+        uv_signal_init(&l->uv, &l->signals[1]))
         die("cannot start the event loop (too many open files?)");
     l->prepare.data = l->async.data = l->signals[0].data = l->signals[1].data = l;
     uv_prepare_start(&l->prepare, on_prepare);
@@ -159,7 +160,7 @@ void loop_destroy(struct loop *l)
     uv_close((uv_handle_t *)&l->async, NULL);
     uv_close((uv_handle_t *)&l->signals[0], NULL);
     uv_close((uv_handle_t *)&l->signals[1], NULL);
-    uv_run(&l->uv, UV_RUN_DEFAULT);    /* close callbacks, and work that is still under way */
+    uv_run(&l->uv, UV_RUN_DEFAULT); /* close callbacks, and work that is still under way */
     int left = uv_loop_close(&l->uv);
     assert(left == 0);
     uv_mutex_destroy(&l->post_lock);
@@ -190,7 +191,7 @@ uint64_t loop_now_ms(struct loop *l)
 void loop_on_turn(struct loop *l, loop_fn *fn, void *arg)
 {
     assert(!l->turn || !fn);
-    l->turn     = fn;
+    l->turn = fn;
     l->turn_arg = arg;
 }
 
@@ -202,7 +203,7 @@ void loop_again(struct loop *l)
 
 void loop_on_stop_signal(struct loop *l, loop_fn *fn, void *arg)
 {
-    l->stop     = fn;
+    l->stop = fn;
     l->stop_arg = arg;
     uv_signal_start(&l->signals[0], on_signal, SIGTERM);
     uv_signal_start(&l->signals[1], on_signal, SIGINT);
@@ -216,7 +217,7 @@ enum status loop_post(struct loop *l, loop_fn *fn, void *arg)
         l->posts = mem_alloc(LOOP_POST_MAX * sizeof *l->posts);
     if (l->post_count < LOOP_POST_MAX) {
         l->posts[l->post_count++] = (struct post){ fn, arg };
-        st                        = STATUS_OK;
+        st = STATUS_OK;
     }
     uv_mutex_unlock(&l->post_lock);
     uv_async_send(&l->async);
@@ -225,8 +226,8 @@ enum status loop_post(struct loop *l, loop_fn *fn, void *arg)
 
 void loop_add_drain(struct loop *l, struct drain *d)
 {
-    d->next   = l->drains;
-    d->wake   = true;
+    d->next = l->drains;
+    d->wake = true;
     l->drains = d;
 }
 
@@ -241,9 +242,9 @@ void loop_remove_drain(struct loop *l, struct drain *d)
 
 struct work {
     uv_work_t uv;
-    loop_fn  *work;
-    loop_fn  *done;
-    void     *arg;
+    loop_fn *work;
+    loop_fn *done;
+    void *arg;
 };
 
 static void run_work(uv_work_t *uv)
@@ -255,7 +256,7 @@ static void run_work(uv_work_t *uv)
 static void work_done(uv_work_t *uv, int status)
 {
     struct work *w = uv->data;
-    (void)status;    /* nothing is cancelled */
+    (void)status; /* nothing is cancelled */
     if (w->done)
         w->done(w->arg);
     free(w);
@@ -264,18 +265,18 @@ static void work_done(uv_work_t *uv, int status)
 void loop_work(struct loop *l, loop_fn *work, loop_fn *done, void *arg)
 {
     struct work *w = mem_alloc(sizeof *w);
-    *w             = (struct work){ .work = work, .done = done, .arg = arg };
-    w->uv.data     = w;
+    *w = (struct work){ .work = work, .done = done, .arg = arg };
+    w->uv.data = w;
     if (uv_queue_work(&l->uv, &w->uv, run_work, work_done))
-        die("cannot queue work");    /* only fails without a work function */
+        die("cannot queue work"); /* only fails without a work function */
 }
 
 /* ---- timers ----------------------------------------------------------------------------- */
 
 struct loop_timer {
     uv_timer_t uv;
-    loop_fn   *fn;
-    void      *arg;
+    loop_fn *fn;
+    void *arg;
 };
 
 static void on_timer(uv_timer_t *uv)
@@ -292,9 +293,9 @@ static void on_timer_closed(uv_handle_t *handle)
 struct loop_timer *loop_timer_create(struct loop *l, loop_fn *fn, void *arg)
 {
     struct loop_timer *t = mem_zalloc(sizeof *t);
-    t->fn           = fn;
-    t->arg          = arg;
-    t->uv.data      = t;
+    t->fn = fn;
+    t->arg = arg;
+    t->uv.data = t;
     uv_timer_init(&l->uv, &t->uv);
     return t;
 }

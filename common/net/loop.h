@@ -19,11 +19,11 @@ struct uv_loop_s;
 typedef void loop_fn(void *arg);
 
 struct loop *loop_create(void);
-void         loop_destroy(struct loop *l);    /* everything on it must have been destroyed */
-void         loop_run(struct loop *l);        /* until loop_stop */
-void         loop_stop(struct loop *l);
-struct uv_loop_s *loop_uv(struct loop *l);    /* for code that speaks libuv itself: http, host */
-uint64_t     loop_now_ms(struct loop *l);     /* clock_ms() as of this turn; cheap */
+void loop_destroy(struct loop *l); /* everything on it must have been destroyed */
+void loop_run(struct loop *l);     /* until loop_stop */
+void loop_stop(struct loop *l);
+struct uv_loop_s *loop_uv(struct loop *l); /* for code that speaks libuv itself: http, host */
+uint64_t loop_now_ms(struct loop *l);      /* clock_ms() as of this turn; cheap */
 
 /* Calls fn once per turn, after the sockets were drained.  One per loop. */
 void loop_on_turn(struct loop *l, loop_fn *fn, void *arg);
@@ -42,10 +42,10 @@ enum status loop_post(struct loop *l, loop_fn *fn, void *arg) MUST_CHECK;
 void loop_work(struct loop *l, loop_fn *work, loop_fn *done, void *arg);
 
 struct loop_timer;
-struct loop_timer *loop_timer_create(struct loop *l, loop_fn *fn, void *arg);    /* not started */
-void          loop_timer_start(struct loop_timer *t, uint64_t delay_ms, uint64_t repeat_ms);
-bool          loop_timer_active(const struct loop_timer *t);
-void          loop_timer_stop(struct loop_timer *t);
-void          loop_timer_destroy(struct loop_timer *t);    /* NULL is fine; fn is not called again */
+struct loop_timer *loop_timer_create(struct loop *l, loop_fn *fn, void *arg); /* not started */
+void loop_timer_start(struct loop_timer *t, uint64_t delay_ms, uint64_t repeat_ms);
+bool loop_timer_active(const struct loop_timer *t);
+void loop_timer_stop(struct loop_timer *t);
+void loop_timer_destroy(struct loop_timer *t); /* NULL is fine; fn is not called again */
 
 #endif

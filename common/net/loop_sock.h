@@ -6,11 +6,11 @@
 
 /* A thing that the loop drains once per turn. */
 struct drain {
-    bool (*take)(struct drain *d);     /* handles one message; false: there was none */
-    bool (*ready)(struct drain *d);    /* has one waiting, though no event may tell */
-    bool          wake;                /* something happened: look at it this turn */
-    bool          dead;                /* removed while the loop walks the list */
-    struct drain *next;                /* private to loop.c */
+    bool (*take)(struct drain *d);  /* handles one message; false: there was none */
+    bool (*ready)(struct drain *d); /* has one waiting, though no event may tell */
+    bool wake;                      /* something happened: look at it this turn */
+    bool dead;                      /* removed while the loop walks the list */
+    struct drain *next;             /* private to loop.c */
 };
 
 void loop_add_drain(struct loop *l, struct drain *d);

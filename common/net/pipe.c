@@ -5,25 +5,25 @@
 #include <uv.h>
 
 #define READ_BYTES   4096
-#define PENDING_MAX  (1u << 20)    /* bytes that wait for a reader */
+#define PENDING_MAX  (1u << 20) /* bytes that wait for a reader */
 #define PREFIX_BYTES 4
 
 struct pipe {
-    uv_pipe_t          uv;
-    struct buf         in;
-    size_t             pending;
-    bool               ended;
-    bool               closing;
-    pipe_fn           *fn;
-    void              *arg;
+    uv_pipe_t uv;
+    struct buf in;
+    size_t pending;
+    bool ended;
+    bool closing;
+    pipe_fn *fn;
+    void *arg;
     struct msg_decoder decoder;
-    char               chunk[READ_BYTES];
+    char chunk[READ_BYTES];
 };
 
 struct pipe_write {
-    uv_write_t   uv;
+    uv_write_t uv;
     struct pipe *pipe;
-    struct buf   data;
+    struct buf data;
 };
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -47,8 +47,8 @@ static void deliver(struct pipe *p)
 {
     size_t used = 0;
     while (!p->ended && !p->closing && p->in.len - used >= PREFIX_BYTES) {
-        struct msg           m;
-        struct error         err;
+        struct msg m;
+        struct error err;
         const unsigned char *at = p->in.data + used;
         uint32_t len = at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
         if (len > MAX_SMALL_ENVELOPE) {
@@ -82,13 +82,12 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
 struct pipe *pipe_create(struct loop *l, int fd, pipe_fn *fn, void *arg)
 {
     struct pipe *p = mem_zalloc(sizeof *p);
-    p->fn          = fn;
-    p->arg         = arg;
-    p->uv.data     = p;
+    p->fn = fn;
+    p->arg = arg;
+    p->uv.data = p;
     uv_pipe_init(loop_uv(l), &p->uv, 0);
-    if (uv_pipe_open(&p->uv, fd) ||
-        uv_read_start((uv_stream_t *)&p->uv, on_alloc, on_read))
-        p->ended = true;    /* pipe_send will say so */
+    if (uv_pipe_open(&p->uv, fd) || uv_read_start((uv_stream_t *)&p->uv, on_alloc, on_read))
+        p->ended = true; /* pipe_send will say so */
     return p;
 }
 
@@ -112,7 +111,7 @@ static void on_written(uv_write_t *uv, int status)
 {
     struct pipe_write *w = uv->data;
     w->pipe->pending -= w->data.len;
-    (void)status;    /* a reader that is gone shows as the end of the stream */
+    (void)status; /* a reader that is gone shows as the end of the stream */
     buf_finish(&w->data);
     free(w);
 }
@@ -124,8 +123,8 @@ enum status pipe_send(struct pipe *p, enum msg_kind kind, const void *body)
     if (p->pending > PENDING_MAX)
         return STATUS_BUSY;
     struct pipe_write *w = mem_zalloc(sizeof *w);
-    w->pipe              = p;
-    w->uv.data           = w;
+    w->pipe = p;
+    w->uv.data = w;
     buf_append(&w->data, "\0\0\0", PREFIX_BYTES);
     msg_encode(&w->data, kind, 0, body);
     uint32_t len = (uint32_t)(w->data.len - PREFIX_BYTES);

@@ -16,8 +16,8 @@ typedef void pipe_fn(void *arg, const struct msg *m);
 
 /* Takes the connected stream socket fd (closed by destroy). */
 struct pipe *pipe_create(struct loop *l, int fd, pipe_fn *fn, void *arg);
-void         pipe_destroy(struct pipe *p);    /* NULL is fine; allowed in its handler */
+void pipe_destroy(struct pipe *p); /* NULL is fine; allowed in its handler */
 /* Copies.  UNAVAILABLE: the other side is gone.  BUSY: it does not read (1 MiB waits). */
-enum status  pipe_send(struct pipe *p, enum msg_kind kind, const void *body) MUST_CHECK;
+enum status pipe_send(struct pipe *p, enum msg_kind kind, const void *body) MUST_CHECK;
 
 #endif

@@ -8,9 +8,9 @@
 
 #define EVENTS_QUEUE_MAX    10000
 #define SNAPSHOT_TIMEOUT_MS 10000
-#define RETRY_MS            250     /* after a snapshot that failed; doubles up to the next */
+#define RETRY_MS            250 /* after a snapshot that failed; doubles up to the next */
 #define RETRY_MAX_MS        2000
-#define LIVE_MS             3500    /* ticks come each second */
+#define LIVE_MS             3500 /* ticks come each second */
 
 static struct metric_family bad_events = {
     .name = "maas_replica_bad_events_total",
@@ -24,18 +24,18 @@ static struct metric_family resyncs = {
 };
 
 struct replica {
-    struct loop       *loop;
+    struct loop *loop;
     struct rpc_client *registry;
-    struct sock       *events;
+    struct sock *events;
     struct loop_timer *retry;
-    struct rpc_call   *call;    /* the snapshot under way, or NULL */
-    uint64_t           retry_ms;
-    bool               synced;
-    uint64_t           seq;
-    uint64_t           heard_ms;
-    struct catalog     catalog;
-    replica_fn        *changed;
-    void              *arg;
+    struct rpc_call *call; /* the snapshot under way, or NULL */
+    uint64_t retry_ms;
+    bool synced;
+    uint64_t seq;
+    uint64_t heard_ms;
+    struct catalog catalog;
+    replica_fn *changed;
+    void *arg;
     struct msg_decoder decoder;
 };
 
@@ -44,7 +44,7 @@ static void ask(void *arg);
 static void on_snapshot(void *arg, const struct rpc_reply *reply)
 {
     struct replica *r = arg;
-    r->call           = NULL;
+    r->call = NULL;
     if (reply->status || reply->kind != MSG_CATALOG) {
         if (reply->status == STATUS_CANCELLED)
             return;
@@ -53,10 +53,10 @@ static void on_snapshot(void *arg, const struct rpc_reply *reply)
         return;
     }
     const struct msg_catalog *catalog = reply->body;
-    r->retry_ms                       = RETRY_MS;
-    r->heard_ms                       = clock_ms();
-    r->seq                            = catalog->seq;
-    r->synced                         = true;
+    r->retry_ms = RETRY_MS;
+    r->heard_ms = clock_ms();
+    r->seq = catalog->seq;
+    r->synced = true;
     metric_count(&resyncs);
     catalog_apply(&r->catalog, catalog, true);
     r->changed(r->arg);
@@ -76,23 +76,23 @@ static void ask(void *arg)
 static void on_event(void *arg, struct frames *frames)
 {
     struct replica *r = arg;
-    struct error    err;
-    struct msg      m;
+    struct error err;
+    struct msg m;
     if (frames->count != 1 || msg_decode(&r->decoder, frame_bytes(&frames->at[0]), &m, &err) ||
         m.kind != MSG_CATALOG) {
         metric_count(&bad_events);
         return;
     }
     const struct msg_catalog *catalog = m.body;
-    r->heard_ms                       = clock_ms();
+    r->heard_ms = clock_ms();
     if (!r->synced || r->call)
-        return;    /* the snapshot that is under way contains it, or a tick tells that not */
+        return; /* the snapshot that is under way contains it, or a tick tells that not */
     if (catalog->seq == r->seq + 1 && (catalog->versions_count || catalog->deployments_count)) {
         r->seq = catalog->seq;
         catalog_apply(&r->catalog, catalog, false);
         r->changed(r->arg);
     } else if (catalog->seq != r->seq) {
-        ask(r);    /* a gap, or another history after the registry lost its data */
+        ask(r); /* a gap, or another history after the registry lost its data */
     }
 }
 
@@ -100,15 +100,15 @@ struct replica *replica_create(struct loop *l, struct rpc_client *registry,
                                const char *events_endpoint, replica_fn *changed, void *arg)
 {
     static const struct sock_config config = { SOCK_SUB, EVENTS_QUEUE_MAX, MAX_SMALL_ENVELOPE };
-    struct replica                 *r      = mem_zalloc(sizeof *r);
-    struct error                    err;
-    r->loop     = l;
+    struct replica *r = mem_zalloc(sizeof *r);
+    struct error err;
+    r->loop = l;
     r->registry = registry;
-    r->changed  = changed;
-    r->arg      = arg;
+    r->changed = changed;
+    r->arg = arg;
     r->retry_ms = RETRY_MS;
-    r->retry    = loop_timer_create(l, ask, r);
-    r->events   = sock_create(l, &config, on_event, r);
+    r->retry = loop_timer_create(l, ask, r);
+    r->events = sock_create(l, &config, on_event, r);
     if (sock_connect(r->events, events_endpoint, &err))
         die("%s", err.text);
     ask(r);

@@ -17,12 +17,12 @@ typedef void replica_fn(void *arg);
 
 struct replica *replica_create(struct loop *l, struct rpc_client *registry,
                                const char *events_endpoint, replica_fn *changed, void *arg);
-void            replica_destroy(struct replica *r);
+void replica_destroy(struct replica *r);
 const struct catalog *replica_catalog(const struct replica *r);
 /* Applies what an answer of the registry has told already; its event will come, harmlessly. */
-void            replica_put(struct replica *r, const struct msg_catalog *change);
-bool            replica_synced(const struct replica *r);    /* has had a snapshot */
-bool            replica_live(const struct replica *r);      /* heard the registry lately */
-uint64_t        replica_seq(const struct replica *r);
+void replica_put(struct replica *r, const struct msg_catalog *change);
+bool replica_synced(const struct replica *r); /* has had a snapshot */
+bool replica_live(const struct replica *r);   /* heard the registry lately */
+uint64_t replica_seq(const struct replica *r);
 
 #endif

@@ -11,19 +11,19 @@
 struct reporter {
     struct rpc_client *registry;
     struct loop_timer *timer;
-    struct rpc_call   *call;
-    struct identity    me;
-    uint32_t           want;
-    bool               leaving;
-    reporter_fill_fn  *fill;
+    struct rpc_call *call;
+    struct identity me;
+    uint32_t want;
+    bool leaving;
+    reporter_fill_fn *fill;
     reporter_suite_fn *suite;
-    void              *arg;
+    void *arg;
 };
 
 void identity_init(struct identity *me, enum role role)
 {
     uint32_t random = 0;
-    *me             = (struct identity){ .role = role };
+    *me = (struct identity){ .role = role };
     if (gethostname(me->host, 64) != 0)
         snprintf(me->host, sizeof me->host, "localhost");
     me->host[64] = 0;
@@ -50,10 +50,10 @@ void identity_describe(struct identity *me, struct msg_process *out)
 {
     if (!me->counters)
         me->counters = mem_alloc(MAX_COUNTERS * sizeof *me->counters);
-    *out = (struct msg_process){ .role     = (uint32_t)me->role,
-                                 .id       = bytes_str(me->id),
-                                 .host     = bytes_str(me->host),
-                                 .pid      = (uint32_t)getpid(),
+    *out = (struct msg_process){ .role = (uint32_t)me->role,
+                                 .id = bytes_str(me->id),
+                                 .host = bytes_str(me->host),
+                                 .pid = (uint32_t)getpid(),
                                  .counters = me->counters };
     metrics_each_counter(add_counter, out);
 }
@@ -61,7 +61,7 @@ void identity_describe(struct identity *me, struct msg_process *out)
 static void on_answer(void *arg, const struct rpc_reply *reply)
 {
     struct reporter *r = arg;
-    r->call            = NULL;
+    r->call = NULL;
     if (reply->status == STATUS_OK && reply->kind == MSG_SUITE && r->suite)
         r->suite(r->arg, reply->body);
 }
@@ -87,8 +87,7 @@ static void send_report(struct reporter *r)
         (void)call;
         return;
     }
-    r->call =
-        rpc_call(r->registry, MSG_REPORT, &body, NULL, REPORT_TIMEOUT_MS, on_answer, r);
+    r->call = rpc_call(r->registry, MSG_REPORT, &body, NULL, REPORT_TIMEOUT_MS, on_answer, r);
 }
 
 static void on_timer(void *arg)
@@ -103,12 +102,12 @@ struct reporter *reporter_create(struct loop *l, struct rpc_client *registry, en
                                  void *arg)
 {
     struct reporter *r = mem_zalloc(sizeof *r);
-    r->registry        = registry;
-    r->want            = want;
-    r->fill            = fill;
-    r->suite           = suite;
-    r->arg             = arg;
-    r->timer           = loop_timer_create(l, on_timer, r);
+    r->registry = registry;
+    r->want = want;
+    r->fill = fill;
+    r->suite = suite;
+    r->arg = arg;
+    r->timer = loop_timer_create(l, on_timer, r);
     identity_init(&r->me, role);
     loop_timer_start(r->timer, 0, REPORT_INTERVAL_MS);
     return r;

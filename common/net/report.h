@@ -13,10 +13,10 @@
 
 /* What every report contains: role, id, host, pid, counters. */
 struct identity {
-    enum role           role;
-    char                id[MAX_NAME + 1];      /* HOST-PID-RANDOM: unique per start */
-    char                host[MAX_NAME + 1];
-    struct msg_counter *counters;              /* private, MAX_COUNTERS once used */
+    enum role role;
+    char id[MAX_NAME + 1]; /* HOST-PID-RANDOM: unique per start */
+    char host[MAX_NAME + 1];
+    struct msg_counter *counters; /* private, MAX_COUNTERS once used */
 };
 
 void identity_init(struct identity *me, enum role role);
@@ -37,9 +37,9 @@ struct reporter *reporter_create(struct loop *l, struct rpc_client *registry, en
                                  void *arg);
 const char *reporter_id(const struct reporter *r);
 const char *reporter_host(const struct reporter *r);
-void        reporter_now(struct reporter *r);      /* something changed: do not wait for the second */
+void reporter_now(struct reporter *r); /* something changed: do not wait for the second */
 /* Says goodbye (nobody waits for the answer) and ends the reports. */
-void        reporter_leave(struct reporter *r);
-void        reporter_destroy(struct reporter *r);    /* NULL is fine */
+void reporter_leave(struct reporter *r);
+void reporter_destroy(struct reporter *r); /* NULL is fine */
 
 #endif

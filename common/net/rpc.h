@@ -13,20 +13,20 @@
 #include "common/msg/codec.h"
 #include "common/net/sock.h"
 
-#define RPC_CALLS_MAX   1024    /* open calls of one client; more are BUSY */
-#define RPC_SILENCE_MS  3000    /* no word for this long with calls open: connect anew */
-#define RPC_PATIENCE_MAX_MS 12000    /* it doubles up to this while the silence lasts */
-#define RPC_FRAME_MAX   (CHUNK_BYTES + 4096)    /* bytes of a frame that a server takes */
+#define RPC_CALLS_MAX       1024  /* open calls of one client; more are BUSY */
+#define RPC_SILENCE_MS      3000  /* no word for this long with calls open: connect anew */
+#define RPC_PATIENCE_MAX_MS 12000 /* it doubles up to this while the silence lasts */
+#define RPC_FRAME_MAX       (CHUNK_BYTES + 4096) /* bytes of a frame that a server takes */
 
 struct rpc_client;
 struct rpc_call;
 
 struct rpc_reply {
-    enum status   status;        /* OK, the registry's own, TIMEOUT or UNAVAILABLE */
-    const char   *text;          /* when status is not OK: the sentence for people */
-    enum msg_kind kind;          /* when OK */
-    const void   *body;          /* when OK: struct msg_x of kind */
-    struct frame *attachment;    /* when OK: NULL, or a frame that may be moved out */
+    enum status status;       /* OK, the registry's own, TIMEOUT or UNAVAILABLE */
+    const char *text;         /* when status is not OK: the sentence for people */
+    enum msg_kind kind;       /* when OK */
+    const void *body;         /* when OK: struct msg_x of kind */
+    struct frame *attachment; /* when OK: NULL, or a frame that may be moved out */
 };
 
 /* Everything in reply is good until the callback returns. */
@@ -41,23 +41,23 @@ void rpc_client_destroy(struct rpc_client *c);
 struct rpc_call *rpc_call(struct rpc_client *c, enum msg_kind kind, const void *body,
                           struct frame *attachment, uint64_t timeout_ms, rpc_reply_fn *fn,
                           void *arg) MUST_CHECK;
-void rpc_cancel(struct rpc_call *call);    /* NULL is fine; fn is not called any more */
-bool rpc_connected(const struct rpc_client *c);    /* the registry answered lately */
+void rpc_cancel(struct rpc_call *call);         /* NULL is fine; fn is not called any more */
+bool rpc_connected(const struct rpc_client *c); /* the registry answered lately */
 
 struct rpc_server;
 
 /* Where to send the answer: copy it to answer later. */
 struct rpc_peer {
-    uint64_t      id;
+    uint64_t id;
     unsigned char route[MAX_ROUTE];
-    size_t        route_len;
+    size_t route_len;
 };
 
 struct rpc_request {
     struct rpc_peer peer;
-    enum msg_kind   kind;
-    const void     *body;          /* struct msg_x of kind */
-    struct frame   *attachment;    /* NULL, or a frame that may be moved out */
+    enum msg_kind kind;
+    const void *body;         /* struct msg_x of kind */
+    struct frame *attachment; /* NULL, or a frame that may be moved out */
 };
 
 typedef void rpc_handler_fn(void *arg, const struct rpc_request *request);
@@ -65,14 +65,15 @@ typedef void rpc_handler_fn(void *arg, const struct rpc_request *request);
 /* handlers[kind] may be NULL: such requests are answered with a failure by themselves. */
 struct rpc_server *rpc_server_create(struct loop *l, rpc_handler_fn *const handlers[MSG_KIND_COUNT],
                                      void *arg);
-enum status rpc_server_bind(struct rpc_server *s, const char *endpoint, struct error *err) MUST_CHECK;
+enum status rpc_server_bind(struct rpc_server *s, const char *endpoint,
+                            struct error *err) MUST_CHECK;
 const char *rpc_server_endpoint(const struct rpc_server *s);
-void        rpc_server_destroy(struct rpc_server *s);
+void rpc_server_destroy(struct rpc_server *s);
 
 /* attachment: NULL, or moved out.  A peer that is gone is no error: nobody waits. */
 void rpc_answer(struct rpc_server *s, const struct rpc_peer *peer, enum msg_kind kind,
                 const void *body, struct frame *attachment);
-void rpc_fail(struct rpc_server *s, const struct rpc_peer *peer, enum status st, const char *fmt, ...)
-    PRINTF_LIKE(4, 5);
+void rpc_fail(struct rpc_server *s, const struct rpc_peer *peer, enum status st, const char *fmt,
+              ...) PRINTF_LIKE(4, 5);
 
 #endif

@@ -15,32 +15,32 @@
 #include <stdlib.h>
 #include <uthash.h>
 
-#define UNSENT_RETRY_MS 20    /* a socket that is connecting is tried again after this */
+#define UNSENT_RETRY_MS 20 /* a socket that is connecting is tried again after this */
 #define QUEUE_MAX       (2 * RPC_CALLS_MAX)
 
 struct rpc_call {
-    UT_hash_handle     hh;
-    struct heap_node   deadline;
+    UT_hash_handle hh;
+    struct heap_node deadline;
     struct rpc_client *client;
-    uint64_t           id;
-    struct frames      request;    /* envelope and, perhaps, attachment */
-    bool               sent;
-    rpc_reply_fn      *fn;
-    void              *arg;
+    uint64_t id;
+    struct frames request; /* envelope and, perhaps, attachment */
+    bool sent;
+    rpc_reply_fn *fn;
+    void *arg;
 };
 
 struct rpc_client {
-    struct loop       *loop;
-    char              *endpoint;
-    struct sock       *sock;
+    struct loop *loop;
+    char *endpoint;
+    struct sock *sock;
     struct loop_timer *timer;
-    struct rpc_call   *calls;    /* hash by id */
-    struct heap        deadlines;
-    uint64_t           next_id;
-    size_t             unsent;
-    uint64_t           quiet_since_ms;    /* last word, or begin of the oldest wait */
-    uint64_t           heard_ms;          /* last word, 0: none on this socket */
-    uint64_t           patience_ms;       /* silence before the next socket: doubles */
+    struct rpc_call *calls; /* hash by id */
+    struct heap deadlines;
+    uint64_t next_id;
+    size_t unsent;
+    uint64_t quiet_since_ms; /* last word, or begin of the oldest wait */
+    uint64_t heard_ms;       /* last word, 0: none on this socket */
+    uint64_t patience_ms;    /* silence before the next socket: doubles */
     struct msg_decoder decoder;
 };
 
@@ -62,7 +62,7 @@ static void arm(struct rpc_client *c)
         loop_timer_stop(c->timer);
         return;
     }
-    uint64_t now  = clock_ms();
+    uint64_t now = clock_ms();
     uint64_t next = first->key;
     if (c->quiet_since_ms + c->patience_ms < next)
         next = c->quiet_since_ms + c->patience_ms;
@@ -113,24 +113,24 @@ static void finish(struct rpc_call *call, const struct rpc_reply *reply)
 static void on_message(void *arg, struct frames *frames)
 {
     struct rpc_client *c = arg;
-    struct error       err;
-    struct msg         m;
+    struct error err;
+    struct msg m;
     c->heard_ms = c->quiet_since_ms = clock_ms();
-    c->patience_ms                  = RPC_SILENCE_MS;
-    struct rpc_call *call           = NULL;
+    c->patience_ms = RPC_SILENCE_MS;
+    struct rpc_call *call = NULL;
     if (frames->count > 2 || msg_decode(&c->decoder, frame_bytes(&frames->at[0]), &m, &err)) {
         metric_count(&bad_answers);
         return;
     }
     HASH_FIND(hh, c->calls, &m.id, sizeof m.id, call);
     if (!call) {
-        metric_count(&bad_answers);    /* too late: its deadline has passed */
+        metric_count(&bad_answers); /* too late: its deadline has passed */
         return;
     }
-    struct rpc_reply reply = { .kind       = m.kind,
-                               .body       = m.body,
+    struct rpc_reply reply = { .kind = m.kind,
+                               .body = m.body,
                                .attachment = frames->count == 2 ? &frames->at[1] : NULL };
-    char             text[MAX_REASON + 1];
+    char text[MAX_REASON + 1];
     if (m.kind == MSG_FAILURE) {
         const struct msg_failure *failure = m.body;
         reply.status = failure->status ? status_from_wire(failure->status) : STATUS_INTERNAL;
@@ -145,13 +145,13 @@ static void on_message(void *arg, struct frames *frames)
 static void connect_anew(struct rpc_client *c)
 {
     static const struct sock_config config = { SOCK_DEALER, QUEUE_MAX, MAX_ENVELOPE };
-    struct error                    err;
+    struct error err;
     sock_destroy(c->sock);
     c->sock = sock_create(c->loop, &config, on_message, c);
     if (sock_connect(c->sock, c->endpoint, &err))
-        die("%s", err.text);    /* start-up: the same text never fails later */
+        die("%s", err.text); /* start-up: the same text never fails later */
     c->heard_ms = 0;
-    c->unsent   = 0;
+    c->unsent = 0;
     for (struct rpc_call *call = c->calls; call; call = call->hh.next) {
         call->sent = false;
         c->unsent++;
@@ -166,8 +166,8 @@ static void end_late_calls(struct rpc_client *c, uint64_t now)
             (struct rpc_call *)((char *)first - offsetof(struct rpc_call, deadline));
         struct rpc_reply reply = {
             .status = call->sent && c->heard_ms ? STATUS_TIMEOUT : STATUS_UNAVAILABLE,
-            .text   = call->sent && c->heard_ms ? "the registry did not answer in time"
-                                                : "the registry cannot be reached",
+            .text = call->sent && c->heard_ms ? "the registry did not answer in time"
+                                              : "the registry cannot be reached",
         };
         finish(call, &reply);
     }
@@ -175,14 +175,14 @@ static void end_late_calls(struct rpc_client *c, uint64_t now)
 
 static void on_timer(void *arg)
 {
-    struct rpc_client *c   = arg;
-    uint64_t           now = clock_ms();
+    struct rpc_client *c = arg;
+    uint64_t now = clock_ms();
     if (c->calls && now >= c->quiet_since_ms + c->patience_ms) {
         metric_count(&reconnects);
         connect_anew(c);
         c->quiet_since_ms = now;
-        c->patience_ms    = c->patience_ms < RPC_PATIENCE_MAX_MS / 2 ? 2 * c->patience_ms
-                                                                     : RPC_PATIENCE_MAX_MS;
+        c->patience_ms =
+            c->patience_ms < RPC_PATIENCE_MAX_MS / 2 ? 2 * c->patience_ms : RPC_PATIENCE_MAX_MS;
     }
     send_unsent(c);
     end_late_calls(c, now);
@@ -192,11 +192,11 @@ static void on_timer(void *arg)
 struct rpc_client *rpc_client_create(struct loop *l, const char *endpoint)
 {
     struct rpc_client *c = mem_zalloc(sizeof *c);
-    c->loop              = l;
-    c->endpoint          = mem_str(bytes_str(endpoint));
-    c->timer             = loop_timer_create(l, on_timer, c);
-    c->patience_ms       = RPC_SILENCE_MS;
-    c->next_id           = 1;
+    c->loop = l;
+    c->endpoint = mem_str(bytes_str(endpoint));
+    c->timer = loop_timer_create(l, on_timer, c);
+    c->patience_ms = RPC_SILENCE_MS;
+    c->next_id = 1;
     connect_anew(c);
     return c;
 }
@@ -207,7 +207,7 @@ void rpc_client_destroy(struct rpc_client *c)
         return;
     while (c->calls)
         finish(c->calls, &(struct rpc_reply){ .status = STATUS_CANCELLED,
-                                              .text   = "the process is stopping" });
+                                              .text = "the process is stopping" });
     sock_destroy(c->sock);
     loop_timer_destroy(c->timer);
     heap_finish(&c->deadlines);
@@ -222,12 +222,12 @@ struct rpc_call *rpc_call(struct rpc_client *c, enum msg_kind kind, const void *
 {
     if (HASH_COUNT(c->calls) >= RPC_CALLS_MAX)
         return NULL;
-    struct rpc_call *call     = mem_zalloc(sizeof *call);
-    struct buf       envelope = { 0 };
-    call->client              = c;
-    call->id                  = c->next_id++;
-    call->fn                  = fn;
-    call->arg                 = arg;
+    struct rpc_call *call = mem_zalloc(sizeof *call);
+    struct buf envelope = { 0 };
+    call->client = c;
+    call->id = c->next_id++;
+    call->fn = fn;
+    call->arg = arg;
     msg_encode(&envelope, kind, call->id, body);
     frame_init_buf(frames_add(&call->request), &envelope);
     if (attachment) {

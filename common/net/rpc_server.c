@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PEER_QUEUE_MAX 256    /* answers that wait for one peer */
+#define PEER_QUEUE_MAX 256 /* answers that wait for one peer */
 
 static struct metric_family bad_requests = {
     .name = "maas_rpc_bad_requests_total",
@@ -21,19 +21,19 @@ static struct metric_family lost_answers = {
 };
 
 struct rpc_server {
-    struct sock           *sock;
+    struct sock *sock;
     rpc_handler_fn *const *handlers;
-    void                  *arg;
-    struct msg_decoder     decoder;
+    void *arg;
+    struct msg_decoder decoder;
 };
 
 static void on_message(void *arg, struct frames *frames)
 {
     struct rpc_server *s = arg;
-    struct error       err;
-    struct msg         m       = { .id = 0 };
+    struct error err;
+    struct msg m = { .id = 0 };
     struct rpc_request request = { .attachment = frames->count == 3 ? &frames->at[2] : NULL };
-    struct bytes       route   = frame_bytes(&frames->at[0]);
+    struct bytes route = frame_bytes(&frames->at[0]);
     if (route.len > sizeof request.peer.route) {
         metric_count(&bad_requests);
         return;
@@ -49,8 +49,8 @@ static void on_message(void *arg, struct frames *frames)
         error_set(&err, STATUS_INVALID, "%s is not a request", msg_kind_name(m.kind));
     else {
         request.peer.id = m.id;
-        request.kind    = m.kind;
-        request.body    = m.body;
+        request.kind = m.kind;
+        request.body = m.body;
         s->handlers[m.kind](s->arg, &request);
         return;
     }
@@ -63,10 +63,10 @@ struct rpc_server *rpc_server_create(struct loop *l, rpc_handler_fn *const handl
                                      void *arg)
 {
     static const struct sock_config config = { SOCK_ROUTER, PEER_QUEUE_MAX, RPC_FRAME_MAX };
-    struct rpc_server              *s      = mem_zalloc(sizeof *s);
-    s->handlers                            = handlers;
-    s->arg                                 = arg;
-    s->sock                                = sock_create(l, &config, on_message, s);
+    struct rpc_server *s = mem_zalloc(sizeof *s);
+    s->handlers = handlers;
+    s->arg = arg;
+    s->sock = sock_create(l, &config, on_message, s);
     return s;
 }
 
@@ -92,8 +92,8 @@ void rpc_server_destroy(struct rpc_server *s)
 void rpc_answer(struct rpc_server *s, const struct rpc_peer *peer, enum msg_kind kind,
                 const void *body, struct frame *attachment)
 {
-    struct frames frames   = { .count = 0 };
-    struct buf    envelope = { 0 };
+    struct frames frames = { .count = 0 };
+    struct buf envelope = { 0 };
     frame_init_copy(frames_add(&frames), bytes_of(peer->route, peer->route_len));
     msg_encode(&envelope, kind, peer->id, body);
     frame_init_buf(frames_add(&frames), &envelope);
@@ -111,7 +111,7 @@ void rpc_answer(struct rpc_server *s, const struct rpc_peer *peer, enum msg_kind
 void rpc_fail(struct rpc_server *s, const struct rpc_peer *peer, enum status st, const char *fmt,
               ...)
 {
-    char    text[MAX_REASON + 1];
+    char text[MAX_REASON + 1];
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);

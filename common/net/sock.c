@@ -11,12 +11,12 @@
 #include <uv.h>
 #include <zmq.h>
 
-#define LINGER_MS            500     /* last words get this long when a socket closes */
-#define PEER_HEARTBEAT_MS    1000    /* ZMTP PING: finds connections that were cut in silence */
-#define PEER_TIMEOUT_MS      4000
-#define RECONNECT_MIN_MS     50
-#define RECONNECT_MAX_MS     2000
-#define LISTEN_BACKLOG       1024
+#define LINGER_MS         500  /* last words get this long when a socket closes */
+#define PEER_HEARTBEAT_MS 1000 /* ZMTP PING: finds connections that were cut in silence */
+#define PEER_TIMEOUT_MS   4000
+#define RECONNECT_MIN_MS  50
+#define RECONNECT_MAX_MS  2000
+#define LISTEN_BACKLOG    1024
 
 _Static_assert(sizeof(struct frame) == sizeof(zmq_msg_t), "frame.opaque hides a zmq_msg_t");
 
@@ -32,17 +32,17 @@ static struct metric_family lost_messages = {
 };
 
 struct sock {
-    struct drain  drain;    /* first: the loop hands it back */
-    struct loop  *loop;
-    void         *zmq;
-    uv_poll_t     poll;
-    sock_fn      *fn;
-    void         *arg;
-    bool          paused;
-    struct sock  *monitor;          /* PAIR that hears of lost connections */
-    loop_fn      *on_disconnect;
-    void         *disconnect_arg;
-    char          endpoint[MAX_ENDPOINT + 1];
+    struct drain drain; /* first: the loop hands it back */
+    struct loop *loop;
+    void *zmq;
+    uv_poll_t poll;
+    sock_fn *fn;
+    void *arg;
+    bool paused;
+    struct sock *monitor; /* PAIR that hears of lost connections */
+    loop_fn *on_disconnect;
+    void *disconnect_arg;
+    char endpoint[MAX_ENDPOINT + 1];
 };
 
 /* ---- frames ----------------------------------------------------------------------------- */
@@ -90,7 +90,7 @@ static void free_data(void *data, void *hint)
 void frame_init_buf(struct frame *f, struct buf *b)
 {
     size_t len;
-    void  *data = buf_take(b, &len);
+    void *data = buf_take(b, &len);
     frame_init_take(f, data, len, free_data, NULL);
 }
 
@@ -130,10 +130,10 @@ struct frame *frames_add(struct frames *f)
 /* ---- the context: one per process, while there are sockets ------------------------------- */
 
 static struct {
-    uv_once_t  once;
+    uv_once_t once;
     uv_mutex_t lock;
-    void      *zmq;
-    size_t     users;
+    void *zmq;
+    size_t users;
 } context = { .once = UV_ONCE_INIT };
 
 static void context_init(void)
@@ -159,7 +159,7 @@ static void context_put(void)
 {
     uv_mutex_lock(&context.lock);
     if (!--context.users) {
-        zmq_ctx_term(context.zmq);    /* waits for LINGER_MS at most */
+        zmq_ctx_term(context.zmq); /* waits for LINGER_MS at most */
         context.zmq = NULL;
     }
     uv_mutex_unlock(&context.lock);
@@ -169,8 +169,8 @@ static void context_put(void)
 
 static int events_of(struct sock *s)
 {
-    int    events = 0;
-    size_t size   = sizeof events;
+    int events = 0;
+    size_t size = sizeof events;
     zmq_getsockopt(s->zmq, ZMQ_EVENTS, &events, &size);
     return events;
 }
@@ -183,7 +183,7 @@ static bool sock_ready(struct drain *d)
 
 static bool has_more(struct sock *s)
 {
-    int    more = 0;
+    int more = 0;
     size_t size = sizeof more;
     zmq_getsockopt(s->zmq, ZMQ_RCVMORE, &more, &size);
     return more;
@@ -202,10 +202,10 @@ static void skip_rest(struct sock *s)
 
 static bool sock_take(struct drain *d)
 {
-    struct sock  *s = (struct sock *)d;
+    struct sock *s = (struct sock *)d;
     struct frames frames;
-    bool          whole = true;
-    frames.count        = 0;
+    bool whole = true;
+    frames.count = 0;
     if (s->paused)
         return false;
     do {
@@ -217,7 +217,7 @@ static bool sock_take(struct drain *d)
         }
         frame_init_empty(f);
         if (zmq_msg_recv(raw(f), s->zmq, ZMQ_DONTWAIT) < 0) {
-            frames_finish(&frames);    /* later frames never fail: a message comes whole */
+            frames_finish(&frames); /* later frames never fail: a message comes whole */
             return false;
         }
     } while (has_more(s));
@@ -266,16 +266,16 @@ static void set_options(void *zmq, const struct sock_config *c)
 
 static struct sock *start(struct loop *l, void *zmq, sock_fn *fn, void *arg)
 {
-    struct sock *s    = mem_zalloc(sizeof *s);
-    int          fd   = -1;
-    size_t       size = sizeof fd;
-    s->loop           = l;
-    s->zmq            = zmq;
-    s->fn             = fn;
-    s->arg            = arg;
-    s->drain.take     = sock_take;
-    s->drain.ready    = sock_ready;
-    s->poll.data      = s;
+    struct sock *s = mem_zalloc(sizeof *s);
+    int fd = -1;
+    size_t size = sizeof fd;
+    s->loop = l;
+    s->zmq = zmq;
+    s->fn = fn;
+    s->arg = arg;
+    s->drain.take = sock_take;
+    s->drain.ready = sock_ready;
+    s->poll.data = s;
     must(zmq_getsockopt(zmq, ZMQ_FD, &fd, &size), "ZMQ_FD");
     must(uv_poll_init(loop_uv(l), &s->poll, fd), "poll a ZeroMQ socket");
     uv_poll_start(&s->poll, UV_READABLE, on_poll);
@@ -286,7 +286,7 @@ static struct sock *start(struct loop *l, void *zmq, sock_fn *fn, void *arg)
 struct sock *sock_create(struct loop *l, const struct sock_config *config, sock_fn *fn, void *arg)
 {
     static const int types[] = { ZMQ_ROUTER, ZMQ_DEALER, ZMQ_PUB, ZMQ_SUB };
-    void            *zmq     = zmq_socket(context_get(), types[config->type]);
+    void *zmq = zmq_socket(context_get(), types[config->type]);
     if (!zmq)
         die("cannot open a ZeroMQ socket: %s", zmq_strerror(errno));
     set_options(zmq, config);
@@ -350,7 +350,7 @@ const char *sock_endpoint(const struct sock *s)
 enum status sock_send(struct sock *s, struct frames *frames)
 {
     assert(frames->count > 0);
-    s->drain.wake = true;    /* a send may swallow the signal of a message */
+    s->drain.wake = true; /* a send may swallow the signal of a message */
     for (size_t i = 0; i < frames->count; i++) {
         int flags = ZMQ_DONTWAIT | (i + 1 < frames->count ? ZMQ_SNDMORE : 0);
         if (zmq_msg_send(raw(&frames->at[i]), s->zmq, flags) >= 0)
@@ -367,7 +367,7 @@ enum status sock_send(struct sock *s, struct frames *frames)
 
 void sock_pause(struct sock *s, bool paused)
 {
-    s->paused     = paused;
+    s->paused = paused;
     s->drain.wake = true;
     loop_again(s->loop);
 }
@@ -377,7 +377,7 @@ void sock_pause(struct sock *s, bool paused)
 static void on_monitor(void *arg, struct frames *frames)
 {
     struct sock *s = arg;
-    (void)frames;    /* only DISCONNECTED was asked for */
+    (void)frames; /* only DISCONNECTED was asked for */
     s->on_disconnect(s->disconnect_arg);
 }
 
@@ -386,7 +386,7 @@ void sock_on_disconnect(struct sock *s, loop_fn *fn, void *arg)
     char name[64];
     snprintf(name, sizeof name, "inproc://monitor-%p", (void *)s);
     assert(!s->monitor);
-    s->on_disconnect  = fn;
+    s->on_disconnect = fn;
     s->disconnect_arg = arg;
     must(zmq_socket_monitor(s->zmq, name, ZMQ_EVENT_DISCONNECTED), "monitor");
     void *pair = zmq_socket(context_get(), ZMQ_PAIR);

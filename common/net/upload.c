@@ -13,35 +13,35 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define RETRY_MS 200    /* before a chunk is sent again that the registry could not take */
+#define RETRY_MS 200 /* before a chunk is sent again that the registry could not take */
 
 struct piece {
-    struct upload   *upload;
-    struct frame     data;
-    struct digest    digest;
-    struct rpc_call *call;          /* while it is with the registry */
-    uint64_t         deadline_ms;
-    struct piece    *next;
+    struct upload *upload;
+    struct frame data;
+    struct digest digest;
+    struct rpc_call *call; /* while it is with the registry */
+    uint64_t deadline_ms;
+    struct piece *next;
 };
 
 struct upload {
-    struct loop         *loop;
-    struct rpc_client   *registry;
-    struct loop_timer   *retry;
-    uint64_t             size_max;
+    struct loop *loop;
+    struct rpc_client *registry;
+    struct loop_timer *retry;
+    uint64_t size_max;
     struct upload_events events;
-    void                *arg;
-    struct buf           current;
-    struct digest_stream whole;      /* pool thread while `hashing` is set */
-    struct manifest      manifest;
-    struct piece        *waiting;    /* to be hashed, in order */
-    struct piece        *hashing;    /* on a pool thread, one or none */
-    struct piece        *sending;    /* with the registry, or waiting for the retry timer */
-    size_t               pieces;     /* in the three lists */
-    bool                 blocked;    /* upload_write has said stop */
-    bool                 ended;      /* upload_end was called */
-    bool                 over;       /* done was called, or destroy: touch nothing more */
-    bool                 dead;       /* destroyed while a pool thread works: free afterwards */
+    void *arg;
+    struct buf current;
+    struct digest_stream whole; /* pool thread while `hashing` is set */
+    struct manifest manifest;
+    struct piece *waiting; /* to be hashed, in order */
+    struct piece *hashing; /* on a pool thread, one or none */
+    struct piece *sending; /* with the registry, or waiting for the retry timer */
+    size_t pieces;         /* in the three lists */
+    bool blocked;          /* upload_write has said stop */
+    bool ended;            /* upload_end was called */
+    bool over;             /* done was called, or destroy: touch nothing more */
+    bool dead;             /* destroyed while a pool thread works: free afterwards */
 };
 
 static void step(struct upload *u);
@@ -66,9 +66,9 @@ static void fail(struct upload *u, enum status st, const char *text)
 
 static void on_answer(void *arg, const struct rpc_reply *reply)
 {
-    struct piece  *p = arg;
+    struct piece *p = arg;
     struct upload *u = p->upload;
-    p->call          = NULL;
+    p->call = NULL;
     if (u->over)
         return;
     if (reply->status == STATUS_OK) {
@@ -84,10 +84,10 @@ static void on_answer(void *arg, const struct rpc_reply *reply)
 
 static void send_piece(struct piece *p)
 {
-    struct upload   *u    = p->upload;
-    uint64_t         now  = clock_ms();
+    struct upload *u = p->upload;
+    uint64_t now = clock_ms();
     struct msg_chunk body = { .digest = bytes_of(p->digest.byte, DIGEST_SIZE) };
-    struct frame     data;
+    struct frame data;
     frame_init_share(&data, &p->data);
     p->call = rpc_call(u->registry, MSG_CHUNK_PUT, &body, &data,
                        p->deadline_ms > now ? p->deadline_ms - now : 1, on_answer, p);
@@ -99,13 +99,13 @@ static void send_piece(struct piece *p)
 static void on_retry(void *arg)
 {
     struct upload *u = arg;
-    struct piece  *p;
+    struct piece *p;
     LL_FOREACH(u->sending, p)
-        if (!p->call)
-            send_piece(p);
+    if (!p->call)
+        send_piece(p);
 }
 
-static void hash_piece(void *arg)    /* pool thread */
+static void hash_piece(void *arg) /* pool thread */
 {
     struct piece *p = arg;
     digest_of(frame_bytes(&p->data), &p->digest);
@@ -115,14 +115,14 @@ static void hash_piece(void *arg)    /* pool thread */
 static void upload_free(struct upload *u)
 {
     struct piece *p, *next;
-    if (u->hashing) {    /* its thread still reads it: on_hashed comes back here */
+    if (u->hashing) { /* its thread still reads it: on_hashed comes back here */
         u->dead = true;
         return;
     }
     LL_FOREACH_SAFE(u->waiting, p, next)
-        piece_destroy(p);
+    piece_destroy(p);
     LL_FOREACH_SAFE(u->sending, p, next)
-        piece_destroy(p);
+    piece_destroy(p);
     digest_drop(&u->whole);
     buf_finish(&u->current);
     buf_finish(&u->manifest.chunks);
@@ -131,9 +131,9 @@ static void upload_free(struct upload *u)
 
 static void on_hashed(void *arg)
 {
-    struct piece  *p = arg;
+    struct piece *p = arg;
     struct upload *u = p->upload;
-    u->hashing       = NULL;
+    u->hashing = NULL;
     LL_APPEND(u->sending, p);
     if (u->dead) {
         upload_free(u);
@@ -174,7 +174,7 @@ static void step(struct upload *u)
 static void cut_piece(struct upload *u)
 {
     struct piece *p = mem_zalloc(sizeof *p);
-    p->upload       = u;
+    p->upload = u;
     frame_init_buf(&p->data, &u->current);
     LL_APPEND(u->waiting, p);
     u->pieces++;
@@ -184,12 +184,12 @@ struct upload *upload_create(struct loop *l, struct rpc_client *registry, uint64
                              const struct upload_events *events, void *arg)
 {
     struct upload *u = mem_zalloc(sizeof *u);
-    u->loop          = l;
-    u->registry      = registry;
-    u->size_max      = size_max;
-    u->events        = *events;
-    u->arg           = arg;
-    u->retry         = loop_timer_create(l, on_retry, u);
+    u->loop = l;
+    u->registry = registry;
+    u->size_max = size_max;
+    u->events = *events;
+    u->arg = arg;
+    u->retry = loop_timer_create(l, on_retry, u);
     digest_start(&u->whole);
     return u;
 }
@@ -219,7 +219,7 @@ bool upload_write(struct upload *u, struct bytes data)
             cut_piece(u);
     }
     u->blocked = u->pieces >= ARTIFACT_WINDOW;
-    bool room  = !u->blocked;
+    bool room = !u->blocked;
     step(u);
     return room;
 }
