@@ -40,6 +40,7 @@ struct loop {
     uv_mutex_t post_lock;
     struct post *posts; /* LOOP_POST_MAX, made with the first post; under post_lock */
     size_t post_count;  /* under post_lock */
+    struct post *spare; /* takes the place of posts while those run */
 };
 
 static void on_idle(uv_idle_t *idle)
@@ -104,27 +105,20 @@ static void on_prepare(uv_prepare_t *prepare)
         uv_idle_stop(&l->idle);
 }
 
+/* Runs what waits now; what these post in turn has its turn in the next round. */
 static void on_async(uv_async_t *async)
 {
     struct loop *l = async->data;
-    for (;;) {
-        struct post batch[64];
-        size_t count = 0;
-        uv_mutex_lock(&l->post_lock);
-        while (count < sizeof batch / sizeof *batch && count < l->post_count) {
-            batch[count] = l->posts[count];
-            count++;
-        }
-        if (count) {
-            memmove(l->posts, l->posts + count, (l->post_count - count) * sizeof *l->posts);
-            l->post_count -= count;
-        }
-        uv_mutex_unlock(&l->post_lock);
-        if (!count)
-            return;
-        for (size_t i = 0; i < count; i++)
-            batch[i].fn(batch[i].arg);
-    }
+    uv_mutex_lock(&l->post_lock);
+    struct post *posts = l->posts;
+    size_t count = l->post_count;
+    l->posts = l->spare;
+    l->post_count = 0;
+    l->spare = NULL;
+    uv_mutex_unlock(&l->post_lock);
+    for (size_t i = 0; i < count; i++)
+        posts[i].fn(posts[i].arg);
+    l->spare = posts;
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -146,8 +140,6 @@ struct loop *loop_create(void)
         die("cannot start the event loop (too many open files?)");
     l->prepare.data = l->async.data = l->signals[0].data = l->signals[1].data = l;
     uv_prepare_start(&l->prepare, on_prepare);
-    /* None of these keeps a loop alive that has nothing else to do: see loop_destroy. */
-    uv_unref((uv_handle_t *)&l->prepare);
     return l;
 }
 
@@ -160,11 +152,13 @@ void loop_destroy(struct loop *l)
     uv_close((uv_handle_t *)&l->async, NULL);
     uv_close((uv_handle_t *)&l->signals[0], NULL);
     uv_close((uv_handle_t *)&l->signals[1], NULL);
-    uv_run(&l->uv, UV_RUN_DEFAULT); /* close callbacks, and work that is still under way */
+    while (uv_run(&l->uv, UV_RUN_DEFAULT))
+        ; /* close callbacks, and work that is still under way: it may say loop_stop */
     int left = uv_loop_close(&l->uv);
     assert(left == 0);
     uv_mutex_destroy(&l->post_lock);
     free(l->posts);
+    free(l->spare);
     free(l);
 }
 
@@ -302,6 +296,7 @@ struct loop_timer *loop_timer_create(struct loop *l, loop_fn *fn, void *arg)
 
 void loop_timer_start(struct loop_timer *t, uint64_t delay_ms, uint64_t repeat_ms)
 {
+    uv_update_time(t->uv.loop); /* a long handler must not shorten the delay */
     uv_timer_start(&t->uv, on_timer, delay_ms, repeat_ms);
 }
 

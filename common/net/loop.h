@@ -33,7 +33,8 @@ void loop_again(struct loop *l);
 /* SIGINT and SIGTERM call fn. */
 void loop_on_stop_signal(struct loop *l, loop_fn *fn, void *arg);
 
-/* From any thread: fn(arg) runs on the loop soon.  At most LOOP_POST_MAX wait. */
+/* From any thread: fn(arg) runs on the loop soon, in order.  BUSY: LOOP_POST_MAX wait already.
+ * What still waits when the loop is destroyed never runs. */
 #define LOOP_POST_MAX 4096
 enum status loop_post(struct loop *l, loop_fn *fn, void *arg) MUST_CHECK;
 
