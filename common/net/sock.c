@@ -167,11 +167,13 @@ static void context_put(void)
 
 /* ---- receive ---------------------------------------------------------------------------- */
 
+/* Asking takes the signal back that the descriptor is readable, too. */
 static int events_of(struct sock *s)
 {
     int events = 0;
     size_t size = sizeof events;
-    zmq_getsockopt(s->zmq, ZMQ_EVENTS, &events, &size);
+    while (zmq_getsockopt(s->zmq, ZMQ_EVENTS, &events, &size) != 0 && errno == EINTR)
+        ;
     return events;
 }
 
@@ -189,13 +191,23 @@ static bool has_more(struct sock *s)
     return more;
 }
 
+/* A signal handler that runs in between is no reason to give up: the message is there. */
+static int receive(struct sock *s, struct frame *f)
+{
+    int rc;
+    do
+        rc = zmq_msg_recv(raw(f), s->zmq, ZMQ_DONTWAIT);
+    while (rc < 0 && errno == EINTR);
+    return rc;
+}
+
 /* Throws the frames away that are left of a message that is too long. */
 static void skip_rest(struct sock *s)
 {
     do {
         struct frame f;
         frame_init_empty(&f);
-        zmq_msg_recv(raw(&f), s->zmq, ZMQ_DONTWAIT);
+        receive(s, &f);
         frame_finish(&f);
     } while (has_more(s));
 }
@@ -206,8 +218,10 @@ static bool sock_take(struct drain *d)
     struct frames frames;
     bool whole = true;
     frames.count = 0;
-    if (s->paused)
+    if (s->paused) {
+        events_of(s); /* or a readable descriptor would turn the loop without end */
         return false;
+    }
     do {
         struct frame *f = frames_add(&frames);
         if (!f) {
@@ -216,7 +230,9 @@ static bool sock_take(struct drain *d)
             break;
         }
         frame_init_empty(f);
-        if (zmq_msg_recv(raw(f), s->zmq, ZMQ_DONTWAIT) < 0) {
+        if (receive(s, f) < 0) {
+            if (errno != EAGAIN)
+                events_of(s);       /* a PUB: subscriptions are its only signal */
             frames_finish(&frames); /* later frames never fail: a message comes whole */
             return false;
         }
@@ -353,7 +369,11 @@ enum status sock_send(struct sock *s, struct frames *frames)
     s->drain.wake = true; /* a send may swallow the signal of a message */
     for (size_t i = 0; i < frames->count; i++) {
         int flags = ZMQ_DONTWAIT | (i + 1 < frames->count ? ZMQ_SNDMORE : 0);
-        if (zmq_msg_send(raw(&frames->at[i]), s->zmq, flags) >= 0)
+        int rc;
+        do
+            rc = zmq_msg_send(raw(&frames->at[i]), s->zmq, flags);
+        while (rc < 0 && errno == EINTR); /* giving up would cut the message in two */
+        if (rc >= 0)
             continue;
         if (i == 0)
             return errno == EHOSTUNREACH ? STATUS_NOT_FOUND : STATUS_BUSY;
@@ -393,6 +413,7 @@ void sock_on_disconnect(struct sock *s, loop_fn *fn, void *arg)
     if (!pair)
         die("cannot open a ZeroMQ socket: %s", zmq_strerror(errno));
     set_int(pair, ZMQ_LINGER, 0);
+    set_int(pair, ZMQ_RCVHWM, 0); /* a full one would block ZeroMQ's own thread */
     must(zmq_connect(pair, name), "monitor");
     s->monitor = start(s->loop, pair, on_monitor, s);
 }
