@@ -1,9 +1,10 @@
 /* rpc.h - request and reply between processes, with deadlines and reconnection.
  *
  * Client: calls are numbered; each has a deadline and its callback runs exactly
- * once, on the loop, unless rpc_cancel came first.  When the registry stays silent
- * the client opens a new socket, with back-off, and sends what is still open again:
- * so every request must be one that may arrive twice (reads, puts, or with a key).
+ * once, on the loop, unless rpc_cancel came first.  When the connection breaks, what
+ * is still open is sent again as soon as there is another one; when the registry stays
+ * silent, the client opens a new socket, with back-off.  So every request must be one
+ * that may arrive twice (reads, puts, or with a key).
  *
  * Server: a table from kind to handler; a handler answers now or later, once.
  */
@@ -22,7 +23,9 @@ struct rpc_client;
 struct rpc_call;
 
 struct rpc_reply {
-    enum status status;       /* OK, the registry's own, TIMEOUT or UNAVAILABLE */
+    enum status status;       /* OK, the registry's own, or one of these:
+                                  * TIMEOUT: it was sent, but no answer came in time;
+                                  * UNAVAILABLE: there was no connection; CANCELLED: destroy */
     const char *text;         /* when status is not OK: the sentence for people */
     enum msg_kind kind;       /* when OK */
     const void *body;         /* when OK: struct msg_x of kind */
@@ -37,7 +40,8 @@ struct rpc_client *rpc_client_create(struct loop *l, const char *endpoint);
 void rpc_client_destroy(struct rpc_client *c);
 
 /* Sends body (copied) and, if not NULL, the attachment (moved out).  NULL: RPC_CALLS_MAX calls
- * are open, nothing was sent and fn will not be called (the attachment stays). */
+ * are open or the client is being destroyed; nothing was sent and fn will not be called (the
+ * attachment stays). */
 struct rpc_call *rpc_call(struct rpc_client *c, enum msg_kind kind, const void *body,
                           struct frame *attachment, uint64_t timeout_ms, rpc_reply_fn *fn,
                           void *arg) MUST_CHECK;

@@ -2,8 +2,9 @@
  *
  * A call is in the hash by its number and in the heap by its deadline until it is
  * answered, cancelled or out of time.  What was sent is kept (frames are reference-
- * counted), so that it can be sent again on a new socket after a silence.  One timer
- * serves deadlines, silence and calls that could not be sent yet.
+ * counted), so that it can be sent again when the connection broke, or on a new socket
+ * after a silence.  One timer serves deadlines, silence and calls that could not be
+ * sent yet.
  */
 #include "common/net/rpc.h"
 
@@ -16,6 +17,7 @@
 #include <uthash.h>
 
 #define UNSENT_RETRY_MS 20 /* a socket that is connecting is tried again after this */
+#define HOLD_MS         50 /* after a disconnect: ZeroMQ may still offer the dead connection */
 #define QUEUE_MAX       (2 * RPC_CALLS_MAX)
 
 struct rpc_call {
@@ -24,7 +26,7 @@ struct rpc_call {
     struct rpc_client *client;
     uint64_t id;
     struct frames request; /* envelope and, perhaps, attachment */
-    bool sent;
+    bool sent;             /* on the present connection */
     rpc_reply_fn *fn;
     void *arg;
 };
@@ -38,8 +40,10 @@ struct rpc_client {
     struct heap deadlines;
     uint64_t next_id;
     size_t unsent;
+    uint64_t hold_until_ms;  /* nothing is sent before */
+    bool closing;            /* rpc_client_destroy is at work */
     uint64_t quiet_since_ms; /* last word, or begin of the oldest wait */
-    uint64_t heard_ms;       /* last word, 0: none on this socket */
+    uint64_t heard_ms;       /* last word, 0: none on this connection */
     uint64_t patience_ms;    /* silence before the next socket: doubles */
     struct msg_decoder decoder;
 };
@@ -72,24 +76,37 @@ static void arm(struct rpc_client *c)
 }
 
 /* Sends references to the call's frames; the frames stay for another try. */
-static void send_call(struct rpc_call *call)
+static bool send_call(struct rpc_call *call)
 {
     struct frames copy = { .count = 0 };
     for (size_t i = 0; i < call->request.count; i++)
         frame_init_share(frames_add(&copy), &call->request.at[i]);
-    if (sock_send(call->client->sock, &copy) == STATUS_OK) {
-        call->sent = true;
-        call->client->unsent--;
-    } else {
+    if (sock_send(call->client->sock, &copy)) {
         frames_finish(&copy);
+        return false;
     }
+    call->sent = true;
+    call->client->unsent--;
+    return true;
 }
 
-static void send_unsent(struct rpc_client *c)
+static void send_unsent(struct rpc_client *c, uint64_t now)
 {
+    if (now < c->hold_until_ms)
+        return;
     for (struct rpc_call *call = c->calls; call && c->unsent; call = call->hh.next)
-        if (!call->sent)
-            send_call(call);
+        if (!call->sent && !send_call(call))
+            return;
+}
+
+static void forget_what_was_sent(struct rpc_client *c)
+{
+    c->heard_ms = 0;
+    c->unsent = 0;
+    for (struct rpc_call *call = c->calls; call; call = call->hh.next) {
+        call->sent = false;
+        c->unsent++;
+    }
 }
 
 static void forget(struct rpc_call *call)
@@ -142,6 +159,15 @@ static void on_message(void *arg, struct frames *frames)
     arm(c);
 }
 
+/* What was sent on the connection will not be answered any more. */
+static void on_disconnect(void *arg)
+{
+    struct rpc_client *c = arg;
+    c->hold_until_ms = clock_ms() + HOLD_MS;
+    forget_what_was_sent(c);
+    arm(c);
+}
+
 static void connect_anew(struct rpc_client *c)
 {
     static const struct sock_config config = { SOCK_DEALER, QUEUE_MAX, MAX_ENVELOPE };
@@ -150,12 +176,8 @@ static void connect_anew(struct rpc_client *c)
     c->sock = sock_create(c->loop, &config, on_message, c);
     if (sock_connect(c->sock, c->endpoint, &err))
         die("%s", err.text); /* start-up: the same text never fails later */
-    c->heard_ms = 0;
-    c->unsent = 0;
-    for (struct rpc_call *call = c->calls; call; call = call->hh.next) {
-        call->sent = false;
-        c->unsent++;
-    }
+    sock_on_disconnect(c->sock, on_disconnect, c);
+    forget_what_was_sent(c);
 }
 
 static void end_late_calls(struct rpc_client *c, uint64_t now)
@@ -165,9 +187,9 @@ static void end_late_calls(struct rpc_client *c, uint64_t now)
         struct rpc_call *call =
             (struct rpc_call *)((char *)first - offsetof(struct rpc_call, deadline));
         struct rpc_reply reply = {
-            .status = call->sent && c->heard_ms ? STATUS_TIMEOUT : STATUS_UNAVAILABLE,
-            .text = call->sent && c->heard_ms ? "the registry did not answer in time"
-                                              : "the registry cannot be reached",
+            .status = call->sent ? STATUS_TIMEOUT : STATUS_UNAVAILABLE,
+            .text = call->sent ? "the registry did not answer in time"
+                               : "the registry cannot be reached",
         };
         finish(call, &reply);
     }
@@ -184,7 +206,7 @@ static void on_timer(void *arg)
         c->patience_ms =
             c->patience_ms < RPC_PATIENCE_MAX_MS / 2 ? 2 * c->patience_ms : RPC_PATIENCE_MAX_MS;
     }
-    send_unsent(c);
+    send_unsent(c, now);
     end_late_calls(c, now);
     arm(c);
 }
@@ -205,6 +227,7 @@ void rpc_client_destroy(struct rpc_client *c)
 {
     if (!c)
         return;
+    c->closing = true;
     while (c->calls)
         finish(c->calls, &(struct rpc_reply){ .status = STATUS_CANCELLED,
                                               .text = "the process is stopping" });
@@ -220,7 +243,7 @@ struct rpc_call *rpc_call(struct rpc_client *c, enum msg_kind kind, const void *
                           struct frame *attachment, uint64_t timeout_ms, rpc_reply_fn *fn,
                           void *arg)
 {
-    if (HASH_COUNT(c->calls) >= RPC_CALLS_MAX)
+    if (HASH_COUNT(c->calls) >= RPC_CALLS_MAX || c->closing)
         return NULL;
     struct rpc_call *call = mem_zalloc(sizeof *call);
     struct buf envelope = { 0 };
@@ -238,9 +261,10 @@ struct rpc_call *rpc_call(struct rpc_client *c, enum msg_kind kind, const void *
     if (!c->calls)
         c->quiet_since_ms = clock_ms();
     HASH_ADD(hh, c->calls, id, sizeof call->id, call);
-    heap_push(&c->deadlines, &call->deadline, clock_ms() + timeout_ms);
-    c->unsent++;
-    send_call(call);
+    uint64_t now = clock_ms();
+    heap_push(&c->deadlines, &call->deadline, now + timeout_ms);
+    if (++c->unsent == 1 && now >= c->hold_until_ms)
+        send_call(call); /* behind others that wait, it waits for the timer as they do */
     arm(c);
     return call;
 }

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PEER_QUEUE_MAX 256 /* answers that wait for one peer */
+#define PEER_QUEUE_MAX (2 * RPC_CALLS_MAX) /* answers for one peer: to all of its calls */
 
 static struct metric_family bad_requests = {
     .name = "maas_rpc_bad_requests_total",
