@@ -10,26 +10,26 @@
 
 #define READ_BYTES  65536
 #define MAX_COLUMNS (MAX_FEATURES + 1)
-#define MAX_CELL    4096    /* bytes of one cell */
+#define MAX_CELL    4096 /* bytes of one cell */
 
 struct label {
     UT_hash_handle hh;
-    char          *text;
-    uint32_t       number;    /* in order of appearance */
+    char *text;
+    uint32_t number; /* in order of appearance */
 };
 
 struct reader {
-    const char   *target;
+    const char *target;
     struct table *table;
     struct error *err;
-    enum status   status;
-    char        **columns;
-    size_t        columns_count;
-    size_t        target_column;
-    size_t        row;        /* 1 is the header */
-    size_t        column;     /* of the next cell */
+    enum status status;
+    char **columns;
+    size_t columns_count;
+    size_t target_column;
+    size_t row;    /* 1 is the header */
+    size_t column; /* of the next cell */
     struct label *labels;
-    size_t        x_cap, x_len, y_cap;
+    size_t x_cap, x_len, y_cap;
 };
 
 static void fail(struct reader *r, enum status st)
@@ -80,7 +80,7 @@ static void add_value(struct reader *r, float value)
         return;
     }
     if (r->x_len == r->x_cap) {
-        r->x_cap    = r->x_cap ? 2 * r->x_cap : 4096;
+        r->x_cap = r->x_cap ? 2 * r->x_cap : 4096;
         r->table->x = mem_resize(r->table->x, r->x_cap * sizeof *r->table->x);
     }
     r->table->x[r->x_len++] = value;
@@ -89,14 +89,15 @@ static void add_value(struct reader *r, float value)
 static void on_number(struct reader *r, const char *text)
 {
     char *end;
-    errno        = 0;
+    errno = 0;
     double value = strtod(text, &end);
     if (!*text)
         fail(r, error_set(r->err, STATUS_INVALID, "row %zu, column '%.64s': the value is missing",
                           r->row, column_name(r)));
     else if (*end || !isfinite(value) || fabs(value) > 3.4e38)
-        fail(r, error_set(r->err, STATUS_INVALID, "row %zu, column '%.64s': '%.32s' is not a number",
-                          r->row, column_name(r), text));
+        fail(r,
+             error_set(r->err, STATUS_INVALID, "row %zu, column '%.64s': '%.32s' is not a number",
+                       r->row, column_name(r), text));
     add_value(r, (float)value);
 }
 
@@ -104,8 +105,8 @@ static void on_label(struct reader *r, const char *text)
 {
     struct label *l;
     if (!*text || strlen(text) > MAX_LABEL) {
-        fail(r, error_set(r->err, STATUS_INVALID, "row %zu, column '%.64s': the label is %s", r->row,
-                          column_name(r), *text ? "too long" : "missing"));
+        fail(r, error_set(r->err, STATUS_INVALID, "row %zu, column '%.64s': the label is %s",
+                          r->row, column_name(r), *text ? "too long" : "missing"));
         return;
     }
     HASH_FIND_STR(r->labels, text, l);
@@ -115,15 +116,15 @@ static void on_label(struct reader *r, const char *text)
                               column_name(r), MAX_CLASSES));
             return;
         }
-        l         = mem_zalloc(sizeof *l);
-        l->text   = mem_str(bytes_str(text));
+        l = mem_zalloc(sizeof *l);
+        l->text = mem_str(bytes_str(text));
         l->number = HASH_COUNT(r->labels);
         HASH_ADD_KEYPTR(hh, r->labels, l->text, strlen(l->text), l);
     }
     struct table *t = r->table;
     if (t->rows == r->y_cap) {
         r->y_cap = r->y_cap ? 2 * r->y_cap : 1024;
-        t->y     = mem_resize(t->y, r->y_cap * sizeof *t->y);
+        t->y = mem_resize(t->y, r->y_cap * sizeof *t->y);
     }
     t->y[t->rows] = l->number;
 }
@@ -132,7 +133,7 @@ static void on_label(struct reader *r, const char *text)
 static void on_cell(void *cell, size_t len, void *arg)
 {
     struct reader *r = arg;
-    char           text[MAX_CELL + 1];
+    char text[MAX_CELL + 1];
     if (r->status)
         return;
     if (bytes_copy_str(bytes_of(cell, len), text, sizeof text)) {
@@ -143,8 +144,9 @@ static void on_cell(void *cell, size_t len, void *arg)
     if (r->row == 1)
         on_header_cell(r, bytes_str(text));
     else if (r->column >= r->columns_count)
-        fail(r, error_set(r->err, STATUS_INVALID, "row %zu has more than the %zu columns of the header",
-                          r->row, r->columns_count));
+        fail(r, error_set(r->err, STATUS_INVALID,
+                          "row %zu has more than the %zu columns of the header", r->row,
+                          r->columns_count));
     else if (r->column == r->target_column)
         on_label(r, text);
     else
@@ -173,9 +175,9 @@ static void on_row(int terminator, void *arg)
 static void parse(struct reader *r, const char *path)
 {
     struct csv_parser parser;
-    char              block[READ_BYTES];
-    int               n;
-    gzFile            file = gzopen(path, "rb");
+    char block[READ_BYTES];
+    int n;
+    gzFile file = gzopen(path, "rb");
     if (!file) {
         fail(r, error_set(r->err, STATUS_IO, "cannot open %s", path));
         return;
@@ -196,27 +198,27 @@ static void parse(struct reader *r, const char *path)
 static int by_text(const void *a, const void *b)
 {
     const struct label *l = *(struct label *const *)a, *m = *(struct label *const *)b;
-    char               *l_end, *m_end;
-    double              x = strtod(l->text, &l_end), y = strtod(m->text, &m_end);
+    char *l_end, *m_end;
+    double x = strtod(l->text, &l_end), y = strtod(m->text, &m_end);
     if (!*l_end && !*m_end && x != y)
-        return x < y ? -1 : 1;    /* numbers in their order: 2 before 10 */
+        return x < y ? -1 : 1; /* numbers in their order: 2 before 10 */
     return strcmp(l->text, m->text);
 }
 
 /* Sorts the classes, so that their order does not depend on the order of the rows. */
 static void sort_classes(struct reader *r)
 {
-    struct table  *t      = r->table;
-    size_t         count  = HASH_COUNT(r->labels), i = 0;
+    struct table *t = r->table;
+    size_t count = HASH_COUNT(r->labels), i = 0;
     struct label **sorted = mem_alloc(count * sizeof *sorted), *l, *next;
-    uint32_t      *place  = mem_alloc(count * sizeof *place);
+    uint32_t *place = mem_alloc(count * sizeof *place);
     HASH_ITER(hh, r->labels, l, next)
-        sorted[i++] = l;
+    sorted[i++] = l;
     qsort(sorted, count, sizeof *sorted, by_text);
     t->classes = mem_alloc(count * sizeof *t->classes);
     for (i = 0; i < count; i++) {
         place[sorted[i]->number] = (uint32_t)i;
-        t->classes[i]            = mem_str(bytes_str(sorted[i]->text));
+        t->classes[i] = mem_str(bytes_str(sorted[i]->text));
     }
     t->classes_count = count;
     for (i = 0; i < t->rows; i++)
@@ -228,7 +230,8 @@ static void sort_classes(struct reader *r)
 static void reader_finish(struct reader *r)
 {
     struct label *l, *next;
-    HASH_ITER(hh, r->labels, l, next) {
+    HASH_ITER(hh, r->labels, l, next)
+    {
         HASH_DEL(r->labels, l);
         free(l->text);
         free(l);
@@ -241,13 +244,15 @@ static void reader_finish(struct reader *r)
 enum status csv_read(const char *path, const char *target, struct table *out, struct error *err)
 {
     struct reader r = { .target = target, .table = out, .err = err, .row = 1 };
-    *out            = (struct table){ 0 };
+    *out = (struct table){ 0 };
     parse(&r, path);
     if (!r.status && out->rows == 0)
         fail(&r, error_set(err, STATUS_INVALID, "the table has no rows"));
     if (!r.status && HASH_COUNT(r.labels) < 2)
-        fail(&r, error_set(err, STATUS_INVALID, "column '%.64s' has only one class: there is nothing "
-                           "to learn", target));
+        fail(&r, error_set(err, STATUS_INVALID,
+                           "column '%.64s' has only one class: there is nothing "
+                           "to learn",
+                           target));
     if (!r.status)
         sort_classes(&r);
     reader_finish(&r);

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define CONFUSION_CLASSES_MAX 32    /* a larger matrix does not help anybody */
+#define CONFUSION_CLASSES_MAX 32 /* a larger matrix does not help anybody */
 
 static double macro_f1(const uint64_t *matrix, size_t classes)
 {
@@ -35,12 +35,12 @@ static void put_matrix(struct buf *out, const uint64_t *matrix, size_t classes)
 
 void evaluate_json(const struct table *t, const float *probabilities, struct buf *out)
 {
-    size_t    classes = t->classes_count, hits = 0;
-    double    loss    = 0;
-    uint64_t *matrix  = mem_zalloc(classes * classes * sizeof *matrix);
+    size_t classes = t->classes_count, hits = 0;
+    double loss = 0;
+    uint64_t *matrix = mem_zalloc(classes * classes * sizeof *matrix);
     for (size_t i = 0; i < t->rows; i++) {
-        const float *p    = probabilities + i * classes;
-        size_t       best = 0;
+        const float *p = probabilities + i * classes;
+        size_t best = 0;
         for (size_t c = 1; c < classes; c++)
             best = p[c] > p[best] ? c : best;
         hits += best == t->y[i];

@@ -16,8 +16,8 @@ static enum status read_exactly(gzFile file, void *to, size_t len, const char *p
     while (len) {
         int n = gzread(file, at, (unsigned)(len < 1u << 30 ? len : 1u << 30));
         if (n <= 0)
-            return error_set(err, STATUS_INVALID, "%s ends %zu bytes too early, or is damaged", path,
-                             len);
+            return error_set(err, STATUS_INVALID, "%s ends %zu bytes too early, or is damaged",
+                             path, len);
         at += n;
         len -= (size_t)n;
     }
@@ -27,7 +27,7 @@ static enum status read_exactly(gzFile file, void *to, size_t len, const char *p
 static enum status read_u32(gzFile file, uint32_t *out, const char *path, struct error *err)
 {
     unsigned char b[4];
-    enum status   st = read_exactly(file, b, sizeof b, path, err);
+    enum status st = read_exactly(file, b, sizeof b, path, err);
     if (!st)
         *out = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
     return st;
@@ -37,7 +37,7 @@ static enum status read_u32(gzFile file, uint32_t *out, const char *path, struct
 static enum status read_header(gzFile file, uint32_t magic, uint32_t *dims, size_t count,
                                const char *path, struct error *err)
 {
-    uint32_t    is;
+    uint32_t is;
     enum status st = read_u32(file, &is, path, err);
     if (!st && is != magic)
         st = error_set(err, STATUS_INVALID, "%s begins with 0x%08x; an IDX file of %s has 0x%08x",
@@ -58,11 +58,11 @@ static enum status expect_end(gzFile file, const char *path, struct error *err)
 static enum status read_pixels(gzFile file, struct table *t, const char *path, struct error *err)
 {
     unsigned char *slab = mem_alloc(SLAB_BYTES);
-    size_t         left = t->rows * t->features, at = 0;
-    enum status    st   = STATUS_OK;
+    size_t left = t->rows * t->features, at = 0;
+    enum status st = STATUS_OK;
     while (left && !st) {
         size_t n = left < SLAB_BYTES ? left : SLAB_BYTES;
-        st       = read_exactly(file, slab, n, path, err);
+        st = read_exactly(file, slab, n, path, err);
         for (size_t i = 0; i < n && !st; i++)
             t->x[at + i] = slab[i];
         at += n;
@@ -74,25 +74,26 @@ static enum status read_pixels(gzFile file, struct table *t, const char *path, s
 
 static enum status read_images(gzFile file, struct table *t, const char *path, struct error *err)
 {
-    uint32_t    dims[3];
+    uint32_t dims[3];
     enum status st = read_header(file, MAGIC_IMAGES, dims, 3, path, err);
     if (st)
         return st;
     uint64_t features = (uint64_t)dims[1] * dims[2];
     if (!dims[0] || dims[0] > MAX_ROWS || !features || features > MAX_FEATURES ||
         dims[0] * features > MAX_CELLS)
-        return error_set(err, STATUS_INVALID, "%s says it has %u images of %u x %u: too many or none",
-                         path, dims[0], dims[1], dims[2]);
-    t->rows     = dims[0];
+        return error_set(err, STATUS_INVALID,
+                         "%s says it has %u images of %u x %u: too many or none", path, dims[0],
+                         dims[1], dims[2]);
+    t->rows = dims[0];
     t->features = (size_t)features;
-    t->x        = mem_alloc(t->rows * t->features * sizeof *t->x);
+    t->x = mem_alloc(t->rows * t->features * sizeof *t->x);
     return read_pixels(file, t, path, err);
 }
 
 static void name_classes(struct table *t, uint32_t highest)
 {
     t->classes_count = highest + 1;
-    t->classes       = mem_alloc(t->classes_count * sizeof *t->classes);
+    t->classes = mem_alloc(t->classes_count * sizeof *t->classes);
     for (uint32_t i = 0; i <= highest; i++) {
         char text[16];
         snprintf(text, sizeof text, "%u", i);
@@ -102,15 +103,15 @@ static void name_classes(struct table *t, uint32_t highest)
 
 static enum status read_labels(gzFile file, struct table *t, const char *path, struct error *err)
 {
-    uint32_t    count, highest = 0;
+    uint32_t count, highest = 0;
     enum status st = read_header(file, MAGIC_LABELS, &count, 1, path, err);
     if (!st && count != t->rows)
-        st = error_set(err, STATUS_INVALID, "%s has %u labels, but there are %zu images", path, count,
-                       t->rows);
+        st = error_set(err, STATUS_INVALID, "%s has %u labels, but there are %zu images", path,
+                       count, t->rows);
     if (st)
         return st;
     unsigned char *labels = mem_alloc(count);
-    st                    = read_exactly(file, labels, count, path, err);
+    st = read_exactly(file, labels, count, path, err);
     if (!st)
         st = expect_end(file, path, err);
     if (!st) {
@@ -128,10 +129,10 @@ static enum status read_labels(gzFile file, struct table *t, const char *path, s
 enum status idx_read(const char *images_path, const char *labels_path, struct table *out,
                      struct error *err)
 {
-    gzFile      images = gzopen(images_path, "rb");
-    gzFile      labels = gzopen(labels_path, "rb");
-    enum status st     = STATUS_OK;
-    *out               = (struct table){ 0 };
+    gzFile images = gzopen(images_path, "rb");
+    gzFile labels = gzopen(labels_path, "rb");
+    enum status st = STATUS_OK;
+    *out = (struct table){ 0 };
     if (!images || !labels)
         st = error_set(err, STATUS_IO, "cannot open %s", images ? labels_path : images_path);
     if (!st)

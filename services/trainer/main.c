@@ -23,7 +23,7 @@ static const struct option rows[] = {
 int main(int argc, char **argv)
 {
     struct trainer_config config;
-    struct trainer        trainer;
+    struct trainer trainer;
     options_start(rows, "trainer", "trains models and publishes them as versions", argc, argv,
                   &config);
     if (config.threads)

@@ -7,17 +7,17 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define PREDICT_ROWS 256    /* at once, when no gradient is wanted */
-#define SCALE_FLOOR  1e-6   /* a feature that never changes is left as it is */
+#define PREDICT_ROWS 256  /* at once, when no gradient is wanted */
+#define SCALE_FLOOR  1e-6 /* a feature that never changes is left as it is */
 
 /* Memory for one batch, made once per run. */
 struct work {
-    size_t    rows;                       /* that fit */
-    float    *act[MAX_LAYERS + 1];        /* act[0]: the standardised batch; act[l+1]: after layer l */
-    float    *delta[MAX_LAYERS];          /* gradient by the layer's output */
-    float    *grad_w[MAX_LAYERS], *grad_b[MAX_LAYERS];
-    float    *speed_w[MAX_LAYERS], *speed_b[MAX_LAYERS];
-    float    *ones;                       /* rows of 1: sums over a batch by a product */
+    size_t rows;                /* that fit */
+    float *act[MAX_LAYERS + 1]; /* act[0]: the standardised batch; act[l+1]: after layer l */
+    float *delta[MAX_LAYERS];   /* gradient by the layer's output */
+    float *grad_w[MAX_LAYERS], *grad_b[MAX_LAYERS];
+    float *speed_w[MAX_LAYERS], *speed_b[MAX_LAYERS];
+    float *ones; /* rows of 1: sums over a batch by a product */
     uint32_t *labels;
 };
 
@@ -41,20 +41,20 @@ void mlp_finish(struct mlp *m)
 
 void mlp_init(struct mlp *m, size_t features, size_t classes, const struct params *p)
 {
-    struct random r  = { .state = p->seed ^ 0x6d6c70u };
-    size_t        in = features;
-    *m               = (struct mlp){ .features = features, .layers_count = p->hidden_count + 1 };
+    struct random r = { .state = p->seed ^ 0x6d6c70u };
+    size_t in = features;
+    *m = (struct mlp){ .features = features, .layers_count = p->hidden_count + 1 };
     for (size_t l = 0; l < m->layers_count; l++) {
         struct layer *layer = &m->layers[l];
-        layer->in           = in;
-        layer->out          = l < p->hidden_count ? p->hidden[l] : classes;
-        layer->w            = floats(layer->in * layer->out);
-        layer->b            = floats(layer->out);
+        layer->in = in;
+        layer->out = l < p->hidden_count ? p->hidden[l] : classes;
+        layer->w = floats(layer->in * layer->out);
+        layer->b = floats(layer->out);
         for (size_t i = 0; i < layer->in * layer->out; i++)
             layer->w[i] = (float)(random_normal(&r) * sqrt(2.0 / (double)layer->in));
         in = layer->out;
     }
-    m->mean  = floats(features);
+    m->mean = floats(features);
     m->scale = floats(features);
     for (size_t i = 0; i < features; i++)
         m->scale[i] = 1;
@@ -67,20 +67,20 @@ size_t mlp_classes(const struct mlp *m)
 
 static void work_init(struct work *k, const struct mlp *m, size_t rows, bool gradients)
 {
-    *k        = (struct work){ .rows = rows };
+    *k = (struct work){ .rows = rows };
     k->act[0] = floats(rows * m->features);
     k->labels = mem_alloc(rows * sizeof *k->labels);
-    k->ones   = floats(rows);
+    k->ones = floats(rows);
     for (size_t i = 0; i < rows; i++)
         k->ones[i] = 1;
     for (size_t l = 0; l < m->layers_count; l++) {
         const struct layer *layer = &m->layers[l];
-        k->act[l + 1]             = floats(rows * layer->out);
+        k->act[l + 1] = floats(rows * layer->out);
         if (!gradients)
             continue;
-        k->delta[l]   = floats(rows * layer->out);
-        k->grad_w[l]  = floats(layer->in * layer->out);
-        k->grad_b[l]  = floats(layer->out);
+        k->delta[l] = floats(rows * layer->out);
+        k->grad_w[l] = floats(layer->in * layer->out);
+        k->grad_b[l] = floats(layer->out);
         k->speed_w[l] = floats(layer->in * layer->out);
         k->speed_b[l] = floats(layer->out);
     }
@@ -106,9 +106,9 @@ static void work_finish(struct work *k)
 void mlp_standardise(struct mlp *m, const struct table *t, const uint32_t *rows, size_t count,
                      bool per_feature)
 {
-    size_t  f   = m->features;
+    size_t f = m->features;
     double *sum = mem_zalloc(f * sizeof *sum), *squares = mem_zalloc(f * sizeof *squares);
-    double  all = 0, all_squares = 0;
+    double all = 0, all_squares = 0;
     for (size_t i = 0; i < count; i++) {
         const float *x = t->x + rows[i] * f;
         for (size_t k = 0; k < f; k++)
@@ -130,7 +130,7 @@ void mlp_standardise(struct mlp *m, const struct table *t, const uint32_t *rows,
         double mean = per_feature ? sum[k] / (double)count : mean_all;
         double deviation = sqrt(per_feature ? squares[k] / (double)count
                                             : all_squares / ((double)count * (double)f));
-        m->mean[k]  = (float)mean;
+        m->mean[k] = (float)mean;
         m->scale[k] = deviation > SCALE_FLOOR ? (float)(1 / deviation) : 1;
     }
     free(sum);
@@ -150,7 +150,7 @@ static void forward(const struct mlp *m, struct work *k, size_t rows)
 {
     for (size_t l = 0; l < m->layers_count; l++) {
         const struct layer *layer = &m->layers[l];
-        float              *out   = k->act[l + 1];
+        float *out = k->act[l + 1];
         for (size_t i = 0; i < rows; i++)
             memcpy(out + i * layer->out, layer->b, layer->out * sizeof *out);
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)layer->out,
@@ -188,11 +188,11 @@ static double run_rows(const struct mlp *m, struct work *k, const struct table *
                        const uint32_t *rows, size_t count, size_t *hits)
 {
     size_t classes = mlp_classes(m);
-    double loss    = 0;
+    double loss = 0;
     gather(m, k, t, rows, count);
     forward(m, k, count);
     for (size_t i = 0; i < count; i++) {
-        float *p    = k->act[m->layers_count] + i * classes;
+        float *p = k->act[m->layers_count] + i * classes;
         size_t best = 0;
         softmax(p, classes);
         for (size_t c = 1; c < classes; c++)
@@ -205,7 +205,7 @@ static double run_rows(const struct mlp *m, struct work *k, const struct table *
 
 void mlp_predict(const struct mlp *m, const float *x, size_t count, float *out)
 {
-    size_t      classes = mlp_classes(m);
+    size_t classes = mlp_classes(m);
     struct work k;
     work_init(&k, m, PREDICT_ROWS, false);
     for (size_t at = 0; at < count; at += PREDICT_ROWS) {
@@ -226,22 +226,22 @@ void mlp_predict(const struct mlp *m, const float *x, size_t count, float *out)
 static void backward(const struct mlp *m, struct work *k, size_t rows)
 {
     size_t last = m->layers_count - 1, classes = mlp_classes(m);
-    float  share = 1 / (float)rows;
+    float share = 1 / (float)rows;
     for (size_t i = 0; i < rows * classes; i++)
         k->delta[last][i] = k->act[last + 1][i] * share;
     for (size_t i = 0; i < rows; i++)
         k->delta[last][i * classes + k->labels[i]] -= share;
     for (size_t l = last + 1; l-- > 0;) {
         const struct layer *layer = &m->layers[l];
-        int                 in = (int)layer->in, out = (int)layer->out;
+        int in = (int)layer->in, out = (int)layer->out;
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, in, out, (int)rows, 1, k->act[l], in,
                     k->delta[l], out, 0, k->grad_w[l], out);
         cblas_sgemv(CblasRowMajor, CblasTrans, (int)rows, out, 1, k->delta[l], out, k->ones, 1, 0,
                     k->grad_b[l], 1);
         if (l == 0)
             break;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, in, out, 1, k->delta[l], out,
-                    layer->w, out, 0, k->delta[l - 1], in);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, in, out, 1, k->delta[l],
+                    out, layer->w, out, 0, k->delta[l - 1], in);
         for (size_t i = 0; i < rows * layer->in; i++)
             if (k->act[l][i] <= 0)
                 k->delta[l - 1][i] = 0;
@@ -261,7 +261,7 @@ double mlp_loss(const struct mlp *m, const struct table *t, const uint32_t *rows
                 float **gradients)
 {
     struct work k;
-    size_t      hits = 0;
+    size_t hits = 0;
     work_init(&k, m, count, true);
     double loss = run_rows(m, &k, t, rows, count, &hits) / (double)count;
     if (gradients) {
@@ -279,27 +279,27 @@ double mlp_loss(const struct mlp *m, const struct table *t, const uint32_t *rows
 /* ---- training ----------------------------------------------------------------------------------- */
 
 struct fit {
-    struct mlp              *m;
-    struct work              k;
-    const struct table      *t;
-    const struct params     *p;
+    struct mlp *m;
+    struct work k;
+    const struct table *t;
+    const struct params *p;
     const struct mlp_events *events;
-    void                    *arg;
-    uint32_t                *order;    /* the training rows, shuffled for each epoch */
-    size_t                   train;
-    const uint32_t          *held;     /* the validation rows */
-    size_t                   validation;
-    size_t                   batches;  /* per epoch */
-    float                    lr;
+    void *arg;
+    uint32_t *order; /* the training rows, shuffled for each epoch */
+    size_t train;
+    const uint32_t *held; /* the validation rows */
+    size_t validation;
+    size_t batches; /* per epoch */
+    float lr;
 };
 
 static enum status run_epoch(struct fit *r, uint32_t number, double *loss, struct error *err)
 {
-    struct mlp *m    = r->m;
-    size_t      hits = 0;
-    *loss            = 0;
+    struct mlp *m = r->m;
+    size_t hits = 0;
+    *loss = 0;
     for (size_t b = 0; b < r->batches; b++) {
-        size_t at    = b * r->p->batch;
+        size_t at = b * r->p->batch;
         size_t count = r->train - at < r->p->batch ? r->train - at : r->p->batch;
         *loss += run_rows(m, &r->k, r->t, r->order + at, count, &hits);
         backward(m, &r->k, count);
@@ -322,14 +322,14 @@ static enum status run_epoch(struct fit *r, uint32_t number, double *loss, struc
 
 static void validate(struct fit *r, struct epoch *e)
 {
-    const uint32_t *rows  = r->validation ? r->held : r->order;
-    size_t          count = r->validation ? r->validation : r->train, hits = 0;
-    double          loss  = 0;
+    const uint32_t *rows = r->validation ? r->held : r->order;
+    size_t count = r->validation ? r->validation : r->train, hits = 0;
+    double loss = 0;
     for (size_t at = 0; at < count; at += r->p->batch) {
         size_t n = count - at < r->p->batch ? count - at : r->p->batch;
         loss += run_rows(r->m, &r->k, r->t, rows + at, n, &hits);
     }
-    e->validation_loss     = loss / (double)count;
+    e->validation_loss = loss / (double)count;
     e->validation_accuracy = (double)hits / (double)count;
 }
 
@@ -345,8 +345,8 @@ static void copy_weights(struct mlp *to, const struct mlp *from)
 static enum status run_all(struct fit *r, struct mlp *best, struct error *err)
 {
     struct random shuffle = { .state = r->p->seed ^ 0x73687566u };
-    double        least   = INFINITY;
-    uint32_t      since   = 0;
+    double least = INFINITY;
+    uint32_t since = 0;
     for (uint32_t number = 1; number <= r->p->epochs; number++) {
         struct epoch e = { .number = number };
         random_shuffle(&shuffle, r->order, r->train);
@@ -374,16 +374,16 @@ enum status mlp_train(struct mlp *m, const struct table *t, const uint32_t *rows
                       void *arg, struct error *err)
 {
     struct mlp best;
-    struct fit r = { .m          = m,
-                     .t          = t,
-                     .p          = p,
-                     .events     = events,
-                     .arg        = arg,
-                     .train      = train,
-                     .held       = rows + train,
+    struct fit r = { .m = m,
+                     .t = t,
+                     .p = p,
+                     .events = events,
+                     .arg = arg,
+                     .train = train,
+                     .held = rows + train,
                      .validation = validation,
-                     .batches    = (train + p->batch - 1) / p->batch,
-                     .lr         = (float)p->lr };
+                     .batches = (train + p->batch - 1) / p->batch,
+                     .lr = (float)p->lr };
     if (!train)
         return error_set(err, STATUS_INVALID, "there are no rows to train on");
     r.order = mem_alloc(train * sizeof *r.order);

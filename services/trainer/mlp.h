@@ -14,33 +14,33 @@
 
 struct layer {
     size_t in, out;
-    float *w;    /* in x out, row-major */
-    float *b;    /* out */
+    float *w; /* in x out, row-major */
+    float *b; /* out */
 };
 
 struct mlp {
-    size_t       features;
-    size_t       layers_count;
+    size_t features;
+    size_t layers_count;
     struct layer layers[MAX_LAYERS];
-    float       *mean;     /* features */
-    float       *scale;    /* features */
+    float *mean;  /* features */
+    float *scale; /* features */
 };
 
 /* One line of the training's history. */
 struct epoch {
-    uint32_t number;    /* 1, 2, ... */
-    double   train_loss;
-    double   validation_loss;
-    double   validation_accuracy;
+    uint32_t number; /* 1, 2, ... */
+    double train_loss;
+    double validation_loss;
+    double validation_accuracy;
 };
 
 /* The run tells how far it is and asks whether to go on.  Called from the training thread. */
 struct mlp_events {
-    bool (*go_on)(void *arg, double fraction);    /* after each batch; false: cancel */
+    bool (*go_on)(void *arg, double fraction); /* after each batch; false: cancel */
     void (*epoch)(void *arg, const struct epoch *e);
 };
 
-void mlp_finish(struct mlp *m);    /* zeroed is fine */
+void mlp_finish(struct mlp *m); /* zeroed is fine */
 /* He initialisation.  mean 0 and scale 1 until mlp_standardise. */
 void mlp_init(struct mlp *m, size_t features, size_t classes, const struct params *p);
 /* Fits mean and scale on these rows: per feature, or one pair for all (images). */

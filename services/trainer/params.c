@@ -5,9 +5,9 @@
 
 static const struct {
     const char *name;
-    size_t      offset;
-    bool        whole;    /* uint32_t; else double */
-    double      low, high;
+    size_t offset;
+    bool whole; /* uint32_t; else double */
+    double low, high;
 } rows[] = {
     { "epochs", offsetof(struct params, epochs), true, 1, MAX_EPOCHS },
     { "batch", offsetof(struct params, batch), true, 1, MAX_BATCH },
@@ -22,28 +22,29 @@ static const struct {
 
 void params_default(struct params *p, bool images)
 {
-    *p = (struct params){ .hidden       = { images ? 256 : 64, 128 },
+    *p = (struct params){ .hidden = { images ? 256 : 64, 128 },
                           .hidden_count = images ? 2 : 1,
-                          .epochs       = images ? 10 : 60,
-                          .batch        = images ? 128 : 16,
-                          .lr           = 0.05,
-                          .lr_decay     = images ? 0.8 : 1,
-                          .momentum     = 0.9,
+                          .epochs = images ? 10 : 60,
+                          .batch = images ? 128 : 16,
+                          .lr = 0.05,
+                          .lr_decay = images ? 0.8 : 1,
+                          .momentum = 0.9,
                           .weight_decay = 1e-4,
-                          .validation   = 0.1,
-                          .test         = 0.2,
-                          .patience     = images ? 5 : 15 };
+                          .validation = 0.1,
+                          .test = 0.2,
+                          .patience = images ? 5 : 15 };
 }
 
 static enum status take_hidden(yyjson_val *list, struct params *p, struct error *err)
 {
-    size_t      i, max;
+    size_t i, max;
     yyjson_val *v;
     if (!yyjson_is_arr(list) || yyjson_arr_size(list) > MAX_HIDDEN)
         return error_set(err, STATUS_INVALID, "\"hidden\" must be a list of at most %d layer sizes",
                          MAX_HIDDEN);
     p->hidden_count = yyjson_arr_size(list);
-    yyjson_arr_foreach(list, i, max, v) {
+    yyjson_arr_foreach(list, i, max, v)
+    {
         if (!yyjson_is_uint(v) || yyjson_get_uint(v) < 1 || yyjson_get_uint(v) > MAX_HIDDEN_UNITS)
             return error_set(err, STATUS_INVALID, "hidden[%zu] must be an integer from 1 to %d", i,
                              MAX_HIDDEN_UNITS);
@@ -70,13 +71,15 @@ static enum status take(const char *name, yyjson_val *v, struct params *p, struc
             *(double *)((char *)p + rows[i].offset) = value;
         return STATUS_OK;
     }
-    return error_set(err, STATUS_INVALID, "there is no parameter \"%.64s\"; there are: hidden, epochs, "
-                     "batch, lr, lr_decay, momentum, weight_decay, validation, test, patience", name);
+    return error_set(err, STATUS_INVALID,
+                     "there is no parameter \"%.64s\"; there are: hidden, epochs, "
+                     "batch, lr, lr_decay, momentum, weight_decay, validation, test, patience",
+                     name);
 }
 
 enum status params_parse(struct bytes json, struct params *p, struct error *err)
 {
-    size_t      i, max;
+    size_t i, max;
     yyjson_val *key, *v;
     enum status st = STATUS_OK;
     if (!json.len)
@@ -85,7 +88,8 @@ enum status params_parse(struct bytes json, struct params *p, struct error *err)
     yyjson_val *root = yyjson_doc_get_root(doc);
     if (!yyjson_is_obj(root))
         st = error_set(err, STATUS_INVALID, "\"params\" must be a JSON object");
-    yyjson_obj_foreach(root, i, max, key, v) {
+    yyjson_obj_foreach(root, i, max, key, v)
+    {
         if (!st)
             st = take(yyjson_get_str(key), v, p, err);
     }

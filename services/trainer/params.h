@@ -10,17 +10,17 @@
 #define MAX_BATCH        65536
 
 struct params {
-    uint32_t hidden[MAX_HIDDEN];    /* units per hidden layer */
-    size_t   hidden_count;          /* 0: softmax regression */
+    uint32_t hidden[MAX_HIDDEN]; /* units per hidden layer */
+    size_t hidden_count;         /* 0: softmax regression */
     uint32_t epochs;
     uint32_t batch;
-    double   lr;                    /* alpha of theta <- theta - alpha grad J */
-    double   lr_decay;              /* alpha is multiplied by it after each epoch */
-    double   momentum;
-    double   weight_decay;          /* L2 */
-    double   validation;            /* share of the training rows */
-    double   test;                  /* share that is held out, where the data set does not say */
-    uint32_t patience;              /* epochs without a better validation loss; 0: never stop early */
+    double lr;       /* alpha of theta <- theta - alpha grad J */
+    double lr_decay; /* alpha is multiplied by it after each epoch */
+    double momentum;
+    double weight_decay; /* L2 */
+    double validation;   /* share of the training rows */
+    double test;         /* share that is held out, where the data set does not say */
+    uint32_t patience;   /* epochs without a better validation loss; 0: never stop early */
     uint64_t seed;
 };
 

@@ -13,8 +13,8 @@ struct random {
 };
 
 uint64_t random_u64(struct random *r);
-double   random_uniform(struct random *r);    /* [0, 1) */
-double   random_normal(struct random *r);     /* mean 0, variance 1 */
-void     random_shuffle(struct random *r, uint32_t *list, size_t count);
+double random_uniform(struct random *r); /* [0, 1) */
+double random_normal(struct random *r);  /* mean 0, variance 1 */
+void random_shuffle(struct random *r, uint32_t *list, size_t count);
 
 #endif

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define HISTORY_MAX (MAX_JSON - 512)    /* bytes; later epochs are then left out */
+#define HISTORY_MAX (MAX_JSON - 512) /* bytes; later epochs are then left out */
 
 void run_init(struct run *r)
 {
@@ -46,15 +46,15 @@ static const char *find_file(const struct run *r, const char *name)
 /* What is to be learnt from, and what is held out. */
 struct data {
     struct table train;
-    struct table test;    /* rows 0: the held-out rows are taken from train */
-    bool         images;
+    struct table test; /* rows 0: the held-out rows are taken from train */
+    bool images;
 };
 
 static enum status read_images(const struct run *r, struct data *d, struct error *err)
 {
     static const char *const names[] = { "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
                                          "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte" };
-    const char              *path[4];
+    const char *path[4];
     for (int i = 0; i < 4; i++) {
         path[i] = find_file(r, names[i]);
         if (!path[i])
@@ -66,13 +66,14 @@ static enum status read_images(const struct run *r, struct data *d, struct error
         st = idx_read(path[2], path[3], &d->test, err);
     if (!st && d->train.classes_count < 2)
         st = error_set(err, STATUS_INVALID, "the training labels have only one class");
-    if (!st && (d->test.features != d->train.features ||
-                d->test.classes_count > d->train.classes_count))
-        st = error_set(err, STATUS_INVALID, "the test images have another size, or labels that the "
+    if (!st &&
+        (d->test.features != d->train.features || d->test.classes_count > d->train.classes_count))
+        st = error_set(err, STATUS_INVALID,
+                       "the test images have another size, or labels that the "
                        "training images have not");
     if (!st)
-        while (d->test.classes_count < d->train.classes_count) {    /* rare classes may be missing */
-            size_t n        = d->test.classes_count;
+        while (d->test.classes_count < d->train.classes_count) { /* rare classes may be missing */
+            size_t n = d->test.classes_count;
             d->test.classes = mem_resize(d->test.classes, (n + 1) * sizeof *d->test.classes);
             d->test.classes[d->test.classes_count++] = mem_str(bytes_str(d->train.classes[n]));
         }
@@ -81,15 +82,17 @@ static enum status read_images(const struct run *r, struct data *d, struct error
 
 static enum status read_data(const struct run *r, struct data *d, struct error *err)
 {
-    *d        = (struct data){ .images = find_file(r, "train-images-idx3-ubyte") != NULL };
+    *d = (struct data){ .images = find_file(r, "train-images-idx3-ubyte") != NULL };
     if (d->images)
         return read_images(r, d, err);
     if (r->files_count != 1)
-        return error_set(err, STATUS_INVALID,
-                         "a data set has one CSV file or the four IDX files; this one has %zu files",
-                         r->files_count);
+        return error_set(
+            err, STATUS_INVALID,
+            "a data set has one CSV file or the four IDX files; this one has %zu files",
+            r->files_count);
     if (!r->target[0])
-        return error_set(err, STATUS_INVALID, "a table needs \"target\": the name of its label column");
+        return error_set(err, STATUS_INVALID,
+                         "a table needs \"target\": the name of its label column");
     return csv_read(r->files[0].path, r->target, &d->train, err);
 }
 
@@ -124,8 +127,8 @@ static void on_epoch(void *arg, const struct epoch *e)
 static void take_test(const struct table *t, const uint32_t *rows, size_t count, struct table *out)
 {
     *out = (struct table){ .rows = count, .features = t->features };
-    out->x       = mem_alloc(count * t->features * sizeof *out->x);
-    out->y       = mem_alloc(count * sizeof *out->y);
+    out->x = mem_alloc(count * t->features * sizeof *out->x);
+    out->y = mem_alloc(count * sizeof *out->y);
     out->classes = mem_alloc(t->classes_count * sizeof *out->classes);
     for (size_t i = 0; i < count; i++) {
         memcpy(out->x + i * t->features, t->x + rows[i] * t->features,
@@ -142,8 +145,8 @@ static enum status fit(struct run *r, struct data *d, const struct params *p, st
 {
     static const struct mlp_events events = { go_on, on_epoch };
     struct random random = { .state = p->seed };
-    size_t        rows   = d->train.rows, test = 0;
-    uint32_t     *order  = mem_alloc(rows * sizeof *order);
+    size_t rows = d->train.rows, test = 0;
+    uint32_t *order = mem_alloc(rows * sizeof *order);
     for (size_t i = 0; i < rows; i++)
         order[i] = (uint32_t)i;
     random_shuffle(&random, order, rows);
@@ -157,7 +160,7 @@ static enum status fit(struct run *r, struct data *d, const struct params *p, st
         take_test(&d->train, order, test, &d->test);
     }
     size_t validation = (size_t)((double)(rows - test) * p->validation);
-    size_t train      = rows - test - validation;
+    size_t train = rows - test - validation;
     mlp_init(m, d->train.features, d->train.classes_count, p);
     mlp_standardise(m, &d->train, order + test, train, !d->images);
     enum status st =
@@ -178,12 +181,12 @@ static void export_model(struct run *r, const struct data *d, const struct mlp *
 
 void run_execute(struct run *r)
 {
-    struct data   d     = { 0 };
-    struct mlp    m     = { 0 };
+    struct data d = { 0 };
+    struct mlp m = { 0 };
     struct params p;
-    uint64_t      begin = clock_ms();
-    r->error            = (struct error){ .status = STATUS_OK };
-    enum status st      = read_data(r, &d, &r->error);
+    uint64_t begin = clock_ms();
+    r->error = (struct error){ .status = STATUS_OK };
+    enum status st = read_data(r, &d, &r->error);
     params_default(&p, d.images);
     p.seed = r->seed;
     if (!st)
@@ -196,7 +199,7 @@ void run_execute(struct run *r)
     if (!st)
         export_model(r, &d, &m);
     r->error.status = st;
-    r->seconds      = (double)(clock_ms() - begin) / 1000;
+    r->seconds = (double)(clock_ms() - begin) / 1000;
     table_finish(&d.train);
     table_finish(&d.test);
     mlp_finish(&m);

@@ -15,37 +15,37 @@
 #define RUN_FILES_MAX MAX_FILES
 
 struct run_file {
-    char  name[MAX_NAME + 1];    /* in the data set */
-    char *path;                  /* on this machine; owned */
+    char name[MAX_NAME + 1]; /* in the data set */
+    char *path;              /* on this machine; owned */
 };
 
 struct run_progress {
-    double       fraction;
+    double fraction;
     struct epoch last;
-    uint32_t     epochs;     /* asked for */
-    struct buf   history;    /* JSON objects, comma-separated */
+    uint32_t epochs;    /* asked for */
+    struct buf history; /* JSON objects, comma-separated */
 };
 
 struct run {
     /* set before run_execute */
     struct run_file files[RUN_FILES_MAX];
-    size_t          files_count;
-    char            target[MAX_NAME + 1];
-    struct buf      params_json;
-    uint64_t        seed;
-    char            description[256];
+    size_t files_count;
+    char target[MAX_NAME + 1];
+    struct buf params_json;
+    uint64_t seed;
+    char description[256];
 
     /* shared while it runs */
-    uv_mutex_t          lock;
-    struct run_progress progress;    /* under lock */
-    atomic_bool         cancel;
+    uv_mutex_t lock;
+    struct run_progress progress; /* under lock */
+    atomic_bool cancel;
 
     /* results */
-    struct error error;      /* status OK: the following are there */
-    struct buf   onnx;
-    struct buf   metrics;    /* JSON object */
-    struct buf   predictions;    /* float32, held-out rows x classes */
-    double       seconds;
+    struct error error; /* status OK: the following are there */
+    struct buf onnx;
+    struct buf metrics;     /* JSON object */
+    struct buf predictions; /* float32, held-out rows x classes */
+    double seconds;
 };
 
 void run_init(struct run *r);

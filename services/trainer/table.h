@@ -6,26 +6,26 @@
 
 #define MAX_ROWS     20000000u
 #define MAX_FEATURES 65536u
-#define MAX_CELLS    (1u << 29)    /* rows x features: 2 GiB of float */
+#define MAX_CELLS    (1u << 29) /* rows x features: 2 GiB of float */
 #define MAX_CLASSES  4096u
-#define MAX_LABEL    128           /* bytes of a class label */
+#define MAX_LABEL    128 /* bytes of a class label */
 
 /* x: rows x features, row-major float32.  y: rows, index of the class. */
 struct table {
-    float    *x;
+    float *x;
     uint32_t *y;
-    size_t    rows;
-    size_t    features;
-    char    **classes;    /* classes_count labels, in the order of the model's outputs */
-    size_t    classes_count;
+    size_t rows;
+    size_t features;
+    char **classes; /* classes_count labels, in the order of the model's outputs */
+    size_t classes_count;
 };
 
-void table_finish(struct table *t);    /* zeroed is fine */
+void table_finish(struct table *t); /* zeroed is fine */
 
 /* A CSV file (RFC 4180; .gz or plain): a header row, one label column, all others numeric.
  * INVALID: *err names the row (1 is the header) and the column. */
-enum status csv_read(const char *path, const char *target, struct table *out, struct error *err)
-    MUST_CHECK;
+enum status csv_read(const char *path, const char *target, struct table *out,
+                     struct error *err) MUST_CHECK;
 
 /* A pair of IDX files (.gz or plain): images of unsigned bytes (magic 0x00000803) and labels
  * (0x00000801); http://yann.lecun.com/exdb/mnist.  Pixels become floats of 0 to 255.

@@ -17,10 +17,10 @@
 #include <unistd.h>
 #include <yyjson.h>
 
-#define BEAT_MS        500      /* between reports of progress; the lease lasts 15 s */
-#define CALL_MS        10000
-#define RETRY_MS       500
-#define TRIES_MAX      60       /* of one step, RETRY_MS apart */
+#define BEAT_MS   500 /* between reports of progress; the lease lasts 15 s */
+#define CALL_MS   10000
+#define RETRY_MS  500
+#define TRIES_MAX 60 /* of one step, RETRY_MS apart */
 
 static void next_step(struct trainer *t);
 static void give_up(struct trainer *t, enum training_state state, const char *error);
@@ -39,9 +39,9 @@ static void go_idle(struct trainer *t)
     if (t->has_run)
         run_finish(&t->run);
     t->has_run = t->lost = false;
-    t->id[0]             = 0;
-    t->tries             = 0;
-    t->state             = TRAINER_IDLE;
+    t->id[0] = 0;
+    t->tries = 0;
+    t->state = TRAINER_IDLE;
     reporter_now(t->reporter);
     if (t->stopping)
         loop_stop(t->loop);
@@ -65,7 +65,7 @@ static void drop_job(struct trainer *t)
 static void on_given_up(void *arg, const struct rpc_reply *reply)
 {
     struct trainer *t = arg;
-    (void)reply;    /* unheard: the lease runs out, and the next trainer finds the same */
+    (void)reply; /* unheard: the lease runs out, and the next trainer finds the same */
     t->call = NULL;
     if (reply->status != STATUS_CANCELLED)
         go_idle(t);
@@ -73,19 +73,19 @@ static void on_given_up(void *arg, const struct rpc_reply *reply)
 
 static void fill_update(struct trainer *t, struct msg_training_update *u, struct buf *history)
 {
-    *u = (struct msg_training_update){ .id    = bytes_str(t->id),
+    *u = (struct msg_training_update){ .id = bytes_str(t->id),
                                        .lease = t->lease,
                                        .state = TRAINING_RUNNING };
     if (!t->has_run)
         return;
     uv_mutex_lock(&t->run.lock);
     const struct run_progress *p = &t->run.progress;
-    u->epoch                     = p->last.number;
-    u->epochs                    = p->epochs;
-    u->progress                  = p->fraction;
-    u->train_loss                = p->last.train_loss;
-    u->validation_loss           = p->last.validation_loss;
-    u->validation_accuracy       = p->last.validation_accuracy;
+    u->epoch = p->last.number;
+    u->epochs = p->epochs;
+    u->progress = p->fraction;
+    u->train_loss = p->last.train_loss;
+    u->validation_loss = p->last.validation_loss;
+    u->validation_accuracy = p->last.validation_accuracy;
     buf_append_str(history, "[");
     buf_append_bytes(history, buf_bytes(&p->history));
     buf_append_str(history, "]");
@@ -96,12 +96,12 @@ static void fill_update(struct trainer *t, struct msg_training_update *u, struct
 static void give_up(struct trainer *t, enum training_state state, const char *error)
 {
     struct msg_training_update u;
-    struct buf                 history = { 0 };
+    struct buf history = { 0 };
     log_info("job given up", LOG_S("job", t->id), LOG_S("state", training_state_name(state)),
              LOG_S("reason", error));
     fill_update(t, &u, &history);
-    u.state  = (uint32_t)state;
-    u.error  = bytes_str(error);
+    u.state = (uint32_t)state;
+    u.error = bytes_str(error);
     t->state = TRAINER_GIVING_UP;
     loop_timer_stop(t->beat);
     t->call = rpc_call(t->registry, MSG_TRAINING_UPDATE, &u, NULL, CALL_MS, on_given_up, t);
@@ -114,7 +114,7 @@ static void give_up(struct trainer *t, enum training_state state, const char *er
 static void retry_or_fail(struct trainer *t, enum status st, const char *text)
 {
     if (st == STATUS_CANCELLED)
-        return;    /* the process is stopping */
+        return; /* the process is stopping */
     if (st == STATUS_CONFLICT) {
         drop_job(t);
     } else if (status_retryable(st) && ++t->tries < TRIES_MAX) {
@@ -129,7 +129,7 @@ static void retry_or_fail(struct trainer *t, enum status st, const char *text)
 static void on_updated(void *arg, const struct rpc_reply *reply)
 {
     struct trainer *t = arg;
-    t->update         = NULL;
+    t->update = NULL;
     if (reply->status == STATUS_CONFLICT || reply->status == STATUS_NOT_FOUND) {
         log_warn("the lease has passed on; the job is dropped here", LOG_S("job", t->id));
         drop_job(t);
@@ -146,8 +146,8 @@ static void on_updated(void *arg, const struct rpc_reply *reply)
 
 static void beat(void *arg)
 {
-    struct trainer            *t       = arg;
-    struct buf                 history = { 0 };
+    struct trainer *t = arg;
+    struct buf history = { 0 };
     struct msg_training_update u;
     if (t->update || t->state == TRAINER_GIVING_UP)
         return;
@@ -161,7 +161,7 @@ static void beat(void *arg)
 static void on_committed(void *arg, const struct rpc_reply *reply)
 {
     struct trainer *t = arg;
-    t->call           = NULL;
+    t->call = NULL;
     if (reply->status) {
         retry_or_fail(t, reply->status, reply->text);
         return;
@@ -185,24 +185,24 @@ static void lineage_json(struct trainer *t, struct buf *out)
 
 static void send_commit(struct trainer *t, const struct manifest *manifest)
 {
-    char       key[MAX_NAME + 32];
+    char key[MAX_NAME + 32];
     struct buf lineage = { 0 };
     lineage_json(t, &lineage);
     snprintf(key, sizeof key, "%.64s-%llu", t->id, (unsigned long long)t->lease);
-    struct msg_version_commit body = { .key        = bytes_str(key),
-                                       .model      = bytes_str(t->model),
-                                       .format     = bytes_str("onnx"),
-                                       .digest     = bytes_of(manifest->digest.byte, DIGEST_SIZE),
+    struct msg_version_commit body = { .key = bytes_str(key),
+                                       .model = bytes_str(t->model),
+                                       .format = bytes_str("onnx"),
+                                       .digest = bytes_of(manifest->digest.byte, DIGEST_SIZE),
                                        .size_bytes = manifest->size_bytes,
-                                       .chunks     = buf_bytes(&manifest->chunks),
-                                       .metrics    = buf_bytes(&t->run.metrics),
-                                       .lineage    = buf_bytes(&lineage),
-                                       .source     = bytes_str("training"),
-                                       .training   = bytes_str(t->id),
-                                       .lease      = t->lease,
-                                       .deploy     = t->deploy };
+                                       .chunks = buf_bytes(&manifest->chunks),
+                                       .metrics = buf_bytes(&t->run.metrics),
+                                       .lineage = buf_bytes(&lineage),
+                                       .source = bytes_str("training"),
+                                       .training = bytes_str(t->id),
+                                       .lease = t->lease,
+                                       .deploy = t->deploy };
     t->state = TRAINER_COMMITTING;
-    t->call  = rpc_call(t->registry, MSG_VERSION_COMMIT, &body, NULL, CALL_MS, on_committed, t);
+    t->call = rpc_call(t->registry, MSG_VERSION_COMMIT, &body, NULL, CALL_MS, on_committed, t);
     buf_finish(&lineage);
     if (!t->call)
         retry_or_fail(t, STATUS_BUSY, "the registry has too many calls open");
@@ -219,7 +219,7 @@ static void on_uploaded(void *arg, const struct manifest *manifest, const struct
 
 static void on_drained(void *arg)
 {
-    (void)arg;    /* the model was written in one piece */
+    (void)arg; /* the model was written in one piece */
 }
 
 /* Again from the start after a failed commit: equal chunks cost nothing. */
@@ -227,7 +227,7 @@ static void start_upload(struct trainer *t)
 {
     static const struct upload_events events = { .drained = on_drained, .done = on_uploaded };
     upload_destroy(t->upload);
-    t->state  = TRAINER_UPLOADING;
+    t->state = TRAINER_UPLOADING;
     t->upload = upload_create(t->loop, t->registry, t->config->max_artifact_bytes, &events, t);
     upload_write(t->upload, buf_bytes(&t->run.onnx));
     upload_end(t->upload);
@@ -241,8 +241,8 @@ static void keep_predictions(struct trainer *t)
         return;
     snprintf(path, sizeof path, "%s/%s.f32", t->config->predictions, t->id);
     FILE *file = fopen(path, "we");
-    if (!file || fwrite(t->run.predictions.data, 1, t->run.predictions.len, file) !=
-                     t->run.predictions.len)
+    if (!file ||
+        fwrite(t->run.predictions.data, 1, t->run.predictions.len, file) != t->run.predictions.len)
         log_warn("predictions cannot be kept", LOG_S("path", path));
     if (file)
         fclose(file);
@@ -252,10 +252,10 @@ static void keep_predictions(struct trainer *t)
 
 static void on_ran(void *arg)
 {
-    struct trainer *t  = arg;
-    enum status     st = t->run.error.status;
-    t->state           = TRAINER_UPLOADING;
-    t->tries           = 0;
+    struct trainer *t = arg;
+    enum status st = t->run.error.status;
+    t->state = TRAINER_UPLOADING;
+    t->tries = 0;
     if (t->lost)
         go_idle(t);
     else if (st == STATUS_CANCELLED)
@@ -265,7 +265,7 @@ static void on_ran(void *arg)
     else if (t->stopping)
         give_up(t, TRAINING_QUEUED, "");
     else {
-        rpc_cancel(t->update);    /* an older report must not be the last one */
+        rpc_cancel(t->update); /* an older report must not be the last one */
         t->update = NULL;
         beat(t);
         keep_predictions(t);
@@ -273,7 +273,7 @@ static void on_ran(void *arg)
     }
 }
 
-static void execute(void *arg)    /* pool thread */
+static void execute(void *arg) /* pool thread */
 {
     struct trainer *t = arg;
     run_execute(&t->run);
@@ -303,14 +303,13 @@ static void on_fetched(void *arg, const struct error *err)
 
 static void fetch_next(struct trainer *t)
 {
-    while (t->next_file < t->run.files_count &&
-           access(t->run.files[t->next_file].path, R_OK) == 0)
-        t->next_file++;    /* an earlier job has brought it; its name is its digest */
+    while (t->next_file < t->run.files_count && access(t->run.files[t->next_file].path, R_OK) == 0)
+        t->next_file++; /* an earlier job has brought it; its name is its digest */
     if (t->next_file == t->run.files_count) {
         start_run(t);
         return;
     }
-    t->state    = TRAINER_FETCHING;
+    t->state = TRAINER_FETCHING;
     t->download = download_create(t->loop, t->registry, &t->files[t->next_file].digest,
                                   t->run.files[t->next_file].path, t->config->max_artifact_bytes,
                                   NULL, on_fetched, t);
@@ -321,9 +320,9 @@ static enum status take_files(struct trainer *t, const struct msg_datasets *m)
     if (m->datasets_count != 1 || m->datasets[0].files_count > RUN_FILES_MAX)
         return STATUS_INVALID;
     for (size_t i = 0; i < m->datasets[0].files_count; i++) {
-        const struct msg_file *f    = &m->datasets[0].files[i];
-        struct run_file       *to   = &t->run.files[i];
-        struct buf             path = { 0 };
+        const struct msg_file *f = &m->datasets[0].files[i];
+        struct run_file *to = &t->run.files[i];
+        struct buf path = { 0 };
         if (f->digest.len != DIGEST_SIZE || bytes_copy_str(f->name, to->name, sizeof to->name))
             return STATUS_INVALID;
         memcpy(t->files[i].digest.byte, f->digest.data, DIGEST_SIZE);
@@ -339,7 +338,7 @@ static enum status take_files(struct trainer *t, const struct msg_datasets *m)
 static void on_listed(void *arg, const struct rpc_reply *reply)
 {
     struct trainer *t = arg;
-    t->call           = NULL;
+    t->call = NULL;
     if (reply->status)
         retry_or_fail(t, reply->status, reply->text);
     else if (reply->kind != MSG_DATASETS || take_files(t, reply->body))
@@ -351,7 +350,7 @@ static void on_listed(void *arg, const struct rpc_reply *reply)
 static void list_files(struct trainer *t)
 {
     struct msg_name body = { .name = bytes_str(t->dataset) };
-    t->state             = TRAINER_LISTING;
+    t->state = TRAINER_LISTING;
     t->call = rpc_call(t->registry, MSG_DATASET_GET, &body, NULL, CALL_MS, on_listed, t);
     if (!t->call)
         retry_or_fail(t, STATUS_BUSY, "the registry has too many calls open");
@@ -366,13 +365,13 @@ static enum status take_job(struct trainer *t, const struct msg_training *m)
         bytes_copy_str(m->model, t->model, sizeof t->model) ||
         bytes_copy_str(m->dataset, t->dataset, sizeof t->dataset))
         return STATUS_INVALID;
-    t->lease     = m->lease;
-    t->deploy    = m->deploy;
+    t->lease = m->lease;
+    t->deploy = m->deploy;
     t->next_file = 0;
-    t->tries     = 0;
+    t->tries = 0;
     run_init(r);
     t->has_run = true;
-    r->seed    = m->seed;
+    r->seed = m->seed;
     buf_append_bytes(&r->params_json, m->params);
     snprintf(r->description, sizeof r->description, "trained by job %.64s on %.64s", t->id,
              t->dataset);
@@ -382,11 +381,11 @@ static enum status take_job(struct trainer *t, const struct msg_training *m)
 static void on_claimed(void *arg, const struct rpc_reply *reply)
 {
     struct trainer *t = arg;
-    t->call           = NULL;
+    t->call = NULL;
     if (reply->status == STATUS_CANCELLED)
         return;
     if (reply->status || reply->kind != MSG_TRAINING || take_job(t, reply->body)) {
-        go_idle(t);    /* nothing to do, or the registry is away */
+        go_idle(t); /* nothing to do, or the registry is away */
         return;
     }
     log_info("job claimed", LOG_S("job", t->id), LOG_S("model", t->model),
@@ -399,7 +398,7 @@ static void on_claimed(void *arg, const struct rpc_reply *reply)
 static void claim(struct trainer *t)
 {
     struct msg_name body = { .name = bytes_str(reporter_id(t->reporter)) };
-    t->state             = TRAINER_CLAIMING;
+    t->state = TRAINER_CLAIMING;
     t->call = rpc_call(t->registry, MSG_TRAINING_CLAIM, &body, NULL, CALL_MS, on_claimed, t);
     if (!t->call)
         go_idle(t);
@@ -425,7 +424,7 @@ static void next_step(struct trainer *t)
     case TRAINER_CLAIMING:
     case TRAINER_RUNNING:
     case TRAINER_GIVING_UP:
-        return;    /* these wait for something else */
+        return; /* these wait for something else */
     }
 }
 
@@ -445,7 +444,7 @@ static void on_stop(void *arg)
     reporter_leave(t->reporter);
     log_info("stopping", LOG_S("job", t->id));
     if (t->state == TRAINER_RUNNING) {
-        atomic_store(&t->run.cancel, true);    /* the end of the batch comes back here */
+        atomic_store(&t->run.cancel, true); /* the end of the batch comes back here */
     } else if (t->state == TRAINER_IDLE || t->state == TRAINER_CLAIMING) {
         loop_stop(t->loop);
     } else if (t->state < TRAINER_COMMITTING) {
@@ -458,7 +457,7 @@ static void on_stop(void *arg)
 static void fill_report(void *arg, struct msg_process *me)
 {
     struct trainer *t = arg;
-    me->training      = bytes_str(t->id);
+    me->training = bytes_str(t->id);
 }
 
 void trainer_init(struct trainer *t, const struct trainer_config *config, struct loop *l)
@@ -467,8 +466,8 @@ void trainer_init(struct trainer *t, const struct trainer_config *config, struct
     if (mkdir(config->cache, 0700) != 0 && errno != EEXIST)
         die("cannot make the cache folder %s: %s", config->cache, strerror(errno));
     t->registry = rpc_client_create(l, config->registry);
-    t->timer    = loop_timer_create(l, on_timer, t);
-    t->beat     = loop_timer_create(l, beat, t);
+    t->timer = loop_timer_create(l, on_timer, t);
+    t->beat = loop_timer_create(l, beat, t);
     t->reporter = reporter_create(l, t->registry, ROLE_TRAINER, 0, fill_report, NULL, t);
     loop_on_stop_signal(l, on_stop, t);
     loop_timer_start(t->timer, 0, 0);

@@ -9,57 +9,57 @@
 struct trainer_config {
     const char *registry;
     const char *cache;
-    const char *predictions;    /* folder, or empty */
-    uint32_t    threads;
-    uint32_t    poll_ms;
-    uint64_t    max_artifact_bytes;
+    const char *predictions; /* folder, or empty */
+    uint32_t threads;
+    uint32_t poll_ms;
+    uint64_t max_artifact_bytes;
     const char *log_format;
     const char *log_level;
 };
 
 /* A job's way through this process; each state waits for one thing. */
 enum trainer_state {
-    TRAINER_IDLE,        /* the poll timer */
-    TRAINER_CLAIMING,    /* the registry's answer */
-    TRAINER_LISTING,     /* the data set's files, from the registry */
-    TRAINER_FETCHING,    /* a download */
-    TRAINER_RUNNING,     /* the training thread */
-    TRAINER_UPLOADING,   /* the model's chunks */
-    TRAINER_COMMITTING,  /* the registry's answer */
-    TRAINER_GIVING_UP,   /* the registry's answer to FAILED, CANCELLED or QUEUED */
+    TRAINER_IDLE,       /* the poll timer */
+    TRAINER_CLAIMING,   /* the registry's answer */
+    TRAINER_LISTING,    /* the data set's files, from the registry */
+    TRAINER_FETCHING,   /* a download */
+    TRAINER_RUNNING,    /* the training thread */
+    TRAINER_UPLOADING,  /* the model's chunks */
+    TRAINER_COMMITTING, /* the registry's answer */
+    TRAINER_GIVING_UP,  /* the registry's answer to FAILED, CANCELLED or QUEUED */
 };
 
 struct trainer_file {
     struct digest digest;
-    char          hex[DIGEST_HEX_SIZE];
+    char hex[DIGEST_HEX_SIZE];
 };
 
 struct trainer {
     const struct trainer_config *config;
-    struct loop                 *loop;
-    struct rpc_client           *registry;
-    struct reporter             *reporter;
-    struct loop_timer           *timer;     /* polls while idle, retries a commit */
-    struct loop_timer           *beat;      /* progress and lease while there is a job */
-    struct rpc_call             *call;      /* what the state waits for */
-    struct rpc_call             *update;    /* progress under way */
-    struct download             *download;
-    struct upload               *upload;
-    enum trainer_state           state;
-    bool                         stopping;
-    bool                         lost;      /* the lease has passed on: drop the result */
-    uint32_t                     tries;     /* of the present step */
+    struct loop *loop;
+    struct rpc_client *registry;
+    struct reporter *reporter;
+    struct loop_timer *timer; /* polls while idle, retries a commit */
+    struct loop_timer *beat;  /* progress and lease while there is a job */
+    struct rpc_call *call;    /* what the state waits for */
+    struct rpc_call *update;  /* progress under way */
+    struct download *download;
+    struct upload *upload;
+    enum trainer_state state;
+    bool stopping;
+    bool lost;      /* the lease has passed on: drop the result */
+    uint32_t tries; /* of the present step */
 
     /* the job */
-    char                id[MAX_NAME + 1];
-    char                model[MAX_NAME + 1];
-    char                dataset[MAX_NAME + 1];
-    uint64_t            lease;
-    bool                deploy;
-    struct run          run;
-    bool                has_run;
+    char id[MAX_NAME + 1];
+    char model[MAX_NAME + 1];
+    char dataset[MAX_NAME + 1];
+    uint64_t lease;
+    bool deploy;
+    struct run run;
+    bool has_run;
     struct trainer_file files[RUN_FILES_MAX];
-    size_t              next_file;
+    size_t next_file;
 };
 
 void trainer_init(struct trainer *t, const struct trainer_config *config, struct loop *l);
