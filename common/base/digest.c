@@ -1,39 +1,40 @@
-/* digest.c - SHA-256.  A failure of OpenSSL here can only be lack of memory. */
+/* digest.c - SHA-256.
+ *
+ * The low-level functions are used on purpose: the first call of OpenSSL's EVP layer loads
+ * its providers, which costs each process 2.4 MiB of resident memory for the same code.
+ */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "common/base/digest.h"
 
-#include <openssl/evp.h>
-
-static void must(int ok)
-{
-    if (!ok)
-        die("OpenSSL cannot compute SHA-256");
-}
+#include <openssl/sha.h>
+#include <stdlib.h>
 
 void digest_of(struct bytes data, struct digest *out)
 {
-    must(EVP_Digest(data.data, data.len, out->byte, NULL, EVP_sha256(), NULL));
+    SHA256(data.data, data.len, out->byte);
 }
 
 void digest_start(struct digest_stream *s)
 {
-    s->state = EVP_MD_CTX_new();
-    must(s->state && EVP_DigestInit_ex(s->state, EVP_sha256(), NULL));
+    s->state = mem_alloc(sizeof(SHA256_CTX));
+    SHA256_Init(s->state);
 }
 
 void digest_update(struct digest_stream *s, struct bytes data)
 {
-    must(EVP_DigestUpdate(s->state, data.data, data.len));
+    if (data.len)
+        SHA256_Update(s->state, data.data, data.len);
 }
 
 void digest_end(struct digest_stream *s, struct digest *out)
 {
-    must(EVP_DigestFinal_ex(s->state, out->byte, NULL));
+    SHA256_Final(out->byte, s->state);
     digest_drop(s);
 }
 
 void digest_drop(struct digest_stream *s)
 {
-    EVP_MD_CTX_free(s->state);
+    free(s->state);
     s->state = NULL;
 }
 

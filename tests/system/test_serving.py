@@ -1,5 +1,7 @@
 """Versions, deployments and inference, with all processes real."""
 
+import os
+
 import numpy as np
 import pytest
 from onnx import TensorProto
@@ -104,7 +106,7 @@ def test_bad_model_is_shown_and_never_served(suite):
     bad = suite.upload("two", b"this is no ONNX file")
     assert bad["check"] == "failed" and bad["state"] == "failed" and bad["reason"]
     status, _, answer = suite.api.request("PUT", "/api/models/two/deployment", {"version": "2"})
-    assert status == 409 and "cannot be loaded" in answer["error"]
+    assert status == 409 and "protobuf parsing failed" in answer["error"]
     assert suite.api.call("POST", "/predict", {"inputs": [[1, 2]]})["version"] == "1"
 
 
@@ -148,9 +150,8 @@ def test_named_version_answers_only_itself(suite):
 
 
 def test_idle_memory(make_suite):
-    if "san" in __import__("os").environ["MAAS_BIN"] or "-" in __import__("os").path.basename(
-        __import__("os").path.dirname(__import__("os").environ["MAAS_BIN"])
-    ):
+    variant = os.path.basename(os.path.dirname(os.environ["MAAS_BIN"]))
+    if "-" in variant:
         pytest.skip("a sanitizer's memory says nothing")
     suite = make_suite()
     for name in ("registry", "gateway", "worker-1"):

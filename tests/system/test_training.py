@@ -122,16 +122,15 @@ def test_trainer_dies_and_another_finishes(make_suite):
         "POST",
         "/api/training",
         {"model": "m", "dataset": "iris", "target": "species",
-         "params": {"epochs": 300, "patience": 0, "hidden": [64]}},
+         "params": {"epochs": 4000, "patience": 0, "hidden": [64]}},
     )  # fmt: skip
     path = f"/api/training/{job['id']}"
-    suite.eventually(lambda: suite.api.get(path)["epoch"] >= 1, 60, "does not run")
-    busy = suite.eventually(
-        lambda: next((t for t in suite.api.get("/api/workers")["trainers"] if t.get("training")), None),
-        60,
-        "nobody has it",
+    running = suite.eventually(
+        lambda: (j := suite.api.get(path))["epoch"] >= 1 and j, 60, "does not run"
     )
-    next(p for p in suite.processes.values() if p.pid == busy["pid"]).kill()
+    assert running["state"] == "running"
+    pid = int(running["trainer"].split("-")[-2])  # HOST-PID-RANDOM
+    next(p for p in suite.processes.values() if p.pid == pid).kill()
     done = suite.eventually(
         lambda: (j := suite.api.get(path))["state"] == "done" and j, 200, "nobody finishes it"
     )

@@ -49,6 +49,8 @@ static void put_training(struct buf *out, const struct msg_training *t, bool who
         buf_printf(out, ",\"seed\":%llu,\"deploy\":%s,\"attempts\":%u,",
                    (unsigned long long)t->seed, t->deploy ? "true" : "false", t->attempts);
         api_put_json(out, "history", t->history, "[]");
+        buf_append_str(out, ",");
+        api_put_string(out, "trainer", t->trainer);
     }
     buf_append_str(out, ",");
     api_put_time(out, "created", t->created_ms);
