@@ -27,11 +27,12 @@ struct upload;
 struct upload_events {
     /* There is room again after upload_write returned false. */
     void (*drained)(void *arg);
-    /* Once, after upload_end or on failure.  manifest: valid until it returns; NULL on failure. */
+    /* Once, after upload_end or on failure; perhaps before upload_end or upload_write returns.
+     * manifest: valid until it returns; NULL on failure. */
     void (*done)(void *arg, const struct manifest *manifest, const struct error *err);
 };
 
-/* size_max: TOO_LARGE beyond it. */
+/* size_max: TOO_LARGE beyond it, and beyond what a manifest can say (16 GiB). */
 struct upload *upload_create(struct loop *l, struct rpc_client *registry, uint64_t size_max,
                              const struct upload_events *events, void *arg);
 /* Takes a copy of data, always.  false: stop until drained (or done, on failure). */
@@ -53,7 +54,8 @@ typedef void download_done_fn(void *arg, const struct error *err);
 struct download *download_create(struct loop *l, struct rpc_client *registry,
                                  const struct digest *digest, const char *path, uint64_t size_max,
                                  download_progress_fn *progress, download_done_fn *done, void *arg);
-/* NULL is fine; done is not called any more. */
+/* NULL is fine; allowed at any time, in the events too; done is not called any more.
+ * A pool thread may still be at work on path.part until the loop ends. */
 void download_destroy(struct download *d);
 
 #endif

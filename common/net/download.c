@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -51,6 +52,7 @@ struct download {
     struct error error; /* of a pool thread that works on the whole file */
     unsigned working;   /* pool threads that hold on to this */
     bool over;
+    atomic_bool stop; /* over, for pool threads: long work is for nothing */
     download_progress_fn *progress;
     download_done_fn *done;
     void *arg;
@@ -71,19 +73,26 @@ static void download_free(struct download *d)
     free(d);
 }
 
-/* Ends the download; with *err, or well when err is NULL. */
-static void finish(struct download *d, const struct error *err)
+/* Nothing is asked for any more, and no event comes. */
+static void halt(struct download *d)
 {
-    if (d->over)
-        return;
     d->over = true;
+    atomic_store(&d->stop, true);
     rpc_cancel(d->manifest_call);
     d->manifest_call = NULL;
     for (size_t i = 0; i < ARTIFACT_WINDOW; i++) {
         rpc_cancel(d->slots[i].call);
         d->slots[i].call = NULL;
     }
-    d->done(d->arg, err);
+}
+
+/* Ends the download; with *err, or well when err is NULL.  The last thing that a caller
+ * does: the event may destroy d. */
+static void finish(struct download *d, const struct error *err)
+{
+    struct error copy = err ? *err : (struct error){ .status = STATUS_OK };
+    halt(d);
+    d->done(d->arg, err ? &copy : NULL);
 }
 
 static size_t chunk_len(const struct download *d, size_t index)
@@ -140,9 +149,9 @@ static void on_written(void *arg)
         return;
     }
     d->done_count++;
-    if (d->progress)
-        d->progress(d->arg, (uint64_t)d->done_count * d->size / d->chunk_count, d->size);
     step(d);
+    if (d->progress) /* last: it may destroy d */
+        d->progress(d->arg, (uint64_t)d->done_count * d->size / d->chunk_count, d->size);
 }
 
 static void on_chunk(void *arg, const struct rpc_reply *reply)
@@ -157,7 +166,7 @@ static void on_chunk(void *arg, const struct rpc_reply *reply)
         s->error = (struct error){ .status = STATUS_OK };
         d->working++;
         loop_work(d->loop, write_slot, on_written, s);
-    } else if (status_retryable(reply->status) && clock_ms() < s->deadline_ms) {
+    } else if (status_retryable(reply->status) && clock_ms() + RETRY_MS < s->deadline_ms) {
         loop_timer_start(d->retry, RETRY_MS, 0);
     } else {
         struct error err;
@@ -181,21 +190,23 @@ static void ask_chunk(struct slot *s)
 
 /* ---- the whole file ---------------------------------------------------------------------- */
 
-static enum status digest_file(int fd, struct digest *out, struct error *err)
+static enum status digest_file(struct download *d, struct digest *out)
 {
     struct digest_stream stream;
     unsigned char *block = mem_alloc(READ_BYTES);
     uint64_t offset = 0;
-    ssize_t n;
+    ssize_t n = 0;
     digest_start(&stream);
-    while ((n = pread(fd, block, READ_BYTES, (off_t)offset)) > 0) {
+    while (!atomic_load(&d->stop) && (n = pread(d->fd, block, READ_BYTES, (off_t)offset)) > 0) {
         digest_update(&stream, bytes_of(block, (size_t)n));
         offset += (uint64_t)n;
     }
     digest_end(&stream, out);
     free(block);
-    return n < 0 ? error_set(err, STATUS_IO, "cannot read the artifact back: %s", strerror(errno))
-                 : STATUS_OK;
+    if (n < 0)
+        return error_set(&d->error, STATUS_IO, "cannot read the artifact back: %s",
+                         strerror(errno));
+    return atomic_load(&d->stop) ? STATUS_CANCELLED : STATUS_OK;
 }
 
 static void seal(void *arg) /* pool thread */
@@ -206,7 +217,7 @@ static void seal(void *arg) /* pool thread */
     if (ftruncate(d->fd, (off_t)d->size) != 0)
         st = error_set(&d->error, STATUS_IO, "cannot cut %s: %s", d->part, strerror(errno));
     if (!st)
-        st = digest_file(d->fd, &is, &d->error);
+        st = digest_file(d, &is);
     if (!st && !digest_equal(&is, &d->digest))
         st = error_set(&d->error, STATUS_CORRUPT, "the artifact as a whole has another digest");
     if (!st && (fsync(d->fd) != 0 || rename(d->part, d->path) != 0))
@@ -238,7 +249,7 @@ static void survey(void *arg) /* pool thread */
         return;
     }
     unsigned char *block = mem_alloc(CHUNK_BYTES);
-    for (size_t i = 0; i < d->chunk_count; i++) {
+    for (size_t i = 0; i < d->chunk_count && !atomic_load(&d->stop); i++) {
         struct digest is;
         size_t len = chunk_len(d, i);
         if (pread(d->fd, block, len, (off_t)i * CHUNK_BYTES) != (ssize_t)len)
@@ -314,7 +325,7 @@ static void on_manifest(void *arg, const struct rpc_reply *reply)
     struct download *d = arg;
     struct error err;
     d->manifest_call = NULL;
-    if (reply->status && status_retryable(reply->status) && clock_ms() < d->manifest_deadline_ms) {
+    if (status_retryable(reply->status) && clock_ms() + RETRY_MS < d->manifest_deadline_ms) {
         loop_timer_start(d->retry, RETRY_MS, 0);
         return;
     }
@@ -341,6 +352,18 @@ static void ask_manifest(struct download *d)
         loop_timer_start(d->retry, RETRY_MS, 0);
 }
 
+/* Something could not be asked for as long as it may take. */
+static bool waits_too_long(const struct download *d)
+{
+    uint64_t now = clock_ms();
+    for (size_t i = 0; i < ARTIFACT_WINDOW; i++) {
+        const struct slot *s = &d->slots[i];
+        if (s->used && !s->call && !s->writing && now >= s->deadline_ms)
+            return true;
+    }
+    return !d->chunks && !d->working && !d->manifest_call && now >= d->manifest_deadline_ms;
+}
+
 static void on_retry(void *arg)
 {
     struct download *d = arg;
@@ -351,6 +374,8 @@ static void on_retry(void *arg)
     for (size_t i = 0; i < ARTIFACT_WINDOW; i++)
         if (d->slots[i].used && !d->slots[i].call && !d->slots[i].writing)
             ask_chunk(&d->slots[i]);
+    if (waits_too_long(d))
+        finish(d, &(struct error){ STATUS_UNAVAILABLE, "too many calls to the registry are open" });
 }
 
 struct download *download_create(struct loop *l, struct rpc_client *registry,
@@ -381,13 +406,7 @@ void download_destroy(struct download *d)
 {
     if (!d)
         return;
-    if (!d->over) {
-        d->done = NULL;
-        d->over = true;
-        rpc_cancel(d->manifest_call);
-        for (size_t i = 0; i < ARTIFACT_WINDOW; i++)
-            rpc_cancel(d->slots[i].call);
-    }
+    halt(d);
     loop_timer_destroy(d->retry);
     d->retry = NULL;
     download_free(d);

@@ -40,7 +40,7 @@ struct upload {
     size_t pieces;         /* in the three lists */
     bool blocked;          /* upload_write has said stop */
     bool ended;            /* upload_end was called */
-    bool over;             /* done was called, or destroy: touch nothing more */
+    bool over;             /* done was called, or destroy: send nothing more */
     bool dead;             /* destroyed while a pool thread works: free afterwards */
 };
 
@@ -54,13 +54,20 @@ static void piece_destroy(struct piece *p)
     free(p);
 }
 
+/* The last thing that a caller does: the event may destroy u. */
 static void fail(struct upload *u, enum status st, const char *text)
 {
     struct error err;
+    struct piece *p;
     if (u->over)
         return;
     u->over = true;
     error_set(&err, st, "%s", text);
+    LL_FOREACH(u->sending, p)
+    {
+        rpc_cancel(p->call);
+        p->call = NULL;
+    }
     u->events.done(u->arg, NULL, &err);
 }
 
@@ -69,13 +76,11 @@ static void on_answer(void *arg, const struct rpc_reply *reply)
     struct piece *p = arg;
     struct upload *u = p->upload;
     p->call = NULL;
-    if (u->over)
-        return;
     if (reply->status == STATUS_OK) {
         LL_DELETE(u->sending, p);
         piece_destroy(p);
         step(u);
-    } else if (status_retryable(reply->status) && clock_ms() < p->deadline_ms) {
+    } else if (status_retryable(reply->status) && clock_ms() + RETRY_MS < p->deadline_ms) {
         loop_timer_start(u->retry, RETRY_MS, 0);
     } else {
         fail(u, reply->status, reply->text);
@@ -99,10 +104,19 @@ static void send_piece(struct piece *p)
 static void on_retry(void *arg)
 {
     struct upload *u = arg;
+    uint64_t now = clock_ms();
     struct piece *p;
+    if (u->over)
+        return;
     LL_FOREACH(u->sending, p)
-    if (!p->call)
-        send_piece(p);
+    {
+        if (!p->call)
+            send_piece(p);
+        if (!p->call && now >= p->deadline_ms) {
+            fail(u, STATUS_UNAVAILABLE, "too many calls to the registry are open");
+            return;
+        }
+    }
 }
 
 static void hash_piece(void *arg) /* pool thread */
@@ -148,9 +162,12 @@ static void on_hashed(void *arg)
 
 static void finish_manifest(struct upload *u)
 {
+    struct manifest manifest = u->manifest; /* the event may destroy u, and read on */
+    u->manifest.chunks = (struct buf){ 0 };
     u->over = true;
-    digest_end(&u->whole, &u->manifest.digest);
-    u->events.done(u->arg, &u->manifest, NULL);
+    digest_end(&u->whole, &manifest.digest);
+    u->events.done(u->arg, &manifest, NULL);
+    buf_finish(&manifest.chunks);
 }
 
 /* Starts what can be started.  The last thing that a caller does: an event may destroy u. */
@@ -183,10 +200,11 @@ static void cut_piece(struct upload *u)
 struct upload *upload_create(struct loop *l, struct rpc_client *registry, uint64_t size_max,
                              const struct upload_events *events, void *arg)
 {
+    const uint64_t sayable = (uint64_t)MAX_CHUNKS * CHUNK_BYTES; /* by a manifest */
     struct upload *u = mem_zalloc(sizeof *u);
     u->loop = l;
     u->registry = registry;
-    u->size_max = size_max;
+    u->size_max = size_max < sayable ? size_max : sayable;
     u->events = *events;
     u->arg = arg;
     u->retry = loop_timer_create(l, on_retry, u);
