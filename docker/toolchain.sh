@@ -68,6 +68,7 @@ install_tools() {
 
 # The Debian mirror that this machine uses; nothing when apt knows none.
 mirror() {
+    # shellcheck disable=SC2016 # apt-get expands these
     apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
         awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }'
 }

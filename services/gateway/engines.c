@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <uthash.h>
 
-#define PEER_QUEUE_MAX   256
-#define BEAT_TIMEOUT_MS  5000
-#define SWEEP_MS         500
+#define PEER_QUEUE_MAX  256
+#define BEAT_TIMEOUT_MS 5000
+#define SWEEP_MS        500
 
 static struct metric_family bad_messages = {
     .name = "maas_gateway_bad_job_messages_total",
@@ -35,34 +35,34 @@ static struct metric_family late_results = {
 
 struct route_key {
     unsigned char byte[MAX_ROUTE];
-    size_t        len;
+    size_t len;
 };
 
 struct engine {
-    UT_hash_handle      by_route;
-    UT_hash_handle      by_id;
-    struct route_key    route;
-    char                id[MAX_NAME + 1];
+    UT_hash_handle by_route;
+    UT_hash_handle by_id;
+    struct route_key route;
+    char id[MAX_NAME + 1];
     struct engine_link *link;
-    struct lane        *lane;
-    uint64_t            beat_ms;
-    bool                parted;    /* BYE_ACK was sent */
+    struct lane *lane;
+    uint64_t beat_ms;
+    bool parted; /* BYE_ACK was sent */
 };
 
 struct engines {
-    struct gateway    *gateway;
-    struct sock       *sock;
+    struct gateway *gateway;
+    struct sock *sock;
     struct loop_timer *sweep;
-    struct engine     *by_route;
-    struct engine     *by_id;
+    struct engine *by_route;
+    struct engine *by_id;
     struct msg_decoder decoder;
 };
 
 static enum status send_to(struct engines *es, const struct route_key *route, enum msg_kind kind,
                            const void *body)
 {
-    struct frames frames   = { .count = 0 };
-    struct buf    envelope = { 0 };
+    struct frames frames = { .count = 0 };
+    struct buf envelope = { 0 };
     frame_init_copy(frames_add(&frames), bytes_of(route->byte, route->len));
     msg_encode(&envelope, kind, 0, body);
     frame_init_buf(frames_add(&frames), &envelope);
@@ -94,8 +94,8 @@ static void on_hello(struct engines *es, const struct route_key *route, struct e
                      const struct msg_hello *m)
 {
     struct gateway *g = es->gateway;
-    char            id[MAX_NAME + 1];
-    struct engine  *twin = NULL;
+    char id[MAX_NAME + 1];
+    struct engine *twin = NULL;
     if (name_check(m->model, "model", NULL) || name_check(m->engine, "engine", NULL) ||
         !m->version || !m->max_batch || !m->credit || m->credit > CREDIT_MAX ||
         bytes_copy_str(m->engine, id, sizeof id) ||
@@ -104,13 +104,13 @@ static void on_hello(struct engines *es, const struct route_key *route, struct e
         return;
     }
     if (old)
-        remove_engine(es, old, false);    /* it has lost what it had: it asks anew */
+        remove_engine(es, old, false); /* it has lost what it had: it asks anew */
     HASH_FIND(by_id, es->by_id, id, strlen(id), twin);
     if (twin)
-        remove_engine(es, twin, false);    /* the same engine over a new connection */
+        remove_engine(es, twin, false); /* the same engine over a new connection */
     struct engine *e = mem_zalloc(sizeof *e);
-    e->route         = *route;
-    e->beat_ms       = clock_ms();
+    e->route = *route;
+    e->beat_ms = clock_ms();
     memcpy(e->id, id, sizeof id);
     e->lane = queue_lane(&g->queue, m->model, m->version);
     lane_set_signature(e->lane, m->inputs, m->inputs_count, m->outputs, m->outputs_count);
@@ -135,16 +135,16 @@ static void on_beat(struct engines *es, const struct route_key *route, const str
     if (e)
         e->beat_ms = clock_ms();
     struct msg_beat answer = { .engine = m->engine, .known = e != NULL };
-    enum status     st     = send_to(es, route, MSG_BEAT, &answer);
-    (void)st;    /* who does not hear it beats again */
+    enum status st = send_to(es, route, MSG_BEAT, &answer);
+    (void)st; /* who does not hear it beats again */
 }
 
 static void on_result(struct engines *es, struct engine *e, const struct msg_result *m,
                       struct frames *frames)
 {
     struct error err;
-    enum status  st = queue_result(&es->gateway->queue, e->link, m, frames->at + 2,
-                                   frames->count - 2, &err);
+    enum status st =
+        queue_result(&es->gateway->queue, e->link, m, frames->at + 2, frames->count - 2, &err);
     if (st == STATUS_NOT_FOUND) {
         metric_count(&late_results);
     } else if (st) {
@@ -156,11 +156,11 @@ static void on_result(struct engines *es, struct engine *e, const struct msg_res
 
 static void on_message(void *arg, struct frames *frames)
 {
-    struct engines  *es    = arg;
-    struct bytes     raw   = frame_bytes(&frames->at[0]);
+    struct engines *es = arg;
+    struct bytes raw = frame_bytes(&frames->at[0]);
     struct route_key route = { .len = raw.len };
-    struct engine   *e     = NULL;
-    struct msg       m;
+    struct engine *e = NULL;
+    struct msg m;
     if (raw.len > sizeof route.byte || frames->count < 2 ||
         msg_decode(&es->decoder, frame_bytes(&frames->at[1]), &m, NULL)) {
         metric_count(&bad_messages);
@@ -192,10 +192,10 @@ static void on_message(void *arg, struct frames *frames)
 
 enum status engines_send(void *arg, void *peer, const struct msg_job *job, struct frames *inputs)
 {
-    struct gateway *g        = arg;
-    struct engine  *e        = peer;
-    struct frames   frames   = { .count = 0 };
-    struct buf      envelope = { 0 };
+    struct gateway *g = arg;
+    struct engine *e = peer;
+    struct frames frames = { .count = 0 };
+    struct buf envelope = { 0 };
     frame_init_copy(frames_add(&frames), bytes_of(e->route.byte, e->route.len));
     msg_encode(&envelope, MSG_JOB, 0, job);
     frame_init_buf(frames_add(&frames), &envelope);
@@ -208,7 +208,7 @@ enum status engines_send(void *arg, void *peer, const struct msg_job *job, struc
     enum status st = sock_send(g->engines->sock, &frames);
     if (st) {
         frames_finish(&frames);
-        e->beat_ms = 0;    /* the sweep removes it */
+        e->beat_ms = 0; /* the sweep removes it */
         loop_timer_start(g->engines->sweep, 0, SWEEP_MS);
     }
     return st;
@@ -217,23 +217,24 @@ enum status engines_send(void *arg, void *peer, const struct msg_job *job, struc
 void engines_parted(void *arg, void *peer)
 {
     struct gateway *g = arg;
-    struct engine  *e = peer;
+    struct engine *e = peer;
     if (e->parted)
         return;
-    e->parted      = true;
+    e->parted = true;
     enum status st = send_to(g->engines, &e->route, MSG_BYE_ACK, NULL);
-    (void)st;                                       /* gone already: it did not wait */
-    loop_timer_start(g->engines->sweep, 0, SWEEP_MS);    /* it is in use further up the stack */
+    (void)st;                                         /* gone already: it did not wait */
+    loop_timer_start(g->engines->sweep, 0, SWEEP_MS); /* it is in use further up the stack */
 }
 
 /* ---- life and death ----------------------------------------------------------------------------- */
 
 static void sweep(void *arg)
 {
-    struct engines *es  = arg;
-    uint64_t        now = clock_ms();
-    struct engine  *e, *next;
-    HASH_ITER(by_route, es->by_route, e, next) {
+    struct engines *es = arg;
+    uint64_t now = clock_ms();
+    struct engine *e, *next;
+    HASH_ITER(by_route, es->by_route, e, next)
+    {
         if (e->parted)
             remove_engine(es, e, false);
         else if (now - e->beat_ms > BEAT_TIMEOUT_MS)
@@ -245,19 +246,19 @@ static void sweep(void *arg)
 static void probe_all(void *arg)
 {
     struct engines *es = arg;
-    struct engine  *e, *next;
+    struct engine *e, *next;
     HASH_ITER(by_route, es->by_route, e, next)
-        if (send_to(es, &e->route, MSG_PROBE, NULL) == STATUS_NOT_FOUND)
-            remove_engine(es, e, !e->parted);
+    if (send_to(es, &e->route, MSG_PROBE, NULL) == STATUS_NOT_FOUND)
+        remove_engine(es, e, !e->parted);
 }
 
 struct engines *engines_create(struct gateway *g, struct error *err)
 {
     static const struct sock_config config = { SOCK_ROUTER, PEER_QUEUE_MAX, MAX_TENSOR_BYTES };
-    struct engines                 *es     = mem_zalloc(sizeof *es);
-    es->gateway                            = g;
-    es->sock                               = sock_create(g->loop, &config, on_message, es);
-    es->sweep                              = loop_timer_create(g->loop, sweep, es);
+    struct engines *es = mem_zalloc(sizeof *es);
+    es->gateway = g;
+    es->sock = sock_create(g->loop, &config, on_message, es);
+    es->sweep = loop_timer_create(g->loop, sweep, es);
     sock_on_disconnect(es->sock, probe_all, es);
     loop_timer_start(es->sweep, SWEEP_MS, SWEEP_MS);
     if (!sock_bind(es->sock, g->config->jobs, err))
@@ -271,7 +272,8 @@ void engines_destroy(struct engines *es)
     struct engine *e, *next;
     if (!es)
         return;
-    HASH_ITER(by_route, es->by_route, e, next) {
+    HASH_ITER(by_route, es->by_route, e, next)
+    {
         HASH_DELETE(by_route, es->by_route, e);
         HASH_DELETE(by_id, es->by_id, e);
         free(e);

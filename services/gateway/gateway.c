@@ -7,15 +7,15 @@
 
 #include <stdio.h>
 
-#define ALL_ROLES                                                                                  \
+#define ALL_ROLES \
     (1u << ROLE_REGISTRY | 1u << ROLE_GATEWAY | 1u << ROLE_WORKER | 1u << ROLE_TRAINER)
 #define DRAIN_POLL_MS 20
 
 static void on_deadline(void *arg)
 {
-    struct gateway *g    = arg;
-    uint64_t        now  = clock_ms();
-    uint64_t        next = queue_expire(&g->queue, now);
+    struct gateway *g = arg;
+    uint64_t now = clock_ms();
+    uint64_t next = queue_expire(&g->queue, now);
     if (next)
         loop_timer_start(g->deadlines, next > now ? next - now : 1, 0);
 }
@@ -38,7 +38,7 @@ static void on_catalog(void *arg)
 static void fill_report(void *arg, struct msg_process *me)
 {
     struct gateway *g = arg;
-    me->jobs          = bytes_str(g->jobs);
+    me->jobs = bytes_str(g->jobs);
 }
 
 static void on_suite(void *arg, const struct msg_suite *suite)
@@ -62,7 +62,7 @@ static void on_stop(void *arg)
     if (g->draining)
         return;
     log_info("draining", LOG_U("open_requests", api_open()));
-    g->draining          = true;
+    g->draining = true;
     g->drain_deadline_ms = clock_ms() + g->config->drain_ms;
     reporter_leave(g->reporter);
     http_drain(g->http);
@@ -75,11 +75,12 @@ static void on_stop(void *arg)
 static enum status choose_endpoint(struct gateway *g, struct error *err)
 {
     const char *bound = engines_endpoint(g->engines);
-    int         len;
+    int len;
     if (g->config->jobs_advertise[0])
         len = snprintf(g->jobs, sizeof g->jobs, "%s", g->config->jobs_advertise);
     else if (strncmp(bound, "tcp://0.0.0.0:", 14) == 0)
-        len = snprintf(g->jobs, sizeof g->jobs, "tcp://%s:%s", reporter_host(g->reporter), bound + 14);
+        len = snprintf(g->jobs, sizeof g->jobs, "tcp://%s:%s", reporter_host(g->reporter),
+                       bound + 14);
     else
         len = snprintf(g->jobs, sizeof g->jobs, "%s", bound);
     return len < 0 || (size_t)len >= sizeof g->jobs
@@ -89,11 +90,11 @@ static enum status choose_endpoint(struct gateway *g, struct error *err)
 
 static enum status start_http(struct gateway *g, struct error *err)
 {
-    struct http_config http = { .body_max_bytes  = g->config->max_body_bytes,
+    struct http_config http = { .body_max_bytes = g->config->max_body_bytes,
                                 .connections_max = g->config->max_connections,
                                 .idle_timeout_ms = g->config->idle_timeout_ms,
                                 .read_timeout_ms = g->config->timeout_ms };
-    g->http                 = http_create(g->loop, &http, &api_events, g);
+    g->http = http_create(g->loop, &http, &api_events, g);
     return http_listen(g->http, g->config->http, err);
 }
 
@@ -102,15 +103,16 @@ enum status gateway_init(struct gateway *g, const struct gateway_config *config,
 {
     struct queue_limits limits = { config->queue_max, config->queue_bytes };
     struct queue_events events = { engines_send, engines_parted };
-    *g                         = (struct gateway){ .config = config, .loop = l };
+    *g = (struct gateway){ .config = config, .loop = l };
     queue_init(&g->queue, &limits, &events, g);
-    g->suite     = suite_view_create();
+    g->suite = suite_view_create();
     g->deadlines = loop_timer_create(l, on_deadline, g);
-    g->drain     = loop_timer_create(l, drain_step, g);
-    g->registry  = rpc_client_create(l, config->registry);
-    g->replica   = replica_create(l, g->registry, config->events, on_catalog, g);
-    g->reporter  = reporter_create(l, g->registry, ROLE_GATEWAY, ALL_ROLES, fill_report, on_suite, g);
-    g->engines   = engines_create(g, err);
+    g->drain = loop_timer_create(l, drain_step, g);
+    g->registry = rpc_client_create(l, config->registry);
+    g->replica = replica_create(l, g->registry, config->events, on_catalog, g);
+    g->reporter =
+        reporter_create(l, g->registry, ROLE_GATEWAY, ALL_ROLES, fill_report, on_suite, g);
+    g->engines = engines_create(g, err);
     enum status st = g->engines ? choose_endpoint(g, err) : err->status;
     if (!st)
         st = start_http(g, err);

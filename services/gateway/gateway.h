@@ -16,14 +16,14 @@ struct gateway_config {
     const char *jobs_advertise;
     const char *registry;
     const char *events;
-    uint64_t    max_body_bytes;
-    uint64_t    max_artifact_bytes;
-    uint32_t    max_connections;
-    uint32_t    queue_max;
-    uint64_t    queue_bytes;
-    uint32_t    timeout_ms;
-    uint32_t    idle_timeout_ms;
-    uint32_t    drain_ms;
+    uint64_t max_body_bytes;
+    uint64_t max_artifact_bytes;
+    uint32_t max_connections;
+    uint32_t queue_max;
+    uint64_t queue_bytes;
+    uint32_t timeout_ms;
+    uint32_t idle_timeout_ms;
+    uint32_t drain_ms;
     const char *log_format;
     const char *log_level;
 };
@@ -33,32 +33,31 @@ struct suite_view;
 
 struct gateway {
     const struct gateway_config *config;
-    struct loop                 *loop;
-    struct http_server          *http;
-    struct queue                 queue;
-    struct engines              *engines;
-    struct rpc_client           *registry;
-    struct replica              *replica;
-    struct reporter             *reporter;
-    struct suite_view           *suite;      /* what the registry last said of the processes */
-    struct loop_timer           *deadlines;
-    struct loop_timer           *drain;
-    bool                         draining;
-    uint64_t                     drain_deadline_ms;
-    char                         jobs[MAX_ENDPOINT + 1];    /* where engines are to connect */
+    struct loop *loop;
+    struct http_server *http;
+    struct queue queue;
+    struct engines *engines;
+    struct rpc_client *registry;
+    struct replica *replica;
+    struct reporter *reporter;
+    struct suite_view *suite; /* what the registry last said of the processes */
+    struct loop_timer *deadlines;
+    struct loop_timer *drain;
+    bool draining;
+    uint64_t drain_deadline_ms;
+    char jobs[MAX_ENDPOINT + 1]; /* where engines are to connect */
 };
 
 enum status gateway_init(struct gateway *g, const struct gateway_config *config, struct loop *l,
                          struct error *err) MUST_CHECK;
-void        gateway_finish(struct gateway *g);
+void gateway_finish(struct gateway *g);
 
 /* ---- engines.c: the jobs socket ---- */
 struct engines *engines_create(struct gateway *g, struct error *err);
-void            engines_destroy(struct engines *e);
-const char     *engines_endpoint(const struct engines *e);
-enum status     engines_send(void *arg, void *peer, const struct msg_job *job,
-                             struct frames *frames);
-void            engines_parted(void *arg, void *peer);
+void engines_destroy(struct engines *e);
+const char *engines_endpoint(const struct engines *e);
+enum status engines_send(void *arg, void *peer, const struct msg_job *job, struct frames *frames);
+void engines_parted(void *arg, void *peer);
 
 /* ---- route.c: which version serves ---- */
 /* The lane for a request to the model, by its plain name (version 0) or a version.
@@ -74,8 +73,8 @@ enum status route_only_model(struct gateway *g, struct bytes *name, struct error
 
 /* ---- suite_view.c: the processes that the registry knows ---- */
 struct suite_view *suite_view_create(void);
-void               suite_view_put(struct suite_view *v, const struct msg_suite *suite);
-void               suite_view_destroy(struct suite_view *v);
+void suite_view_put(struct suite_view *v, const struct msg_suite *suite);
+void suite_view_destroy(struct suite_view *v);
 const struct msg_suite *suite_view_get(const struct suite_view *v);
 
 #endif

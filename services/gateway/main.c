@@ -36,8 +36,8 @@ static const struct option rows[] = {
 int main(int argc, char **argv)
 {
     struct gateway_config config;
-    struct gateway        gateway;
-    struct error          err;
+    struct gateway gateway;
+    struct error err;
     options_start(rows, "gateway", "serves models over HTTP", argc, argv, &config);
     struct loop *loop = loop_create();
     if (gateway_init(&gateway, &config, loop, &err))

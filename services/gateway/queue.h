@@ -19,22 +19,22 @@
 #include "common/msg/tensor.h"
 #include "common/net/sock.h"
 
-#define POISON_KILLS   2
-#define CREDIT_MAX     64      /* that one engine may grant */
-#define BATCH_MAX      4096    /* rows in one job */
-#define ENGINES_MAX    4096    /* of one gateway */
+#define POISON_KILLS 2
+#define CREDIT_MAX   64   /* that one engine may grant */
+#define BATCH_MAX    4096 /* rows in one job */
+#define ENGINES_MAX  4096 /* of one gateway */
 
 struct queue;
 struct lane;
 
 /* What a finished request is told.  Everything is good until the callback returns. */
 struct outcome {
-    enum status              status;
-    const char              *text;        /* when status is not OK */
-    const struct msg_tensor *outputs;     /* shapes as for this request alone */
-    const struct bytes      *data;        /* of each output */
-    size_t                   outputs_count;
-    uint64_t                 compute_us;
+    enum status status;
+    const char *text;                 /* when status is not OK */
+    const struct msg_tensor *outputs; /* shapes as for this request alone */
+    const struct bytes *data;         /* of each output */
+    size_t outputs_count;
+    uint64_t compute_us;
 };
 
 struct inference;
@@ -44,28 +44,28 @@ enum inference_state { INFERENCE_IDLE, INFERENCE_WAITING, INFERENCE_RUNNING };
 
 struct inference {
     /* the caller's, before queue_submit */
-    struct lane       *lane;           /* set by submit */
-    struct msg_tensor  inputs[MAX_TENSORS];     /* names borrow from the lane's signature */
-    int64_t            shapes[MAX_TENSORS][MAX_RANK];
-    struct frame       data[MAX_TENSORS];       /* inputs_count are initialised; owned */
-    size_t             inputs_count;
-    uint32_t           rows;           /* first dimension; 1 when the model is not batchable */
-    bool               pinned;         /* the client named the version: never moved to another */
-    uint64_t           deadline_ms;
+    struct lane *lane;                     /* set by submit */
+    struct msg_tensor inputs[MAX_TENSORS]; /* names borrow from the lane's signature */
+    int64_t shapes[MAX_TENSORS][MAX_RANK];
+    struct frame data[MAX_TENSORS]; /* inputs_count are initialised; owned */
+    size_t inputs_count;
+    uint32_t rows; /* first dimension; 1 when the model is not batchable */
+    bool pinned;   /* the client named the version: never moved to another */
+    uint64_t deadline_ms;
     inference_done_fn *done;
-    void              *user;
+    void *user;
 
     /* read-only */
     enum inference_state state;
-    uint64_t             submitted_us;
+    uint64_t submitted_us;
 
     /* private */
     struct inference *next, *prev;
-    struct heap_node  deadline;
-    struct job       *job;
-    uint32_t          kills;
-    bool              alone;
-    uint64_t          bytes;
+    struct heap_node deadline;
+    struct job *job;
+    uint32_t kills;
+    bool alone;
+    uint64_t bytes;
 };
 
 /* How a queue speaks to the world. */
@@ -78,46 +78,46 @@ struct queue_events {
 };
 
 struct queue_limits {
-    uint32_t waiting_max;          /* requests per lane: BUSY beyond */
-    uint64_t waiting_bytes_max;    /* per lane */
+    uint32_t waiting_max;       /* requests per lane: BUSY beyond */
+    uint64_t waiting_bytes_max; /* per lane */
 };
 
 struct queue {
     struct queue_limits limits;
     struct queue_events events;
-    void               *arg;
-    struct lane        *lanes;          /* hash by model and version */
-    struct lane        *dirty;          /* lanes to look at in queue_dispatch */
-    struct heap         deadlines;
-    struct job         *jobs;           /* hash by id */
-    uint64_t            next_job;
-    struct inference   *pool;           /* free requests, kept for the next */
-    size_t              pool_count;
-    uint64_t            requeued, late, poisoned, jobs_sent;    /* counts */
-    uint64_t            rows_sent;
+    void *arg;
+    struct lane *lanes; /* hash by model and version */
+    struct lane *dirty; /* lanes to look at in queue_dispatch */
+    struct heap deadlines;
+    struct job *jobs; /* hash by id */
+    uint64_t next_job;
+    struct inference *pool; /* free requests, kept for the next */
+    size_t pool_count;
+    uint64_t requeued, late, poisoned, jobs_sent; /* counts */
+    uint64_t rows_sent;
 };
 
-struct engine_link;    /* an engine, as the queue knows it */
+struct engine_link; /* an engine, as the queue knows it */
 
 void queue_init(struct queue *q, const struct queue_limits *limits,
                 const struct queue_events *events, void *arg);
-void queue_finish(struct queue *q);    /* open requests end with CANCELLED */
+void queue_finish(struct queue *q); /* open requests end with CANCELLED */
 
 /* The lane of a version; made when new. */
 struct lane *queue_lane(struct queue *q, struct bytes model, uint32_t version);
 /* NULL: there is none. */
 struct lane *queue_find_lane(struct queue *q, struct bytes model, uint32_t version);
-size_t       lane_engines(const struct lane *l);      /* that take jobs */
-size_t       lane_waiting(const struct lane *l);
-uint32_t     lane_version(const struct lane *l);
-const char  *lane_model(const struct lane *l);
+size_t lane_engines(const struct lane *l); /* that take jobs */
+size_t lane_waiting(const struct lane *l);
+uint32_t lane_version(const struct lane *l);
+const char *lane_model(const struct lane *l);
 /* The tensors that the engines of this version take and give; counts are 0 before the first. */
 const struct msg_hello *lane_signature(const struct lane *l);
 void lane_set_signature(struct lane *l, const struct msg_tensor *inputs, size_t inputs_count,
                         const struct msg_tensor *outputs, size_t outputs_count);
 
-struct inference *inference_create(struct queue *q);    /* zeroed, but for the shapes */
-void              inference_drop(struct queue *q, struct inference *r);    /* not submitted */
+struct inference *inference_create(struct queue *q);       /* zeroed, but for the shapes */
+void inference_drop(struct queue *q, struct inference *r); /* not submitted */
 
 /* BUSY with *err: the lane is full, nothing was done.  On OK the request belongs to the queue
  * until done is called, which frees it afterwards. */
@@ -132,10 +132,10 @@ void queue_move(struct queue *q, struct lane *from, struct lane *to);
 struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer,
                                      uint32_t max_batch, uint32_t credit);
 void queue_engine_credit(struct queue *q, struct engine_link *e, uint32_t credit);
-void queue_engine_leave(struct queue *q, struct engine_link *e);    /* BYE: no more jobs */
+void queue_engine_leave(struct queue *q, struct engine_link *e); /* BYE: no more jobs */
 /* The engine is gone.  crashed: its jobs count as kills. */
 void queue_engine_remove(struct queue *q, struct engine_link *e, bool crashed);
-uint64_t queue_engine_job(const struct engine_link *e);    /* a job that is out, 0: none */
+uint64_t queue_engine_job(const struct engine_link *e); /* a job that is out, 0: none */
 
 /* The result of a job.  frames: the outputs.  NOT_FOUND: late, dropped.  INVALID: it does not
  * fit the job; its requests end with INTERNAL. */

@@ -75,8 +75,8 @@ void route_refresh(struct gateway *g)
 {
     const struct catalog *c = replica_catalog(g->replica);
     for (size_t i = 0; i < c->count; i++) {
-        struct catalog_model *m       = c->models[i];
-        uint32_t              serving = route_serving(g, m);
+        struct catalog_model *m = c->models[i];
+        uint32_t serving = route_serving(g, m);
         if (!engines_of(g, m, serving))
             continue;
         struct lane *to = queue_lane(&g->queue, bytes_str(m->name), serving);
@@ -90,8 +90,8 @@ void route_refresh(struct gateway *g)
 
 enum status route_only_model(struct gateway *g, struct bytes *name, struct error *err)
 {
-    const struct catalog *c     = replica_catalog(g->replica);
-    size_t                found = 0;
+    const struct catalog *c = replica_catalog(g->replica);
+    size_t found = 0;
     for (size_t i = 0; i < c->count; i++) {
         if (!c->models[i]->deployment.version)
             continue;
@@ -102,8 +102,9 @@ enum status route_only_model(struct gateway *g, struct bytes *name, struct error
         return STATUS_OK;
     if (!replica_synced(g->replica))
         return error_set(err, STATUS_UNAVAILABLE, "the catalog has not come yet; try again");
-    return found ? error_set(err, STATUS_INVALID,
-                             "%zu models are deployed: name one with \"model\" in the body or ?model=",
-                             found)
+    return found ? error_set(
+                       err, STATUS_INVALID,
+                       "%zu models are deployed: name one with \"model\" in the body or ?model=",
+                       found)
                  : error_set(err, STATUS_UNAVAILABLE, "no model is deployed yet");
 }

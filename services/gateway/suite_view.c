@@ -4,8 +4,8 @@
 #include <stdlib.h>
 
 struct suite_view {
-    struct buf              packed;
-    struct msg_decoder      decoder;
+    struct buf packed;
+    struct msg_decoder decoder;
     const struct msg_suite *suite;
 };
 
@@ -14,7 +14,7 @@ static const struct msg_suite nobody;
 struct suite_view *suite_view_create(void)
 {
     struct suite_view *v = mem_zalloc(sizeof *v);
-    v->suite             = &nobody;
+    v->suite = &nobody;
     return v;
 }
 
@@ -23,8 +23,8 @@ void suite_view_put(struct suite_view *v, const struct msg_suite *suite)
     const void *body;
     v->packed.len = 0;
     msg_pack(&v->packed, &schema_suite, suite);
-    v->suite = msg_unpack(&v->decoder, &schema_suite, buf_bytes(&v->packed), &body, NULL) ? &nobody
-                                                                                          : body;
+    v->suite =
+        msg_unpack(&v->decoder, &schema_suite, buf_bytes(&v->packed), &body, NULL) ? &nobody : body;
 }
 
 void suite_view_destroy(struct suite_view *v)

@@ -11,13 +11,13 @@
 /* ---- reading ---------------------------------------------------------------------------------- */
 
 struct reader {
-    enum datatype  type;
+    enum datatype type;
     const int64_t *shape;
-    size_t         rank;
-    const char    *where;
-    unsigned char *at;         /* the next element goes here */
-    struct buf    *strings;    /* BYTES: instead of at */
-    struct error  *err;
+    size_t rank;
+    const char *where;
+    unsigned char *at;   /* the next element goes here */
+    struct buf *strings; /* BYTES: instead of at */
+    struct error *err;
 };
 
 static enum status wrong(const struct reader *r, yyjson_val *v, const char *expected)
@@ -83,28 +83,28 @@ static enum status read_text(const struct reader *r, yyjson_val *v)
     return STATUS_OK;
 }
 
-#define STORE(type, value)                                                                         \
-    do {                                                                                           \
-        type stored = (type)(value);                                                               \
-        memcpy(r->at, &stored, sizeof stored);                                                     \
-        r->at += sizeof stored;                                                                    \
+#define STORE(type, value)                     \
+    do {                                       \
+        type stored = (type)(value);           \
+        memcpy(r->at, &stored, sizeof stored); \
+        r->at += sizeof stored;                \
     } while (0)
 
 static enum status read_integer(struct reader *r, yyjson_val *v)
 {
-    int64_t     i  = 0;
-    uint64_t    u  = 0;
+    int64_t i = 0;
+    uint64_t u = 0;
     enum status st = STATUS_OK;
     switch (r->type) {
-#define SIGNED(t, c, low, high)                                                                    \
-    case t:                                                                                        \
-        st = read_signed(r, v, low, high, &i);                                                     \
-        STORE(c, i);                                                                               \
+#define SIGNED(t, c, low, high)                \
+    case t:                                    \
+        st = read_signed(r, v, low, high, &i); \
+        STORE(c, i);                           \
         return st;
-#define UNSIGNED(t, c, high)                                                                       \
-    case t:                                                                                        \
-        st = read_unsigned(r, v, high, &u);                                                        \
-        STORE(c, u);                                                                               \
+#define UNSIGNED(t, c, high)                \
+    case t:                                 \
+        st = read_unsigned(r, v, high, &u); \
+        STORE(c, u);                        \
         return st;
         SIGNED(DT_INT8, int8_t, INT8_MIN, INT8_MAX)
         SIGNED(DT_INT16, int16_t, INT16_MIN, INT16_MAX)
@@ -122,7 +122,7 @@ static enum status read_integer(struct reader *r, yyjson_val *v)
 
 static enum status read_element(struct reader *r, yyjson_val *v)
 {
-    double      real = 0;
+    double real = 0;
     enum status st;
     switch (r->type) {
     case DT_FP32:
@@ -145,7 +145,7 @@ static enum status read_element(struct reader *r, yyjson_val *v)
 /* One level of nested arrays. */
 static enum status read_level(struct reader *r, yyjson_val *v, size_t level)
 {
-    size_t      i, max;
+    size_t i, max;
     yyjson_val *item;
     enum status st = STATUS_OK;
     if (!yyjson_is_arr(v))
@@ -154,7 +154,8 @@ static enum status read_level(struct reader *r, yyjson_val *v, size_t level)
         return error_set(r->err, STATUS_INVALID,
                          "%s: an array of dimension %zu has %zu elements where the shape says %lld",
                          r->where, level, yyjson_arr_size(v), (long long)r->shape[level]);
-    yyjson_arr_foreach(v, i, max, item) {
+    yyjson_arr_foreach(v, i, max, item)
+    {
         st = level + 1 == r->rank ? read_element(r, item) : read_level(r, item, level + 1);
         if (st)
             return st;
@@ -164,12 +165,14 @@ static enum status read_level(struct reader *r, yyjson_val *v, size_t level)
 
 static enum status read_flat(struct reader *r, yyjson_val *v, uint64_t elements)
 {
-    size_t      i, max;
+    size_t i, max;
     yyjson_val *item;
     if (yyjson_arr_size(v) != elements)
-        return error_set(r->err, STATUS_INVALID, "%s has %zu elements, but the shape needs %" PRIu64,
-                         r->where, yyjson_arr_size(v), elements);
-    yyjson_arr_foreach(v, i, max, item) {
+        return error_set(r->err, STATUS_INVALID,
+                         "%s has %zu elements, but the shape needs %" PRIu64, r->where,
+                         yyjson_arr_size(v), elements);
+    yyjson_arr_foreach(v, i, max, item)
+    {
         enum status st = read_element(r, item);
         if (st)
             return st;
@@ -191,9 +194,9 @@ static enum status read_all(struct reader *r, yyjson_val *data, uint64_t element
 enum status tensor_from_json(yyjson_val *data, enum datatype type, const int64_t *shape,
                              size_t rank, const char *where, struct frame *out, struct error *err)
 {
-    struct buf    strings = { 0 };
+    struct buf strings = { 0 };
     struct reader r = { .type = type, .shape = shape, .rank = rank, .where = where, .err = err };
-    uint64_t      elements;
+    uint64_t elements;
     if (shape_elements(shape, rank, &elements) || elements > MAX_TENSOR_BYTES)
         return error_set(err, STATUS_INVALID, "%s: the shape is negative or too large", where);
     size_t size = datatype_size(type);
@@ -214,7 +217,7 @@ enum status tensor_from_json(yyjson_val *data, enum datatype type, const int64_t
             return wrong(&r, data, "an array");
         buf_reserve(&memory, (size_t)elements * size + 1);
         memory.len = (size_t)elements * size;
-        r.at       = memory.data;
+        r.at = memory.data;
     }
     enum status st = read_all(&r, data, elements);
     if (st) {
@@ -237,7 +240,7 @@ enum status tensor_json_shape(yyjson_val *data, int64_t shape[MAX_RANK], size_t 
         if (*rank == MAX_RANK)
             return error_set(err, STATUS_INVALID, "arrays are nested deeper than %d", MAX_RANK);
         shape[(*rank)++] = (int64_t)yyjson_arr_size(data);
-        data             = yyjson_arr_get_first(data);
+        data = yyjson_arr_get_first(data);
     }
     return STATUS_OK;
 }
@@ -259,11 +262,11 @@ void json_string(struct buf *out, struct bytes text)
     buf_append(out, "\"", 1);
 }
 
-#define LOAD(type, p)                                                                              \
-    ({                                                                                             \
-        type loaded;                                                                               \
-        memcpy(&loaded, (p), sizeof loaded);                                                       \
-        loaded;                                                                                    \
+#define LOAD(type, p)                        \
+    ({                                       \
+        type loaded;                         \
+        memcpy(&loaded, (p), sizeof loaded); \
+        loaded;                              \
     })
 
 /* room: FLOAT_TEXT_MAX bytes; the length written. */
@@ -333,7 +336,7 @@ enum status tensor_to_json(struct buf *out, enum datatype type, const int64_t *s
                            struct bytes data, bool nested, struct error *err)
 {
     const unsigned char *p = data.data;
-    uint64_t             elements;
+    uint64_t elements;
     if (type == DT_FP16 || type == DT_BF16)
         return error_set(err, STATUS_INVALID, "%s has no JSON form; ask for binary data",
                          datatype_name(type));

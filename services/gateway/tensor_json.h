@@ -14,8 +14,8 @@ struct yyjson_val;
 /* Reads the elements of data into a frame of exactly that tensor.  where: the place in the
  * request, for *err ("inputs[0].data").  INVALID: wrong type, count or range. */
 enum status tensor_from_json(struct yyjson_val *data, enum datatype type, const int64_t *shape,
-                             size_t rank, const char *where, struct frame *out, struct error *err)
-    MUST_CHECK;
+                             size_t rank, const char *where, struct frame *out,
+                             struct error *err) MUST_CHECK;
 
 /* The shape of nested arrays, from their first elements; a ragged one is found by
  * tensor_from_json.  INVALID: deeper than MAX_RANK. */
@@ -26,6 +26,6 @@ enum status tensor_json_shape(struct yyjson_val *data, int64_t shape[MAX_RANK], 
 enum status tensor_to_json(struct buf *out, enum datatype type, const int64_t *shape, size_t rank,
                            struct bytes data, bool nested, struct error *err) MUST_CHECK;
 
-void json_string(struct buf *out, struct bytes text);    /* quoted and escaped */
+void json_string(struct buf *out, struct bytes text); /* quoted and escaped */
 
 #endif

@@ -13,11 +13,11 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#define PAUSE_FIRST_MS   100
-#define PAUSE_LAST_MS    30000
-#define HEALTHY_MS       30000    /* ready for so long: the next crash is a first one again */
-#define REPORT_WAIT_MS   10000    /* for the answer to VERSION_CHECKED */
-#define ARGS_MAX         24
+#define PAUSE_FIRST_MS 100
+#define PAUSE_LAST_MS  30000
+#define HEALTHY_MS     30000 /* ready for so long: the next crash is a first one again */
+#define REPORT_WAIT_MS 10000 /* for the answer to VERSION_CHECKED */
+#define ARGS_MAX       24
 
 static struct metric_family crashes = {
     .name = "maas_worker_engine_crashes_total",
@@ -49,29 +49,29 @@ static void retry_later(struct child *c)
 
 static void on_checked(void *arg, const struct rpc_reply *reply)
 {
-    (void)arg;    /* unanswered: the claim runs out and another worker checks */
+    (void)arg; /* unanswered: the claim runs out and another worker checks */
     (void)reply;
 }
 
 static void send_checked(struct child *c, enum version_check check, const char *reason)
 {
-    struct msg_decoder         decoder = { 0 };
-    const void                *body    = NULL;
-    struct msg_version_checked m       = { .model   = bytes_str(c->model),
-                                           .version = c->version,
-                                           .check   = check,
-                                           .reason  = bytes_str(reason) };
+    struct msg_decoder decoder = { 0 };
+    const void *body = NULL;
+    struct msg_version_checked m = { .model = bytes_str(c->model),
+                                     .version = c->version,
+                                     .check = check,
+                                     .reason = bytes_str(reason) };
     if (c->reported)
         return;
     c->reported = true;
     if (check == CHECK_PASSED &&
         !msg_unpack(&decoder, &schema_engine_status, buf_bytes(&c->status), &body, NULL)) {
         const struct msg_engine_status *s = body;
-        m.inputs                          = s->inputs;
-        m.inputs_count                    = s->inputs_count;
-        m.outputs                         = s->outputs;
-        m.outputs_count                   = s->outputs_count;
-        m.batchable                       = s->batchable;
+        m.inputs = s->inputs;
+        m.inputs_count = s->inputs_count;
+        m.outputs = s->outputs;
+        m.outputs_count = s->outputs_count;
+        m.batchable = s->batchable;
     }
     struct rpc_call *call = rpc_call(c->host->registry, MSG_VERSION_CHECKED, &m, NULL,
                                      REPORT_WAIT_MS, on_checked, NULL);
@@ -110,7 +110,7 @@ static void on_ready(struct child *c, const struct msg_engine_status *m)
 static void on_message(void *arg, const struct msg *m)
 {
     struct child *c = arg;
-    if (!m) {    /* the end, or garbage: either way this engine is no use */
+    if (!m) { /* the end, or garbage: either way this engine is no use */
         if (c->pid)
             kill(c->pid, SIGTERM);
         return;
@@ -120,7 +120,8 @@ static void on_message(void *arg, const struct msg *m)
     const struct msg_engine_status *status = m->body;
     if (status->bad_messages > c->bad_messages) {
         const struct metric_label labels[] = { { "model", c->model } };
-        metric_add(metrics_series(&bad_messages, labels, 1), status->bad_messages - c->bad_messages);
+        metric_add(metrics_series(&bad_messages, labels, 1),
+                   status->bad_messages - c->bad_messages);
         c->bad_messages = status->bad_messages;
     }
     if (c->spoke || c->stopping)
@@ -172,7 +173,7 @@ static const char *last_line(struct child *c)
     while (c->words_len && c->words[c->words_len - 1] == '\n')
         c->words_len--;
     c->words[c->words_len] = 0;
-    const char *newline    = strrchr(c->words, '\n');
+    const char *newline = strrchr(c->words, '\n');
     return newline ? newline + 1 : c->words;
 }
 
@@ -227,7 +228,7 @@ static void on_handle_closed(uv_handle_t *handle)
 static void on_exit_status(uv_process_t *process, int64_t exit_status, int signal_number)
 {
     struct child *c = process->data;
-    char          reason[MAX_REASON + 1];
+    char reason[MAX_REASON + 1];
     c->pid = 0;
     pipe_destroy(c->pipe);
     c->pipe = NULL;
@@ -281,16 +282,22 @@ static void on_err(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
 static void arguments(struct child *c, char **argv, char numbers[3][16], char hex[DIGEST_HEX_SIZE])
 {
     const struct host_config *config = c->host->config;
-    size_t                    n      = 0;
+    size_t n = 0;
     digest_hex(&c->digest, hex);
     snprintf(numbers[0], 16, "%u", c->version);
     snprintf(numbers[1], 16, "%u", config->threads);
     snprintf(numbers[2], 16, "%u", c->max_batch ? c->max_batch : config->max_batch);
-    const char *const list[] = { "maas-worker",  "engine",      "--model",   c->model,
-                                 "--version",    numbers[0],    "--format",  c->format,
-                                 "--path",       c->path,       "--digest",  hex, "--worker",  reporter_id(c->host->reporter),
-                                 "--threads",    numbers[1],    "--max-batch", numbers[2],
-                                 "--log-format", config->log_format, "--log-level", config->log_level };
+    const char *const list[] = { "maas-worker",  "engine",
+                                 "--model",      c->model,
+                                 "--version",    numbers[0],
+                                 "--format",     c->format,
+                                 "--path",       c->path,
+                                 "--digest",     hex,
+                                 "--worker",     reporter_id(c->host->reporter),
+                                 "--threads",    numbers[1],
+                                 "--max-batch",  numbers[2],
+                                 "--log-format", config->log_format,
+                                 "--log-level",  config->log_level };
     for (; n < sizeof list / sizeof *list; n++)
         argv[n] = (char *)(uintptr_t)list[n];
     if (c->check)
@@ -303,18 +310,18 @@ static void arguments(struct child *c, char **argv, char numbers[3][16], char he
 /* Gives the engine: nothing on stdin and stdout, a pipe for stderr, a socket pair as fd 3. */
 static int spawn(struct child *c, int theirs)
 {
-    char                *argv[ARGS_MAX + 4];
-    char                 numbers[3][16], hex[DIGEST_HEX_SIZE];
+    char *argv[ARGS_MAX + 4];
+    char numbers[3][16], hex[DIGEST_HEX_SIZE];
     uv_stdio_container_t stdio[4] = { { .flags = UV_IGNORE },
                                       { .flags = UV_IGNORE },
-                                      { .flags       = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
+                                      { .flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
                                         .data.stream = (uv_stream_t *)&c->err_pipe },
                                       { .flags = UV_INHERIT_FD, .data.fd = theirs } };
-    uv_process_options_t options  = { .exit_cb     = on_exit_status,
-                                      .file        = "/proc/self/exe",
-                                      .args        = argv,
-                                      .stdio       = stdio,
-                                      .stdio_count = 4 };
+    uv_process_options_t options = { .exit_cb = on_exit_status,
+                                     .file = "/proc/self/exe",
+                                     .args = argv,
+                                     .stdio = stdio,
+                                     .stdio_count = 4 };
     arguments(c, argv, numbers, hex);
     c->process.data = c->err_pipe.data = c;
     uv_pipe_init(loop_uv(c->host->loop), &c->err_pipe, 0);
@@ -336,25 +343,25 @@ static void launch(struct child *c)
         retry_later(c);
         return;
     }
-    c->spoke     = false;
+    c->spoke = false;
     c->words_len = 0;
-    c->handles   = 2;
-    int rc       = spawn(c, pair[1]);
+    c->handles = 2;
+    int rc = spawn(c, pair[1]);
     close(pair[1]);
     if (rc) {
         log_error("cannot start an engine", LOG_S("reason", uv_strerror(rc)));
         close(pair[0]);
         snprintf(c->reason, sizeof c->reason, "cannot start an engine: %s", uv_strerror(rc));
-        c->spoke = true;    /* not a crash of the model */
+        c->spoke = true; /* not a crash of the model */
         uv_close((uv_handle_t *)&c->process, on_handle_closed);
         uv_close((uv_handle_t *)&c->err_pipe, on_handle_closed);
         return;
     }
-    c->pid          = c->process.pid;
-    c->pipe         = pipe_create(c->host->loop, pair[0], on_message, c);
+    c->pid = c->process.pid;
+    c->pipe = pipe_create(c->host->loop, pair[0], on_message, c);
     c->bad_messages = 0;
     uv_read_start((uv_stream_t *)&c->err_pipe, on_err_alloc, on_err);
-    c->state = ENGINE_LOADING;    /* the reason of the last end stays to be seen */
+    c->state = ENGINE_LOADING; /* the reason of the last end stays to be seen */
     host_child_changed(c->host);
     loop_timer_start(c->timer, c->host->config->load_timeout_ms, 0);
     child_tell_gateways(c);
@@ -403,7 +410,7 @@ static void start(void *arg)
 static char *cache_path(struct host *h, const struct digest *digest)
 {
     struct buf path = { 0 };
-    char       hex[DIGEST_HEX_SIZE];
+    char hex[DIGEST_HEX_SIZE];
     digest_hex(digest, hex);
     buf_printf(&path, "%s/%s", h->config->cache, hex);
     buf_cstr(&path);
@@ -414,14 +421,14 @@ struct child *child_create(struct host *h, const struct msg_version *v, uint32_t
                            bool check)
 {
     struct child *c = mem_zalloc(sizeof *c);
-    c->host         = h;
-    c->version      = v->number;
-    c->max_batch    = max_batch;
-    c->check        = check;
-    c->pause_ms     = PAUSE_FIRST_MS;
-    c->timer        = loop_timer_create(h->loop, start, c);
-    c->reported     = v->check == CHECK_PASSED;
-    bool bad        = v->digest.len != DIGEST_SIZE ||
+    c->host = h;
+    c->version = v->number;
+    c->max_batch = max_batch;
+    c->check = check;
+    c->pause_ms = PAUSE_FIRST_MS;
+    c->timer = loop_timer_create(h->loop, start, c);
+    c->reported = v->check == CHECK_PASSED;
+    bool bad = v->digest.len != DIGEST_SIZE ||
                bytes_copy_str(v->model, c->model, sizeof c->model) ||
                bytes_copy_str(v->format, c->format, sizeof c->format);
     if (!bad)
@@ -441,7 +448,7 @@ void child_stop(struct child *c)
     if (c->stopping)
         return;
     c->stopping = true;
-    c->state    = ENGINE_LEAVING;
+    c->state = ENGINE_LEAVING;
     if (c->pid) {
         kill(c->pid, SIGTERM);
         loop_timer_start(c->timer, c->host->config->stop_timeout_ms, 0);
@@ -452,7 +459,7 @@ void child_stop(struct child *c)
 
 uint64_t child_rss_bytes(const struct child *c)
 {
-    char               path[32];
+    char path[32];
     unsigned long long size, resident = 0;
     if (!c->pid)
         return 0;

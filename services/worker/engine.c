@@ -19,47 +19,47 @@
 #include "services/worker/pulse.h"
 #include "services/worker/runtime.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define CREDIT          1        /* jobs out with an engine: one running, none waiting in the pipe */
-#define RESULTS_MAX     64       /* answers that wait for one gateway */
-#define LEAVE_MS        10000    /* for the gateways' BYE_ACK */
-#define COUNT_DELAY_MS  1000     /* bad messages are told to the host at most this often */
-#define GREET_MS        50       /* between tries to reach a gateway */
+#define CREDIT         1     /* jobs out with an engine: one running, none waiting in the pipe */
+#define RESULTS_MAX    64    /* answers that wait for one gateway */
+#define LEAVE_MS       10000 /* for the gateways' BYE_ACK */
+#define COUNT_DELAY_MS 1000  /* bad messages are told to the host at most this often */
+#define GREET_MS       50    /* between tries to reach a gateway */
 
 struct engine;
 
 struct channel {
     struct engine *engine;
-    char           gateway[MAX_NAME + 1];
-    char           endpoint[MAX_ENDPOINT + 1];
-    struct sock   *sock;
-    bool           greeted;    /* HELLO has been handed to the socket */
-    bool           parted;     /* BYE_ACK has come, or nobody was there */
+    char gateway[MAX_NAME + 1];
+    char endpoint[MAX_ENDPOINT + 1];
+    struct sock *sock;
+    bool greeted; /* HELLO has been handed to the socket */
+    bool parted;  /* BYE_ACK has come, or nobody was there */
 };
 
 struct engine {
     const struct engine_config *config;
-    struct loop                *loop;
-    struct pipe                *host;
-    struct pulse               *pulse;
-    struct pulse_state          state;
-    struct loop_timer          *greet;      /* tries HELLO again on channels without a peer */
-    struct loop_timer          *counters;
-    struct loop_timer          *leave;
-    const struct runtime       *runtime;
-    void                       *model;
-    struct signature            signature;
-    struct channel             *channels[MAX_GATEWAYS];
-    size_t                      channels_count;
-    char                        id[MAX_NAME + 1];
-    bool                        leaving;
-    uint64_t                    bad_messages;
-    struct msg_decoder          decoder;
+    struct loop *loop;
+    struct pipe *host;
+    struct pulse *pulse;
+    struct pulse_state state;
+    struct loop_timer *greet; /* tries HELLO again on channels without a peer */
+    struct loop_timer *counters;
+    struct loop_timer *leave;
+    const struct runtime *runtime;
+    void *model;
+    struct signature signature;
+    struct channel *channels[MAX_GATEWAYS];
+    size_t channels_count;
+    char id[MAX_NAME + 1];
+    bool leaving;
+    uint64_t bad_messages;
+    struct msg_decoder decoder;
 };
 
 static void count_bad(struct engine *e)
@@ -72,8 +72,8 @@ static void count_bad(struct engine *e)
 
 static enum status send_message(struct channel *c, enum msg_kind kind, const void *body)
 {
-    struct frames frames   = { .count = 0 };
-    struct buf    envelope = { 0 };
+    struct frames frames = { .count = 0 };
+    struct buf envelope = { 0 };
     msg_encode(&envelope, kind, 0, body);
     frame_init_buf(frames_add(&frames), &envelope);
     enum status st = sock_send(c->sock, &frames);
@@ -84,19 +84,19 @@ static enum status send_message(struct channel *c, enum msg_kind kind, const voi
 
 static void greet(struct channel *c)
 {
-    struct engine   *e    = c->engine;
+    struct engine *e = c->engine;
     struct msg_hello body = {
-        .engine        = bytes_str(e->id),
-        .worker        = bytes_str(e->config->worker),
-        .model         = bytes_str(e->config->model),
-        .version       = e->config->version,
-        .inputs        = e->signature.inputs,
-        .inputs_count  = e->signature.inputs_count,
-        .outputs       = e->signature.outputs,
+        .engine = bytes_str(e->id),
+        .worker = bytes_str(e->config->worker),
+        .model = bytes_str(e->config->model),
+        .version = e->config->version,
+        .inputs = e->signature.inputs,
+        .inputs_count = e->signature.inputs_count,
+        .outputs = e->signature.outputs,
         .outputs_count = e->signature.outputs_count,
-        .max_batch     = e->signature.batchable ? e->config->max_batch : 1,
-        .credit        = CREDIT,
-        .pid           = (uint32_t)getpid(),
+        .max_batch = e->signature.batchable ? e->config->max_batch : 1,
+        .credit = CREDIT,
+        .pid = (uint32_t)getpid(),
     };
     if (!e->leaving)
         c->greeted = send_message(c, MSG_HELLO, &body) == STATUS_OK;
@@ -129,17 +129,19 @@ static enum status check_inputs(struct engine *e, const struct msg_job *job, str
         return error_set(err, STATUS_INVALID, "the model takes %zu inputs; %zu came in %zu frames",
                          s->inputs_count, job->inputs_count, frames->count - 1);
     for (size_t i = 0; i < s->inputs_count; i++) {
-        const struct msg_tensor *is   = &job->inputs[i];
+        const struct msg_tensor *is = &job->inputs[i];
         const struct msg_tensor *want = &s->inputs[i];
         in[i] = (struct tensor_in){ datatype_from_wire(is->datatype), is->shape.at, is->shape.count,
                                     frame_bytes(&frames->at[i + 1]) };
         if (!bytes_equal(is->name, want->name) || is->datatype != want->datatype ||
             is->shape.count != want->shape.count)
-            return error_set(err, STATUS_INVALID, "input %zu does not fit the model's signature", i);
+            return error_set(err, STATUS_INVALID, "input %zu does not fit the model's signature",
+                             i);
         for (size_t k = 0; k < want->shape.count; k++)
             if (want->shape.at[k] >= 0 && want->shape.at[k] != is->shape.at[k])
-                return error_set(err, STATUS_INVALID, "dimension %zu of input %zu is %lld, not %lld",
-                                 k, i, (long long)is->shape.at[k], (long long)want->shape.at[k]);
+                return error_set(err, STATUS_INVALID,
+                                 "dimension %zu of input %zu is %lld, not %lld", k, i,
+                                 (long long)is->shape.at[k], (long long)want->shape.at[k]);
         enum status st = tensor_check(in[i].type, is->shape.at, is->shape.count, in[i].data, err);
         if (st)
             return st;
@@ -151,13 +153,13 @@ static enum status check_inputs(struct engine *e, const struct msg_job *job, str
 static void answer(struct channel *c, struct msg_result *result, struct tensor_out *out)
 {
     const struct signature *s = &c->engine->signature;
-    struct msg_tensor       described[MAX_TENSORS];
-    struct frames           frames   = { .count = 0 };
-    struct buf              envelope = { 0 };
-    struct frame           *first    = frames_add(&frames);
+    struct msg_tensor described[MAX_TENSORS];
+    struct frames frames = { .count = 0 };
+    struct buf envelope = { 0 };
+    struct frame *first = frames_add(&frames);
     for (size_t i = 0; i < result->outputs_count; i++) {
-        described[i] = (struct msg_tensor){ s->outputs[i].name, out[i].type,
-                                            { out[i].shape, out[i].rank } };
+        described[i] =
+            (struct msg_tensor){ s->outputs[i].name, out[i].type, { out[i].shape, out[i].rank } };
         struct frame *f = frames_add(&frames);
         frame_init_empty(f);
         frame_move(f, &out[i].data);
@@ -167,25 +169,25 @@ static void answer(struct channel *c, struct msg_result *result, struct tensor_o
     msg_encode(&envelope, MSG_RESULT, 0, result);
     frame_init_buf(first, &envelope);
     if (sock_send(c->sock, &frames))
-        frames_finish(&frames);    /* the gateway is gone, and so is who asked */
+        frames_finish(&frames); /* the gateway is gone, and so is who asked */
 }
 
 static void on_job(struct channel *c, const struct msg_job *job, struct frames *frames)
 {
-    struct engine    *e = c->engine;
-    struct tensor_in  in[MAX_TENSORS];
+    struct engine *e = c->engine;
+    struct tensor_in in[MAX_TENSORS];
     struct tensor_out out[MAX_TENSORS];
-    struct error      err    = { .status = STATUS_OK };
+    struct error err = { .status = STATUS_OK };
     struct msg_result result = { .job = job->job, .attempt = job->attempt, .credit = CREDIT };
-    uint64_t          begin  = clock_us();
+    uint64_t begin = clock_us();
     atomic_store(&e->state.since_ms, begin / 1000);
     atomic_store(&e->state.job, job->job);
     enum status st = check_inputs(e, job, frames, in, &err);
     if (!st)
         st = e->runtime->run(e->model, in, job->inputs_count, out, &result.outputs_count, &err);
     atomic_store(&e->state.job, 0);
-    result.status     = st;
-    result.text       = bytes_str(st ? err.text : "");
+    result.status = st;
+    result.text = bytes_str(st ? err.text : "");
     result.compute_us = clock_us() - begin;
     answer(c, &result, out);
 }
@@ -201,9 +203,9 @@ static void finish_leaving(struct engine *e)
 static void on_message(void *arg, struct frames *frames)
 {
     struct channel *c = arg;
-    struct engine  *e = c->engine;
-    struct msg      m;
-    struct error    err;
+    struct engine *e = c->engine;
+    struct msg m;
+    struct error err;
     if (msg_decode(&e->decoder, frame_bytes(&frames->at[0]), &m, &err)) {
         count_bad(e);
         return;
@@ -239,8 +241,8 @@ static void channel_destroy(struct channel *c)
 static void add_channel(struct engine *e, const struct msg_endpoint *g)
 {
     static const struct sock_config config = { SOCK_DEALER, RESULTS_MAX, MAX_TENSOR_BYTES };
-    struct channel                 *c      = mem_zalloc(sizeof *c);
-    c->engine                              = e;
+    struct channel *c = mem_zalloc(sizeof *c);
+    c->engine = e;
     if (bytes_copy_str(g->id, c->gateway, sizeof c->gateway) ||
         bytes_copy_str(g->jobs, c->endpoint, sizeof c->endpoint)) {
         free(c);
@@ -289,14 +291,14 @@ static void on_gateways(struct engine *e, const struct msg_gateways *m)
 
 static void tell_host(struct engine *e, enum engine_state state, const char *reason)
 {
-    struct msg_engine_status body = { .state         = state,
-                                      .reason        = bytes_str(reason),
-                                      .inputs        = e->signature.inputs,
-                                      .inputs_count  = e->signature.inputs_count,
-                                      .outputs       = e->signature.outputs,
+    struct msg_engine_status body = { .state = state,
+                                      .reason = bytes_str(reason),
+                                      .inputs = e->signature.inputs,
+                                      .inputs_count = e->signature.inputs_count,
+                                      .outputs = e->signature.outputs,
                                       .outputs_count = e->signature.outputs_count,
-                                      .batchable     = e->signature.batchable,
-                                      .bad_messages  = e->bad_messages };
+                                      .batchable = e->signature.batchable,
+                                      .bad_messages = e->bad_messages };
     if (pipe_send(e->host, MSG_ENGINE_STATUS, &body))
         log_debug("the host does not listen");
 }
@@ -330,7 +332,7 @@ static void on_host(void *arg, const struct msg *m)
 {
     struct engine *e = arg;
     if (!m)
-        leave(e);    /* the host is gone: nobody would end this process later */
+        leave(e); /* the host is gone: nobody would end this process later */
     else if (m->kind == MSG_GATEWAYS)
         on_gateways(e, m->body);
     else
@@ -344,15 +346,15 @@ static void on_host(void *arg, const struct msg *m)
 static void warm_up(struct engine *e)
 {
     const struct signature *s = &e->signature;
-    struct tensor_in        in[MAX_TENSORS];
-    struct tensor_out       out[MAX_TENSORS];
-    int64_t                 shapes[MAX_TENSORS][MAX_RANK];
-    struct buf              zeros[MAX_TENSORS] = { 0 };
-    struct error            err;
-    size_t                  count = 0, i;
+    struct tensor_in in[MAX_TENSORS];
+    struct tensor_out out[MAX_TENSORS];
+    int64_t shapes[MAX_TENSORS][MAX_RANK];
+    struct buf zeros[MAX_TENSORS] = { 0 };
+    struct error err;
+    size_t count = 0, i;
     for (i = 0; i < s->inputs_count; i++) {
-        const struct msg_tensor *t        = &s->inputs[i];
-        uint64_t                 elements = 0;
+        const struct msg_tensor *t = &s->inputs[i];
+        uint64_t elements = 0;
         for (size_t k = 0; k < t->shape.count; k++)
             shapes[i][k] = t->shape.at[k] < 0 ? 1 : t->shape.at[k];
         size_t size = datatype_size(datatype_from_wire(t->datatype));
@@ -379,9 +381,9 @@ static enum status verify_artifact(const struct engine_config *c, struct error *
 {
     static unsigned char block[1 << 16];
     struct digest_stream stream;
-    struct digest        is, want;
-    size_t               n;
-    FILE                *file = fopen(c->path, "re");
+    struct digest is, want;
+    size_t n;
+    FILE *file = fopen(c->path, "re");
     if (!file)
         return error_set(err, STATUS_CORRUPT, "cannot read %s", c->path);
     digest_start(&stream);
@@ -396,8 +398,8 @@ static enum status verify_artifact(const struct engine_config *c, struct error *
 
 static enum status engine_load(struct engine *e, struct error *err)
 {
-    const struct engine_config *c       = e->config;
-    struct runtime_options      options = { .threads = c->threads };
+    const struct engine_config *c = e->config;
+    struct runtime_options options = { .threads = c->threads };
     e->runtime = runtime_find(bytes_str(c->format), c->allow_fake);
     if (!e->runtime)
         return error_set(err, STATUS_UNSUPPORTED, "this worker has no runtime for the format '%s'",
@@ -435,24 +437,24 @@ static void serve(struct engine *e)
 
 int engine_main(const struct engine_config *config)
 {
-    struct engine  *e = mem_zalloc(sizeof *e);
+    struct engine *e = mem_zalloc(sizeof *e);
     struct identity me;
-    struct error    err;
+    struct error err;
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     e->config = config;
     identity_init(&me, ROLE_WORKER);
     snprintf(e->id, sizeof e->id, "e-%.*s", MAX_NAME - 2, me.id);
-    e->loop     = loop_create();
-    e->host     = pipe_create(e->loop, ENGINE_PIPE_FD, on_host, e);
-    e->greet    = loop_timer_create(e->loop, greet_all, e);
+    e->loop = loop_create();
+    e->host = pipe_create(e->loop, ENGINE_PIPE_FD, on_host, e);
+    e->greet = loop_timer_create(e->loop, greet_all, e);
     e->counters = loop_timer_create(e->loop, report_counters, e);
-    e->leave    = loop_timer_create(e->loop, leave_now, e);
+    e->leave = loop_timer_create(e->loop, leave_now, e);
     loop_on_stop_signal(e->loop, leave, e);
     enum status st = engine_load(e, &err);
     if (st || config->check) {
         enum engine_state failed = st == STATUS_CORRUPT ? ENGINE_FETCHING : ENGINE_FAILED;
         tell_host(e, st ? failed : ENGINE_READY, st ? err.text : "");
-        loop_timer_start(e->leave, 0, 0);    /* one turn, in which the status is written */
+        loop_timer_start(e->leave, 0, 0); /* one turn, in which the status is written */
         loop_run(e->loop);
     } else {
         serve(e);

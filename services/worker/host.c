@@ -16,10 +16,10 @@
 #include <sys/stat.h>
 #include <utlist.h>
 
-#define GATEWAY_KEPT_MS   30000    /* after it was last listed */
+#define GATEWAY_KEPT_MS   30000 /* after it was last listed */
 #define CHECK_INTERVAL_MS 200
 #define CLAIM_TIMEOUT_MS  5000
-#define CHECKS_MAX        1        /* engines that check, at once */
+#define CHECKS_MAX        1 /* engines that check, at once */
 
 static void reconcile(struct host *h);
 
@@ -27,9 +27,9 @@ static struct child *find(struct host *h, const char *model, uint32_t version, b
 {
     struct child *c;
     DL_FOREACH(h->children, c)
-        if (c->version == version && c->check == check && c->state != ENGINE_LEAVING &&
-            strcmp(c->model, model) == 0)
-            return c;
+    if (c->version == version && c->check == check && c->state != ENGINE_LEAVING &&
+        strcmp(c->model, model) == 0)
+        return c;
     return NULL;
 }
 
@@ -63,12 +63,13 @@ static void start_wanted(struct host *h, const struct catalog_model *m, uint32_t
 static void stop_unwanted(struct host *h)
 {
     struct child *c, *next;
-    DL_FOREACH_SAFE(h->children, c, next) {
+    DL_FOREACH_SAFE(h->children, c, next)
+    {
         struct catalog_model *m = catalog_find(replica_catalog(h->replica), bytes_str(c->model));
         bool keep = c->check ? c->state != ENGINE_FAILED : m && wanted(h, m, c->version);
         if (!keep && c->state != ENGINE_LEAVING) {
             child_stop(c);
-            return;    /* the list may have changed: the child's change brings us back */
+            return; /* the list may have changed: the child's change brings us back */
         }
     }
 }
@@ -85,7 +86,6 @@ static void reconcile(struct host *h)
     stop_unwanted(h);
 }
 
-
 void host_child_changed(struct host *h)
 {
     if (h->reporter)
@@ -101,9 +101,9 @@ void host_child_changed(struct host *h)
 static size_t checks_running(struct host *h)
 {
     struct child *c;
-    size_t        n = 0;
+    size_t n = 0;
     DL_FOREACH(h->children, c)
-        n += c->check;
+    n += c->check;
     return n;
 }
 
@@ -125,9 +125,9 @@ static bool something_pending(struct host *h)
 static void on_claim(void *arg, const struct rpc_reply *reply)
 {
     struct host *h = arg;
-    h->claim       = NULL;
+    h->claim = NULL;
     if (reply->status || reply->kind != MSG_VERSION || h->stopping)
-        return;    /* NOT_FOUND: another worker has it */
+        return; /* NOT_FOUND: another worker has it */
     const struct msg_version *v = reply->body;
     child_create(h, v, 0, true);
 }
@@ -157,22 +157,23 @@ static void on_catalog(void *arg)
 
 static void fill_report(void *arg, struct msg_process *me)
 {
-    struct host  *h = arg;
+    struct host *h = arg;
     struct child *c;
     h->engines = mem_resize(h->engines, (h->children_count + 1) * sizeof *h->engines);
-    size_t n   = 0;
-    DL_FOREACH(h->children, c) {
+    size_t n = 0;
+    DL_FOREACH(h->children, c)
+    {
         if (c->check || n == MAX_ENGINES)
             continue;
-        h->engines[n++] = (struct msg_engine){ .model     = bytes_str(c->model),
-                                               .version   = c->version,
-                                               .state     = c->state,
-                                               .reason    = bytes_str(c->reason),
-                                               .pid       = (uint32_t)c->pid,
+        h->engines[n++] = (struct msg_engine){ .model = bytes_str(c->model),
+                                               .version = c->version,
+                                               .state = c->state,
+                                               .reason = bytes_str(c->reason),
+                                               .pid = (uint32_t)c->pid,
                                                .rss_bytes = child_rss_bytes(c),
-                                               .restarts  = c->restarts };
+                                               .restarts = c->restarts };
     }
-    me->engines       = h->engines;
+    me->engines = h->engines;
     me->engines_count = n;
 }
 
@@ -200,12 +201,12 @@ static bool drop_old_gateways(struct host *h, uint64_t now)
 {
     bool changed = false;
     for (size_t i = 0; i < h->gateways_count;) {
-        struct host_gateway *g   = &h->gateways[i];
-        bool                 old = now - g->seen_ms > GATEWAY_KEPT_MS;
+        struct host_gateway *g = &h->gateways[i];
+        bool old = now - g->seen_ms > GATEWAY_KEPT_MS;
         for (size_t k = 0; k < h->gateways_count; k++)
             old |= h->gateways[k].seen_ms > g->seen_ms && strcmp(h->gateways[k].jobs, g->jobs) == 0;
         if (old) {
-            *g      = h->gateways[--h->gateways_count];
+            *g = h->gateways[--h->gateways_count];
             changed = true;
         } else {
             i++;
@@ -216,9 +217,9 @@ static bool drop_old_gateways(struct host *h, uint64_t now)
 
 static void on_suite(void *arg, const struct msg_suite *suite)
 {
-    struct host  *h       = arg;
-    uint64_t      now     = clock_ms();
-    bool          changed = false;
+    struct host *h = arg;
+    uint64_t now = clock_ms();
+    bool changed = false;
     struct child *c;
     for (size_t i = 0; i < suite->processes_count; i++)
         if (suite->processes[i].role == ROLE_GATEWAY)
@@ -227,14 +228,14 @@ static void on_suite(void *arg, const struct msg_suite *suite)
     if (!changed)
         return;
     DL_FOREACH(h->children, c)
-        child_tell_gateways(c);
+    child_tell_gateways(c);
 }
 
 void host_list_gateways(struct host *h, struct msg_endpoint *list, struct msg_gateways *out)
 {
     for (size_t i = 0; i < h->gateways_count; i++)
-        list[i] = (struct msg_endpoint){ bytes_str(h->gateways[i].id),
-                                         bytes_str(h->gateways[i].jobs) };
+        list[i] =
+            (struct msg_endpoint){ bytes_str(h->gateways[i].id), bytes_str(h->gateways[i].jobs) };
     *out = (struct msg_gateways){ list, h->gateways_count };
 }
 
@@ -242,7 +243,7 @@ void host_list_gateways(struct host *h, struct msg_endpoint *list, struct msg_ga
 
 static void stop(void *arg)
 {
-    struct host  *h = arg;
+    struct host *h = arg;
     struct child *c, *next;
     if (h->stopping)
         return;
@@ -250,7 +251,7 @@ static void stop(void *arg)
     log_info("draining", LOG_U("engines", h->children_count));
     reporter_leave(h->reporter);
     DL_FOREACH_SAFE(h->children, c, next)
-        child_stop(c);
+    child_stop(c);
     if (!h->children)
         loop_stop(h->loop);
 }
@@ -263,10 +264,10 @@ enum status host_init(struct host *h, const struct host_config *config, struct l
         return error_set(err, STATUS_IO, "cannot make the cache folder %s: %s", config->cache,
                          strerror(errno));
     h->registry = rpc_client_create(l, config->registry);
-    h->check    = loop_timer_create(l, on_check_timer, h);
-    h->reporter = reporter_create(l, h->registry, ROLE_WORKER, 1u << ROLE_GATEWAY, fill_report,
-                                  on_suite, h);
-    h->replica  = replica_create(l, h->registry, config->events, on_catalog, h);
+    h->check = loop_timer_create(l, on_check_timer, h);
+    h->reporter =
+        reporter_create(l, h->registry, ROLE_WORKER, 1u << ROLE_GATEWAY, fill_report, on_suite, h);
+    h->replica = replica_create(l, h->registry, config->events, on_catalog, h);
     loop_on_stop_signal(l, stop, h);
     return STATUS_OK;
 }

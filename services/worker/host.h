@@ -13,20 +13,20 @@ struct host_config {
     const char *registry;
     const char *events;
     const char *cache;
-    uint32_t    threads;
-    uint32_t    max_batch;
-    uint32_t    load_timeout_ms;
-    uint32_t    stop_timeout_ms;
-    uint64_t    max_artifact_bytes;
-    bool        allow_fake;
+    uint32_t threads;
+    uint32_t max_batch;
+    uint32_t load_timeout_ms;
+    uint32_t stop_timeout_ms;
+    uint64_t max_artifact_bytes;
+    bool allow_fake;
     const char *log_format;
     const char *log_level;
 };
 
 /* A gateway, kept for a while after it was last listed. */
 struct host_gateway {
-    char     id[MAX_NAME + 1];
-    char     jobs[MAX_ENDPOINT + 1];
+    char id[MAX_NAME + 1];
+    char jobs[MAX_ENDPOINT + 1];
     uint64_t seen_ms;
 };
 
@@ -34,23 +34,23 @@ struct child;
 
 struct host {
     const struct host_config *config;
-    struct loop              *loop;
-    struct rpc_client        *registry;
-    struct replica           *replica;
-    struct reporter          *reporter;
-    struct loop_timer        *check;        /* looks for versions to check */
-    struct rpc_call          *claim;
-    struct child             *children;     /* utlist */
-    size_t                    children_count;
-    struct host_gateway       gateways[MAX_GATEWAYS];
-    size_t                    gateways_count;
-    struct msg_engine        *engines;      /* room for the report */
-    bool                      stopping;
+    struct loop *loop;
+    struct rpc_client *registry;
+    struct replica *replica;
+    struct reporter *reporter;
+    struct loop_timer *check; /* looks for versions to check */
+    struct rpc_call *claim;
+    struct child *children; /* utlist */
+    size_t children_count;
+    struct host_gateway gateways[MAX_GATEWAYS];
+    size_t gateways_count;
+    struct msg_engine *engines; /* room for the report */
+    bool stopping;
 };
 
 enum status host_init(struct host *h, const struct host_config *config, struct loop *l,
                       struct error *err) MUST_CHECK;
-void        host_finish(struct host *h);
+void host_finish(struct host *h);
 
 /* For children: something about it has changed; a destroyed child has left the list already. */
 void host_child_changed(struct host *h);

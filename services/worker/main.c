@@ -35,7 +35,8 @@ static const struct option engine_rows[] = {
     { "threads", OPT_AT(struct engine_config, threads), OPT_U32, "1", "threads of one run" },
     { "max-batch", OPT_AT(struct engine_config, max_batch), OPT_U32, "64", "rows in one job" },
     { "check", OPT_AT(struct engine_config, check), OPT_BOOL, "false", "load, describe, end" },
-    { "allow-fake", OPT_AT(struct engine_config, allow_fake), OPT_BOOL, "false", "fake models too" },
+    { "allow-fake", OPT_AT(struct engine_config, allow_fake), OPT_BOOL, "false",
+      "fake models too" },
     OPTIONS_LOG(struct engine_config),
     OPTIONS_END,
 };
@@ -51,8 +52,8 @@ static int run_engine(int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct host_config config;
-    struct host        host;
-    struct error       err;
+    struct host host;
+    struct error err;
     if (argc > 1 && strcmp(argv[1], "engine") == 0)
         return run_engine(argc - 1, argv + 1);
     options_start(host_rows, "worker", "runs the engines of deployed model versions", argc, argv,

@@ -9,47 +9,47 @@
 #include <stdlib.h>
 #include <uv.h>
 
-#define BEATS_WAITING_MAX 4    /* more are useless: a gateway that does not read is gone */
+#define BEATS_WAITING_MAX 4 /* more are useless: a gateway that does not read is gone */
 
 struct line {
-    char         id[MAX_NAME + 1];
-    char         endpoint[MAX_ENDPOINT + 1];
+    char id[MAX_NAME + 1];
+    char endpoint[MAX_ENDPOINT + 1];
     struct sock *sock;
     struct pulse *pulse;
 };
 
 struct pulse {
-    struct loop              *jobs;     /* the other thread's */
-    struct loop              *loop;     /* this thread's */
-    uv_thread_t               thread;
-    struct loop_timer        *timer;
-    struct line              *lines[MAX_GATEWAYS];
-    size_t                    lines_count;
-    char                      engine[MAX_NAME + 1];
+    struct loop *jobs; /* the other thread's */
+    struct loop *loop; /* this thread's */
+    uv_thread_t thread;
+    struct loop_timer *timer;
+    struct line *lines[MAX_GATEWAYS];
+    size_t lines_count;
+    char engine[MAX_NAME + 1];
     const struct pulse_state *state;
-    pulse_unknown_fn         *unknown;
-    void                     *arg;
-    struct msg_decoder        decoder;
+    pulse_unknown_fn *unknown;
+    void *arg;
+    struct msg_decoder decoder;
 };
 
 /* On its way from the pulse thread to the job loop. */
 struct notice {
     pulse_unknown_fn *unknown;
-    void             *arg;
-    char              gateway[MAX_NAME + 1];
+    void *arg;
+    char gateway[MAX_NAME + 1];
 };
 
 /* On its way from the job loop to the pulse thread. */
 struct update {
     struct pulse *pulse;
-    size_t        count;
+    size_t count;
     struct {
         char id[MAX_NAME + 1];
         char endpoint[MAX_ENDPOINT + 1];
     } gateways[MAX_GATEWAYS];
 };
 
-static void deliver(void *arg)    /* job loop */
+static void deliver(void *arg) /* job loop */
 {
     struct notice *n = arg;
     n->unknown(n->arg, n->gateway);
@@ -58,34 +58,34 @@ static void deliver(void *arg)    /* job loop */
 
 static void on_message(void *arg, struct frames *frames)
 {
-    struct line  *line = arg;
-    struct pulse *p    = line->pulse;
-    struct msg    m;
+    struct line *line = arg;
+    struct pulse *p = line->pulse;
+    struct msg m;
     if (msg_decode(&p->decoder, frame_bytes(&frames->at[0]), &m, NULL) || m.kind != MSG_BEAT)
         return;
     if (((const struct msg_beat *)m.body)->known)
         return;
     struct notice *n = mem_alloc(sizeof *n);
-    *n               = (struct notice){ p->unknown, p->arg, "" };
+    *n = (struct notice){ p->unknown, p->arg, "" };
     memcpy(n->gateway, line->id, sizeof n->gateway);
     if (loop_post(p->jobs, deliver, n))
-        free(n);    /* the next beat tells it again */
+        free(n); /* the next beat tells it again */
 }
 
 static void beat(void *arg)
 {
-    struct pulse   *p    = arg;
-    uint64_t        job  = atomic_load(&p->state->job);
-    struct msg_beat body = { .engine  = bytes_str(p->engine),
-                             .job     = job,
+    struct pulse *p = arg;
+    uint64_t job = atomic_load(&p->state->job);
+    struct msg_beat body = { .engine = bytes_str(p->engine),
+                             .job = job,
                              .busy_ms = job ? clock_ms() - atomic_load(&p->state->since_ms) : 0 };
     for (size_t i = 0; i < p->lines_count; i++) {
-        struct frames frames   = { .count = 0 };
-        struct buf    envelope = { 0 };
+        struct frames frames = { .count = 0 };
+        struct buf envelope = { 0 };
         msg_encode(&envelope, MSG_BEAT, 0, &body);
         frame_init_buf(frames_add(&frames), &envelope);
         if (sock_send(p->lines[i]->sock, &frames))
-            frames_finish(&frames);    /* not connected: the silence says the same */
+            frames_finish(&frames); /* not connected: the silence says the same */
     }
 }
 
@@ -98,8 +98,8 @@ static void line_destroy(struct line *line)
 static void add_line(struct pulse *p, const char *id, const char *endpoint)
 {
     static const struct sock_config config = { SOCK_DEALER, BEATS_WAITING_MAX, MAX_SMALL_ENVELOPE };
-    struct line                    *line   = mem_zalloc(sizeof *line);
-    line->pulse                            = p;
+    struct line *line = mem_zalloc(sizeof *line);
+    line->pulse = p;
     snprintf(line->id, sizeof line->id, "%s", id);
     snprintf(line->endpoint, sizeof line->endpoint, "%s", endpoint);
     line->sock = sock_create(p->loop, &config, on_message, line);
@@ -109,10 +109,10 @@ static void add_line(struct pulse *p, const char *id, const char *endpoint)
         p->lines[p->lines_count++] = line;
 }
 
-static void apply(void *arg)    /* pulse thread */
+static void apply(void *arg) /* pulse thread */
 {
     struct update *u = arg;
-    struct pulse  *p = u->pulse;
+    struct pulse *p = u->pulse;
     for (size_t i = 0; i < p->lines_count;) {
         bool keep = false;
         for (size_t n = 0; n < u->count; n++)
@@ -138,7 +138,7 @@ static void apply(void *arg)    /* pulse thread */
 void pulse_gateways(struct pulse *p, const struct msg_gateways *gateways)
 {
     struct update *u = mem_zalloc(sizeof *u);
-    u->pulse         = p;
+    u->pulse = p;
     for (size_t i = 0; i < gateways->gateways_count && u->count < MAX_GATEWAYS; i++) {
         const struct msg_endpoint *g = &gateways->gateways[i];
         if (!bytes_copy_str(g->id, u->gateways[u->count].id, MAX_NAME + 1) &&
@@ -146,10 +146,10 @@ void pulse_gateways(struct pulse *p, const struct msg_gateways *gateways)
             u->count++;
     }
     if (loop_post(p->loop, apply, u))
-        free(u);    /* the host tells the gateways each second */
+        free(u); /* the host tells the gateways each second */
 }
 
-static void end(void *arg)    /* pulse thread */
+static void end(void *arg) /* pulse thread */
 {
     struct pulse *p = arg;
     loop_stop(p->loop);
@@ -170,12 +170,12 @@ struct pulse *pulse_create(struct loop *jobs, const char *engine, const struct p
                            pulse_unknown_fn *unknown, void *arg)
 {
     struct pulse *p = mem_zalloc(sizeof *p);
-    p->jobs         = jobs;
-    p->state        = state;
-    p->unknown      = unknown;
-    p->arg          = arg;
-    p->loop         = loop_create();
-    p->timer        = loop_timer_create(p->loop, beat, p);
+    p->jobs = jobs;
+    p->state = state;
+    p->unknown = unknown;
+    p->arg = arg;
+    p->loop = loop_create();
+    p->timer = loop_timer_create(p->loop, beat, p);
     snprintf(p->engine, sizeof p->engine, "%s", engine);
     if (uv_thread_create(&p->thread, thread_main, p))
         die("cannot start the heartbeat thread");
@@ -187,7 +187,7 @@ void pulse_destroy(struct pulse *p)
     if (!p)
         return;
     if (loop_post(p->loop, end, p))
-        return;    /* 4096 messages wait for a thread that only sends beats: it hangs, leave it */
+        return; /* 4096 messages wait for a thread that only sends beats: it hangs, leave it */
     uv_thread_join(&p->thread);
     msg_decoder_finish(&p->decoder);
     free(p);

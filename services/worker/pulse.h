@@ -17,8 +17,8 @@ struct pulse;
 
 /* What the job thread is doing, for the BEAT. */
 struct pulse_state {
-    atomic_ullong job;         /* 0: none */
-    atomic_ullong since_ms;    /* clock_ms() at its start */
+    atomic_ullong job;      /* 0: none */
+    atomic_ullong since_ms; /* clock_ms() at its start */
 };
 
 /* unknown(arg, gateway id) runs on the job loop: say hello again.  The id is good until it
@@ -27,7 +27,7 @@ typedef void pulse_unknown_fn(void *arg, const char *gateway);
 
 struct pulse *pulse_create(struct loop *jobs, const char *engine, const struct pulse_state *state,
                            pulse_unknown_fn *unknown, void *arg);
-void          pulse_gateways(struct pulse *p, const struct msg_gateways *gateways);    /* copies */
-void          pulse_destroy(struct pulse *p);    /* joins the thread; NULL is fine */
+void pulse_gateways(struct pulse *p, const struct msg_gateways *gateways); /* copies */
+void pulse_destroy(struct pulse *p); /* joins the thread; NULL is fine */
 
 #endif

@@ -11,34 +11,34 @@
 #include "common/net/sock.h"
 
 struct runtime_options {
-    unsigned threads;    /* that one run may use */
+    unsigned threads; /* that one run may use */
 };
 
 /* Names are NUL-terminated copies; -1 in a shape means any size. */
 struct signature {
     struct msg_tensor inputs[MAX_TENSORS];
-    size_t            inputs_count;
+    size_t inputs_count;
     struct msg_tensor outputs[MAX_TENSORS];
-    size_t            outputs_count;
-    bool              batchable;    /* every input and output has a first dimension of any size */
+    size_t outputs_count;
+    bool batchable; /* every input and output has a first dimension of any size */
 };
 
 struct tensor_in {
-    enum datatype  type;
-    const int64_t *shape;    /* rank of them */
-    size_t         rank;
-    struct bytes   data;     /* checked by tensor_check; borrowed for the run */
+    enum datatype type;
+    const int64_t *shape; /* rank of them */
+    size_t rank;
+    struct bytes data; /* checked by tensor_check; borrowed for the run */
 };
 
 struct tensor_out {
     enum datatype type;
-    int64_t       shape[MAX_RANK];
-    size_t        rank;
-    struct frame  data;
+    int64_t shape[MAX_RANK];
+    size_t rank;
+    struct frame data;
 };
 
 struct runtime {
-    const char *format;    /* of the versions that it runs */
+    const char *format; /* of the versions that it runs */
     /* OK: *model is to be given to unload; *s is filled and valid until then.
      * Otherwise *err has the library's words and nothing is left behind. */
     enum status (*load)(const char *path, const struct runtime_options *options, void **model,

@@ -22,7 +22,7 @@ enum command { FAKE_ECHO, FAKE_SLEEP, FAKE_ABORT, FAKE_EXIT, FAKE_FAIL, FAKE_LEA
 #define SLEEP_MAX_MS   60000
 
 static const int64_t fake_shape[] = { -1, 2 };
-static int           fake_model;    /* there is nothing to keep */
+static int fake_model; /* there is nothing to keep */
 
 static void sleep_ms(double ms)
 {
@@ -35,7 +35,7 @@ static void sleep_ms(double ms)
 static enum status load(const char *path, const struct runtime_options *options, void **model,
                         struct signature *s, struct error *err)
 {
-    char  line[LINE_MAX_BYTES];
+    char line[LINE_MAX_BYTES];
     FILE *file = fopen(path, "re");
     (void)options;
     if (!file)
@@ -52,9 +52,9 @@ static enum status load(const char *path, const struct runtime_options *options,
     if (reason)
         return error_set(err, STATUS_INVALID, "%.200s", reason + 5);
     *s = (struct signature){ .inputs_count = 1, .outputs_count = 1, .batchable = true };
-    s->inputs[0]  = (struct msg_tensor){ bytes_str("x"), DT_FP32, { fake_shape, 2 } };
+    s->inputs[0] = (struct msg_tensor){ bytes_str("x"), DT_FP32, { fake_shape, 2 } };
     s->outputs[0] = (struct msg_tensor){ bytes_str("y"), DT_FP32, { fake_shape, 2 } };
-    *model        = &fake_model;
+    *model = &fake_model;
     return STATUS_OK;
 }
 
@@ -96,8 +96,8 @@ static enum status run(void *model, const struct tensor_in *inputs, size_t input
         if (st)
             return st;
     }
-    outputs[0].type     = DT_FP32;
-    outputs[0].rank     = 2;
+    outputs[0].type = DT_FP32;
+    outputs[0].rank = 2;
     outputs[0].shape[0] = bad_shape ? inputs[0].shape[0] + 1 : inputs[0].shape[0];
     outputs[0].shape[1] = 2;
     frame_init_copy(&outputs[0].data, inputs[0].data);

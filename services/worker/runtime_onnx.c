@@ -14,44 +14,44 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COPY_MAX 65536    /* bytes; a larger output is lent to its frame instead of copied */
+#define COPY_MAX 65536 /* bytes; a larger output is lent to its frame instead of copied */
 
 static const OrtApi *ort;
 
 struct onnx_model {
-    OrtEnv            *env;
-    OrtSession        *session;
-    OrtMemoryInfo     *memory;
-    OrtAllocator      *allocator;    /* ONNX Runtime's default; not ours to release */
-    struct signature  *signature;
-    char              *names[2 * MAX_TENSORS];      /* inputs, then outputs; owned */
-    int64_t           *shapes[2 * MAX_TENSORS];     /* owned */
-    const char        *input_names[MAX_TENSORS];
-    const char        *output_names[MAX_TENSORS];
+    OrtEnv *env;
+    OrtSession *session;
+    OrtMemoryInfo *memory;
+    OrtAllocator *allocator; /* ONNX Runtime's default; not ours to release */
+    struct signature *signature;
+    char *names[2 * MAX_TENSORS];     /* inputs, then outputs; owned */
+    int64_t *shapes[2 * MAX_TENSORS]; /* owned */
+    const char *input_names[MAX_TENSORS];
+    const char *output_names[MAX_TENSORS];
 };
 
 /* X(datatype, ONNX element type) */
-#define ELEMENT_LIST(X)                                                                            \
-    X(DT_BOOL, ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL)                                                 \
-    X(DT_UINT8, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8)                                               \
-    X(DT_UINT16, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16)                                             \
-    X(DT_UINT32, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32)                                             \
-    X(DT_UINT64, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64)                                             \
-    X(DT_INT8, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8)                                                 \
-    X(DT_INT16, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16)                                               \
-    X(DT_INT32, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32)                                               \
-    X(DT_INT64, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64)                                               \
-    X(DT_FP16, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16)                                              \
-    X(DT_FP32, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT)                                                \
-    X(DT_FP64, ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE)                                               \
-    X(DT_BF16, ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16)                                             \
+#define ELEMENT_LIST(X)                                \
+    X(DT_BOOL, ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL)     \
+    X(DT_UINT8, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8)   \
+    X(DT_UINT16, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16) \
+    X(DT_UINT32, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32) \
+    X(DT_UINT64, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64) \
+    X(DT_INT8, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8)     \
+    X(DT_INT16, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16)   \
+    X(DT_INT32, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32)   \
+    X(DT_INT64, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64)   \
+    X(DT_FP16, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16)  \
+    X(DT_FP32, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT)    \
+    X(DT_FP64, ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE)   \
+    X(DT_BF16, ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16) \
     X(DT_BYTES, ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING)
 
 static enum datatype type_from_onnx(ONNXTensorElementDataType t)
 {
     switch (t) {
-#define X(ours, theirs)                                                                            \
-    case theirs:                                                                                   \
+#define X(ours, theirs) \
+    case theirs:        \
         return ours;
         ELEMENT_LIST(X)
 #undef X
@@ -63,8 +63,8 @@ static enum datatype type_from_onnx(ONNXTensorElementDataType t)
 static ONNXTensorElementDataType type_to_onnx(enum datatype t)
 {
     switch (t) {
-#define X(ours, theirs)                                                                            \
-    case ours:                                                                                     \
+#define X(ours, theirs) \
+    case ours:          \
         return theirs;
         ELEMENT_LIST(X)
 #undef X
@@ -79,7 +79,7 @@ static enum status convert(OrtStatus *status, struct error *err)
     if (!status)
         return STATUS_OK;
     OrtErrorCode code = ort->GetErrorCode(status);
-    enum status  st   = STATUS_INTERNAL;
+    enum status st = STATUS_INTERNAL;
     if (code == ORT_INVALID_ARGUMENT || code == ORT_INVALID_GRAPH || code == ORT_INVALID_PROTOBUF)
         st = STATUS_INVALID;
     else if (code == ORT_NOT_IMPLEMENTED)
@@ -96,11 +96,11 @@ static enum status convert(OrtStatus *status, struct error *err)
 static enum status open_library(OrtEnv **env, struct error *err)
 {
     int saved = dup(STDERR_FILENO);
-    int null  = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     if (null >= 0)
         dup2(null, STDERR_FILENO);
-    void       *library = dlopen("libonnxruntime.so.1.21", RTLD_NOW | RTLD_LOCAL);
-    enum status st      = STATUS_OK;
+    void *library = dlopen("libonnxruntime.so.1.21", RTLD_NOW | RTLD_LOCAL);
+    enum status st = STATUS_OK;
     if (!library)
         library = dlopen("libonnxruntime.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!library)
@@ -127,8 +127,8 @@ static enum status read_tensor_info(struct onnx_model *m, const OrtTypeInfo *inf
                                     struct msg_tensor *out, struct error *err)
 {
     const OrtTensorTypeAndShapeInfo *tensor = NULL;
-    ONNXTensorElementDataType        type;
-    size_t                           rank;
+    ONNXTensorElementDataType type;
+    size_t rank;
     enum status st = convert(ort->CastTypeInfoToTensorInfo(info, &tensor), err);
     if (st)
         return st;
@@ -143,23 +143,25 @@ static enum status read_tensor_info(struct onnx_model *m, const OrtTypeInfo *inf
         return st;
     out->datatype = type_from_onnx(type);
     if (out->datatype == DT_NONE || rank > MAX_RANK)
-        return error_set(err, STATUS_UNSUPPORTED, "'%s' has an element type or rank (%zu) that "
-                         "cannot be served", m->names[slot], rank);
+        return error_set(err, STATUS_UNSUPPORTED,
+                         "'%s' has an element type or rank (%zu) that "
+                         "cannot be served",
+                         m->names[slot], rank);
     m->shapes[slot] = mem_zalloc(rank * sizeof(int64_t));
-    out->shape      = (struct i64s){ m->shapes[slot], rank };
+    out->shape = (struct i64s){ m->shapes[slot], rank };
     return convert(ort->GetDimensions(tensor, m->shapes[slot], rank), err);
 }
 
 static enum status read_name(struct onnx_model *m, bool input, size_t i, size_t slot,
                              struct msg_tensor *out, struct error *err)
 {
-    char       *name = NULL;
-    enum status st   = convert(input ? ort->SessionGetInputName(m->session, i, m->allocator, &name)
-                                     : ort->SessionGetOutputName(m->session, i, m->allocator, &name),
-                               err);
+    char *name = NULL;
+    enum status st = convert(input ? ort->SessionGetInputName(m->session, i, m->allocator, &name)
+                                   : ort->SessionGetOutputName(m->session, i, m->allocator, &name),
+                             err);
     if (st)
         return st;
-    m->names[slot]     = mem_str(bytes_str(name));
+    m->names[slot] = mem_str(bytes_str(name));
     OrtStatus *ignored = ort->AllocatorFree(m->allocator, name);
     ort->ReleaseStatus(ignored);
     out->name = bytes_str(m->names[slot]);
@@ -172,7 +174,7 @@ static enum status read_name(struct onnx_model *m, bool input, size_t i, size_t 
 static enum status read_side(struct onnx_model *m, bool input, struct msg_tensor *list,
                              size_t *count, struct error *err)
 {
-    size_t      n;
+    size_t n;
     enum status st = convert(input ? ort->SessionGetInputCount(m->session, &n)
                                    : ort->SessionGetOutputCount(m->session, &n),
                              err);
@@ -181,8 +183,8 @@ static enum status read_side(struct onnx_model *m, bool input, struct msg_tensor
                        input ? "inputs" : "outputs", MAX_TENSORS);
     for (size_t i = 0; i < n && !st; i++) {
         OrtTypeInfo *info = NULL;
-        size_t       slot = input ? i : MAX_TENSORS + i;
-        st                = read_name(m, input, i, slot, &list[i], err);
+        size_t slot = input ? i : MAX_TENSORS + i;
+        st = read_name(m, input, i, slot, &list[i], err);
         if (!st)
             st = convert(input ? ort->SessionGetInputTypeInfo(m->session, i, &info)
                                : ort->SessionGetOutputTypeInfo(m->session, i, &info),
@@ -192,7 +194,7 @@ static enum status read_side(struct onnx_model *m, bool input, struct msg_tensor
         if (info)
             ort->ReleaseTypeInfo(info);
         (input ? m->input_names : m->output_names)[i] = m->names[slot];
-        *count                                        = i + 1;
+        *count = i + 1;
     }
     return st;
 }
@@ -226,8 +228,8 @@ static void unload(void *model)
 static enum status create_session(struct onnx_model *m, struct bytes file,
                                   const struct runtime_options *options, struct error *err)
 {
-    OrtSessionOptions *o  = NULL;
-    enum status        st = convert(ort->CreateSessionOptions(&o), err);
+    OrtSessionOptions *o = NULL;
+    enum status st = convert(ort->CreateSessionOptions(&o), err);
     if (!st)
         st = convert(ort->SetIntraOpNumThreads(o, (int)options->threads), err);
     if (!st)
@@ -249,7 +251,8 @@ static enum status load_mapped(struct onnx_model *m, struct bytes file,
     if (!st)
         st = create_session(m, file, options, err);
     if (!st)
-        st = convert(ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &m->memory), err);
+        st = convert(ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &m->memory),
+                     err);
     if (!st)
         st = convert(ort->GetAllocatorWithDefaultOptions(&m->allocator), err);
     if (!st)
@@ -265,20 +268,20 @@ static enum status load(const char *path, const struct runtime_options *options,
                         struct signature *s, struct error *err)
 {
     struct stat about;
-    int         fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &about) != 0) {
         if (fd >= 0)
             close(fd);
         return error_set(err, STATUS_IO, "cannot read the artifact: %m");
     }
-    size_t len  = (size_t)about.st_size;
-    void  *file = len ? mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    size_t len = (size_t)about.st_size;
+    void *file = len ? mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
     close(fd);
     if (file == MAP_FAILED)
         return error_set(err, STATUS_INVALID, "the artifact is empty or cannot be mapped");
-    struct onnx_model *m  = mem_zalloc(sizeof *m);
-    m->signature          = s;
-    enum status        st = load_mapped(m, bytes_of(file, len), options, s, err);
+    struct onnx_model *m = mem_zalloc(sizeof *m);
+    m->signature = s;
+    enum status st = load_mapped(m, bytes_of(file, len), options, s, err);
     munmap(file, len);
     if (st)
         unload(m);
@@ -290,16 +293,15 @@ static enum status load(const char *path, const struct runtime_options *options,
 /* ---- strings ------------------------------------------------------------------------------ */
 
 /* Fills a string tensor from length-prefixed elements (tensor_check has walked them). */
-static enum status fill_strings(OrtValue *value, struct bytes data, size_t count,
-                                struct error *err)
+static enum status fill_strings(OrtValue *value, struct bytes data, size_t count, struct error *err)
 {
-    const unsigned char *p  = data.data;
-    enum status          st = STATUS_OK;
+    const unsigned char *p = data.data;
+    enum status st = STATUS_OK;
     for (size_t i = 0; i < count && !st; i++) {
         uint32_t len;
         memcpy(&len, p, sizeof len);
         char *text = mem_str(bytes_of(p + sizeof len, len));
-        st         = convert(ort->FillStringTensorElement(value, text, i), err);
+        st = convert(ort->FillStringTensorElement(value, text, i), err);
         free(text);
         p += sizeof len + len;
     }
@@ -309,11 +311,11 @@ static enum status fill_strings(OrtValue *value, struct bytes data, size_t count
 static enum status take_strings(OrtValue *value, size_t count, struct tensor_out *out,
                                 struct error *err)
 {
-    struct buf  data = { 0 };
-    enum status st   = STATUS_OK;
+    struct buf data = { 0 };
+    enum status st = STATUS_OK;
     for (size_t i = 0; i < count && !st; i++) {
         size_t len = 0;
-        st         = convert(ort->GetStringTensorElementLength(value, i, &len), err);
+        st = convert(ort->GetStringTensorElementLength(value, i, &len), err);
         if (st)
             break;
         uint32_t prefix = (uint32_t)len;
@@ -340,16 +342,16 @@ static enum status make_input(struct onnx_model *m, const struct tensor_in *in, 
                            m->memory, (void *)(uintptr_t)in->data.data, in->data.len, in->shape,
                            in->rank, type_to_onnx(in->type), value),
                        err);
-    enum status st = convert(ort->CreateTensorAsOrtValue(m->allocator, in->shape, in->rank,
-                                                         ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING,
-                                                         value),
-                             err);
+    enum status st =
+        convert(ort->CreateTensorAsOrtValue(m->allocator, in->shape, in->rank,
+                                            ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING, value),
+                err);
     if (!st && shape_elements(in->shape, in->rank, &elements))
         st = error_set(err, STATUS_INVALID, "bad shape");
     return st ? st : fill_strings(*value, in->data, (size_t)elements, err);
 }
 
-static void release_value(void *data, void *hint)    /* any thread */
+static void release_value(void *data, void *hint) /* any thread */
 {
     (void)data;
     ort->ReleaseValue(hint);
@@ -359,9 +361,9 @@ static void release_value(void *data, void *hint)    /* any thread */
 static enum status take_output(OrtValue *value, struct tensor_out *out, struct error *err)
 {
     OrtTensorTypeAndShapeInfo *info = NULL;
-    ONNXTensorElementDataType  type;
-    size_t                     count = 0;
-    void                      *data  = NULL;
+    ONNXTensorElementDataType type;
+    size_t count = 0;
+    void *data = NULL;
     enum status st = convert(ort->GetTensorTypeAndShape(value, &info), err);
     if (!st)
         st = convert(ort->GetTensorElementType(info, &type), err);
@@ -396,11 +398,11 @@ static enum status take_output(OrtValue *value, struct tensor_out *out, struct e
 static enum status run(void *model, const struct tensor_in *inputs, size_t inputs_count,
                        struct tensor_out *outputs, size_t *count, struct error *err)
 {
-    struct onnx_model *m                    = model;
-    OrtValue          *in[MAX_TENSORS]      = { NULL };
-    OrtValue          *out[MAX_TENSORS]     = { NULL };
-    size_t             total                = m->signature->outputs_count;
-    enum status        st                   = STATUS_OK;
+    struct onnx_model *m = model;
+    OrtValue *in[MAX_TENSORS] = { NULL };
+    OrtValue *out[MAX_TENSORS] = { NULL };
+    size_t total = m->signature->outputs_count;
+    enum status st = STATUS_OK;
     for (size_t i = 0; i < inputs_count && !st; i++)
         st = make_input(m, &inputs[i], &in[i], err);
     if (!st)

@@ -7,6 +7,7 @@ bad=0
 # forbid WHERE PATTERN WHY: no file below WHERE may have an include that matches.
 forbid() {
     local found
+    # shellcheck disable=SC2086 # a list of folders
     found=$(grep -rnE --include='*.[ch]' "^#include [\"<]($2)" $1 || true)
     if [ -n "$found" ]; then
         printf '%s\n%s\n' "$3:" "$found"

@@ -26,8 +26,8 @@ static struct metric_family requests = {
 
 static void count_answer(int status)
 {
-    static struct metric *classes[6];    /* by the first digit of the status */
-    int                   class = status / 100 % 6;
+    static struct metric *classes[6]; /* by the first digit of the status */
+    int class = status / 100 % 6;
     if (!classes[class]) {
         char text[8];
         snprintf(text, sizeof text, "%dxx", class);
@@ -36,7 +36,7 @@ static void count_answer(int status)
     metric_add(classes[class], 1);
 }
 
-static size_t open_requests;    /* begun and neither answered nor gone */
+static size_t open_requests; /* begun and neither answered nor gone */
 
 size_t api_open(void)
 {
@@ -76,9 +76,9 @@ void api_add_header(struct http_request *r, const char *name, const char *value)
 
 void api_error(struct http_request *r, enum status st, const char *fmt, ...)
 {
-    char       text[ERROR_TEXT_MAX];
+    char text[ERROR_TEXT_MAX];
     struct buf body = { 0 };
-    va_list    args;
+    va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
@@ -109,7 +109,7 @@ static int hex_digit(char c)
 static int decode(struct bytes in, char *out, size_t size)
 {
     const char *p = in.data;
-    size_t      n = 0;
+    size_t n = 0;
     for (size_t i = 0; i < in.len; i++) {
         char c = p[i];
         if (c == '%' && i + 2 < in.len && hex_digit(p[i + 1]) >= 0 && hex_digit(p[i + 2]) >= 0) {
@@ -127,7 +127,7 @@ static int decode(struct bytes in, char *out, size_t size)
 enum status api_query(const struct call *c, const char *name, char *out, size_t size)
 {
     const char *p = c->query.data, *end = p + c->query.len;
-    size_t      name_len = strlen(name);
+    size_t name_len = strlen(name);
     while (p && p < end) {
         const char *stop = memchr(p, '&', (size_t)(end - p));
         if (!stop)
@@ -135,7 +135,7 @@ enum status api_query(const struct call *c, const char *name, char *out, size_t 
         if ((size_t)(stop - p) > name_len && memcmp(p, name, name_len) == 0 && p[name_len] == '=') {
             p += name_len + 1;
             return decode(bytes_of(p, (size_t)(stop - p)), out, size) < 0 ? STATUS_INVALID
-                                                                         : STATUS_OK;
+                                                                          : STATUS_OK;
         }
         p = stop + 1;
     }
@@ -145,7 +145,7 @@ enum status api_query(const struct call *c, const char *name, char *out, size_t 
 enum status api_version(struct bytes text, uint32_t *out, struct error *err)
 {
     const char *p = text.data;
-    uint64_t    n = 0;
+    uint64_t n = 0;
     for (size_t i = 0; i < text.len && n <= UINT32_MAX; i++)
         n = p[i] >= '0' && p[i] <= '9' ? n * 10 + (uint64_t)(p[i] - '0') : (uint64_t)UINT32_MAX + 1;
     if (!text.len || n == 0 || n > UINT32_MAX)
@@ -157,11 +157,12 @@ enum status api_version(struct bytes text, uint32_t *out, struct error *err)
 
 yyjson_doc *api_body(struct call *c)
 {
-    struct buf     *body = &c->http->body;
+    struct buf *body = &c->http->body;
     yyjson_read_err err;
-    yyjson_doc     *doc = yyjson_read_opts((char *)body->data, body->len, 0, NULL, &err);
+    yyjson_doc *doc = yyjson_read_opts((char *)body->data, body->len, 0, NULL, &err);
     if (!doc)
-        api_error(c->http, STATUS_INVALID, "the body is not JSON: %s at byte %zu", err.msg, err.pos);
+        api_error(c->http, STATUS_INVALID, "the body is not JSON: %s at byte %zu", err.msg,
+                  err.pos);
     else if (!yyjson_is_obj(yyjson_doc_get_root(doc))) {
         api_error(c->http, STATUS_INVALID, "the body must be a JSON object");
         yyjson_doc_free(doc);
@@ -173,7 +174,7 @@ yyjson_doc *api_body(struct call *c)
 enum status api_string(yyjson_val *object, const char *name, struct bytes *out, struct error *err)
 {
     yyjson_val *v = yyjson_obj_get(object, name);
-    *out          = bytes_of(NULL, 0);
+    *out = bytes_of(NULL, 0);
     if (!v || yyjson_is_null(v))
         return STATUS_OK;
     if (!yyjson_is_str(v))
@@ -212,11 +213,11 @@ void api_put_json(struct buf *out, const char *name, struct bytes json, const ch
 /* ---- the registry ----------------------------------------------------------------------------- */
 
 struct ask {
-    struct pending       base;
-    struct gateway      *gateway;
+    struct pending base;
+    struct gateway *gateway;
     struct http_request *http;
-    struct rpc_call     *call;
-    api_reply_fn        *fn;
+    struct rpc_call *call;
+    api_reply_fn *fn;
 };
 
 static void ask_gone(struct pending *p)
@@ -228,9 +229,9 @@ static void ask_gone(struct pending *p)
 
 static void on_reply(void *arg, const struct rpc_reply *reply)
 {
-    struct ask          *a   = arg;
-    struct buf           out = { 0 };
-    struct http_request *r   = a->http;
+    struct ask *a = arg;
+    struct buf out = { 0 };
+    struct http_request *r = a->http;
     if (reply->status == STATUS_CANCELLED)
         api_error(r, STATUS_UNAVAILABLE, "the gateway is stopping");
     else if (reply->status)
@@ -243,7 +244,7 @@ static void on_reply(void *arg, const struct rpc_reply *reply)
 void api_ask(struct call *c, enum msg_kind kind, const void *body, api_reply_fn *fn)
 {
     struct ask *a = mem_alloc(sizeof *a);
-    *a            = (struct ask){ { ask_gone }, c->gateway, c->http, NULL, fn };
+    *a = (struct ask){ { ask_gone }, c->gateway, c->http, NULL, fn };
     c->http->user = &a->base;
     a->call = rpc_call(c->gateway->registry, kind, body, NULL, RPC_TIMEOUT_MS, on_reply, a);
     if (!a->call) {
@@ -258,7 +259,7 @@ void api_ask(struct call *c, enum msg_kind kind, const void *body, api_reply_fn 
 static bool match(const char *pattern, struct bytes path, struct bytes *params)
 {
     const char *p = path.data, *end = p + path.len;
-    size_t      n = 0;
+    size_t n = 0;
     while (*pattern) {
         if (pattern[0] == '{') {
             const char *stop = p;
@@ -267,7 +268,7 @@ static bool match(const char *pattern, struct bytes path, struct bytes *params)
             if (stop == p)
                 return false;
             params[n++] = bytes_of(p, (size_t)(stop - p));
-            p           = stop;
+            p = stop;
             pattern += 2;
         } else if (p < end && *p == *pattern) {
             p++;
@@ -299,13 +300,13 @@ static const struct route *find_route(const char *method, struct bytes path, str
 static void fill_call(struct call *c, struct gateway *g, struct http_request *r, struct bytes *path)
 {
     const char *target = (const char *)r->target.data;
-    const char *mark   = memchr(target, '?', r->target.len);
-    *c                 = (struct call){ .gateway = g, .http = r };
-    *path              = bytes_of(target, mark ? (size_t)(mark - target) : r->target.len);
+    const char *mark = memchr(target, '?', r->target.len);
+    *c = (struct call){ .gateway = g, .http = r };
+    *path = bytes_of(target, mark ? (size_t)(mark - target) : r->target.len);
     if (mark)
         c->query = bytes_of(mark + 1, r->target.len - path->len - 1);
     if (path->len > 1 && target[path->len - 1] == '/')
-        path->len--;    /* "/v2/" is "/v2" */
+        path->len--; /* "/v2/" is "/v2" */
 }
 
 static void ensure_request_id(struct http_request *r)
@@ -322,8 +323,8 @@ static void no_route(struct http_request *r, struct buf *allow, struct bytes pat
 {
     struct buf body = { 0 };
     if (!allow->len) {
-        api_error(r, STATUS_NOT_FOUND, "there is nothing at %.*s", (int)(path.len < 200 ? path.len : 200),
-                  (const char *)path.data);
+        api_error(r, STATUS_NOT_FOUND, "there is nothing at %.*s",
+                  (int)(path.len < 200 ? path.len : 200), (const char *)path.data);
         return;
     }
     api_add_header(r, "allow", buf_cstr(allow));
@@ -335,7 +336,7 @@ static void no_route(struct http_request *r, struct buf *allow, struct bytes pat
 static const struct route *resolve(struct call *c, struct gateway *g, struct http_request *r,
                                    char text[API_PARAMS_MAX][MAX_NAME * 3 + 1])
 {
-    struct buf   allow = { 0 };
+    struct buf allow = { 0 };
     struct bytes path;
     fill_call(c, g, r, &path);
     const struct route *route = find_route(r->method, path, c->params, &allow);
@@ -356,8 +357,8 @@ static const struct route *resolve(struct call *c, struct gateway *g, struct htt
 static void begin(void *arg, struct http_request *r)
 {
     struct gateway *g = arg;
-    struct call     c;
-    char            text[API_PARAMS_MAX][MAX_NAME * 3 + 1];
+    struct call c;
+    char text[API_PARAMS_MAX][MAX_NAME * 3 + 1];
     ensure_request_id(r);
     open_requests++;
     const struct route *route = resolve(&c, g, r, text);
@@ -368,8 +369,8 @@ static void begin(void *arg, struct http_request *r)
 static void complete(void *arg, struct http_request *r)
 {
     struct gateway *g = arg;
-    struct call     c;
-    char            text[API_PARAMS_MAX][MAX_NAME * 3 + 1];
+    struct call c;
+    char text[API_PARAMS_MAX][MAX_NAME * 3 + 1];
     if (r->stream) {
         upload_complete(r);
         return;

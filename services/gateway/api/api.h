@@ -12,28 +12,28 @@
 
 #define MAAS_VERSION "0.1.0"
 
-#define API_PARAMS_MAX  3
-#define RPC_TIMEOUT_MS  10000    /* for the registry's answer to an API call */
-#define RETRY_AFTER_S   1
+#define API_PARAMS_MAX 3
+#define RPC_TIMEOUT_MS 10000 /* for the registry's answer to an API call */
+#define RETRY_AFTER_S  1
 
 struct pending {
     void (*gone)(struct pending *p);
 };
 
 struct call {
-    struct gateway      *gateway;
+    struct gateway *gateway;
     struct http_request *http;
-    struct bytes         params[API_PARAMS_MAX];    /* of the path, decoded; good for the call */
-    struct bytes         query;                     /* behind '?', still encoded */
+    struct bytes params[API_PARAMS_MAX]; /* of the path, decoded; good for the call */
+    struct bytes query;                  /* behind '?', still encoded */
 };
 
 typedef void api_fn(struct call *c);
 
 struct route {
     const char *method;
-    const char *pattern;    /* "{}" takes one segment */
-    api_fn     *handle;     /* the whole request is there; NULL for a streamed one */
-    api_fn     *stream;     /* headers are there: take the body in pieces; or NULL */
+    const char *pattern; /* "{}" takes one segment */
+    api_fn *handle;      /* the whole request is there; NULL for a streamed one */
+    api_fn *stream;      /* headers are there: take the body in pieces; or NULL */
 };
 
 /* Each protocol's table ends with a zeroed row. */
@@ -41,8 +41,8 @@ extern const struct route predict_routes[], oip_routes[], models_routes[], datas
     training_routes[], ops_routes[];
 
 /* ---- answers ---- */
-void api_json(struct http_request *r, int status, struct buf *body);    /* frees body */
-void api_text(struct http_request *r, const char *content_type, struct buf *body);    /* 200 */
+void api_json(struct http_request *r, int status, struct buf *body);               /* frees body */
+void api_text(struct http_request *r, const char *content_type, struct buf *body); /* 200 */
 void api_error(struct http_request *r, enum status st, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void api_add_header(struct http_request *r, const char *name, const char *value);
 
@@ -54,11 +54,11 @@ enum status api_version(struct bytes text, uint32_t *out, struct error *err) MUS
 /* Parses the body as a JSON object; NULL: it has been answered with 400.  yyjson_doc_free. */
 yyjson_doc *api_body(struct call *c);
 /* A string member; absent: *out is empty.  INVALID: it is something else. */
-enum status api_string(yyjson_val *object, const char *name, struct bytes *out, struct error *err)
-    MUST_CHECK;
+enum status api_string(yyjson_val *object, const char *name, struct bytes *out,
+                       struct error *err) MUST_CHECK;
 
 /* ---- pieces ---- */
-void api_put_string(struct buf *out, const char *name, struct bytes value);    /* "name":"value" */
+void api_put_string(struct buf *out, const char *name, struct bytes value); /* "name":"value" */
 void api_put_time(struct buf *out, const char *name, uint64_t wall_ms);
 /* A text that is JSON already, or empty: then `otherwise`. */
 void api_put_json(struct buf *out, const char *name, struct bytes json, const char *otherwise);
@@ -68,10 +68,10 @@ void api_put_json(struct buf *out, const char *name, struct bytes json, const ch
  * returns its HTTP status; failures are answered here. */
 typedef int api_reply_fn(struct gateway *g, struct http_request *r, const struct rpc_reply *reply,
                          struct buf *out);
-void        api_ask(struct call *c, enum msg_kind kind, const void *body, api_reply_fn *fn);
+void api_ask(struct call *c, enum msg_kind kind, const void *body, api_reply_fn *fn);
 
 /* ---- the dispatcher, for gateway.c ---- */
 extern const struct http_events api_events;
-size_t api_open(void);    /* requests that are neither answered nor gone */
+size_t api_open(void); /* requests that are neither answered nor gone */
 
 #endif

@@ -3,12 +3,12 @@
 
 static void commit(struct body_upload *u, const struct manifest *manifest)
 {
-    const struct upload_target *t    = upload_what(u);
-    struct msg_file_commit      body = { .dataset    = bytes_str(t->name),
-                                         .file       = bytes_str(t->file),
-                                         .digest     = bytes_of(manifest->digest.byte, DIGEST_SIZE),
-                                         .size_bytes = manifest->size_bytes,
-                                         .chunks     = buf_bytes(&manifest->chunks) };
+    const struct upload_target *t = upload_what(u);
+    struct msg_file_commit body = { .dataset = bytes_str(t->name),
+                                    .file = bytes_str(t->file),
+                                    .digest = bytes_of(manifest->digest.byte, DIGEST_SIZE),
+                                    .size_bytes = manifest->size_bytes,
+                                    .chunks = buf_bytes(&manifest->chunks) };
     upload_send_commit(u, MSG_FILE_COMMIT, &body);
 }
 
@@ -28,7 +28,7 @@ static int answer_upload(const struct upload_target *t, const struct rpc_reply *
 static void upload_file(struct call *c)
 {
     struct upload_target target = { 0 };
-    struct error         err;
+    struct error err;
     if (name_check(c->params[0], "the dataset's name", &err) ||
         name_check(c->params[1], "the file's name", &err) ||
         bytes_copy_str(c->params[0], target.name, sizeof target.name) ||
@@ -45,7 +45,7 @@ static void upload_file(struct call *c)
 
 static void put_file(struct buf *out, const struct msg_file *f)
 {
-    char          hex[DIGEST_HEX_SIZE] = "";
+    char hex[DIGEST_HEX_SIZE] = "";
     struct digest digest;
     if (f->digest.len == DIGEST_SIZE) {
         memcpy(digest.byte, f->digest.data, DIGEST_SIZE);

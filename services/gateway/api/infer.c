@@ -8,9 +8,9 @@
 #include <stdlib.h>
 
 static struct metric_family latency = {
-    .name   = "maas_gateway_inference_seconds",
-    .help   = "time from the whole request to its answer, for answers 200",
-    .type   = METRIC_HISTOGRAM,
+    .name = "maas_gateway_inference_seconds",
+    .help = "time from the whole request to its answer, for answers 200",
+    .type = METRIC_HISTOGRAM,
     .bounds = METRIC_SECONDS,
 };
 
@@ -30,15 +30,15 @@ struct infer_call *infer_begin(struct call *c, struct bytes model, uint32_t vers
         api_error(c->http, err.status, "%s", err.text);
         return NULL;
     }
-    struct infer_call *call      = mem_zalloc(sizeof *call);
-    call->base.gone              = on_gone;
-    call->gateway                = c->gateway;
-    call->http                   = c->http;
-    call->lane                   = lane;
-    call->write                  = write;
-    call->inference              = inference_create(&c->gateway->queue);
-    call->inference->pinned      = version != 0;
-    call->inference->rows        = 1;
+    struct infer_call *call = mem_zalloc(sizeof *call);
+    call->base.gone = on_gone;
+    call->gateway = c->gateway;
+    call->http = c->http;
+    call->lane = lane;
+    call->write = write;
+    call->inference = inference_create(&c->gateway->queue);
+    call->inference->pinned = version != 0;
+    call->inference->rows = 1;
     return call;
 }
 
@@ -64,9 +64,9 @@ static enum status check_shape(const struct msg_tensor *want, const int64_t *sha
 enum status infer_input(struct infer_call *call, size_t index, yyjson_val *data,
                         const int64_t *shape, size_t rank, const char *where, struct error *err)
 {
-    struct inference        *r    = call->inference;
+    struct inference *r = call->inference;
     const struct msg_tensor *want = &lane_signature(call->lane)->inputs[index];
-    enum status              st   = check_shape(want, shape, rank, where, err);
+    enum status st = check_shape(want, shape, rank, where, err);
     if (st)
         return st;
     if (index != r->inputs_count)
@@ -76,7 +76,7 @@ enum status infer_input(struct infer_call *call, size_t index, yyjson_val *data,
     if (st)
         return st;
     memcpy(r->shapes[index], shape, rank * sizeof *shape);
-    r->inputs[index]       = *want;
+    r->inputs[index] = *want;
     r->inputs[index].shape = (struct i64s){ r->shapes[index], rank };
     r->inputs_count++;
     return STATUS_OK;
@@ -86,13 +86,13 @@ enum status infer_input(struct infer_call *call, size_t index, yyjson_val *data,
 static enum status count_rows(struct infer_call *call, struct error *err)
 {
     struct inference *r = call->inference;
-    r->rows             = 1;
+    r->rows = 1;
     for (size_t i = 0; i < r->inputs_count; i++) {
         const struct msg_tensor *want = &lane_signature(call->lane)->inputs[i];
         if (want->shape.count == 0 || want->shape.at[0] >= 0)
             return STATUS_OK;
         if (r->shapes[i][0] > UINT32_MAX || (i > 0 && r->shapes[i][0] != r->shapes[0][0]))
-            return STATUS_OK;    /* the model may know what to do with it: alone */
+            return STATUS_OK; /* the model may know what to do with it: alone */
     }
     if (r->inputs_count && r->shapes[0][0] == 0)
         return error_set(err, STATUS_INVALID, "the request has no rows");
@@ -103,10 +103,10 @@ static enum status count_rows(struct infer_call *call, struct error *err)
 
 static void on_done(struct inference *r, const struct outcome *outcome)
 {
-    struct infer_call   *call = r->user;
+    struct infer_call *call = r->user;
     struct http_request *http = call->http;
-    struct buf           out  = { 0 };
-    struct error         err;
+    struct buf out = { 0 };
+    struct error err;
     if (outcome->status) {
         enum status st = outcome->status == STATUS_CANCELLED ? STATUS_UNAVAILABLE : outcome->status;
         api_error(http, st, "%s", outcome->text);
@@ -133,15 +133,15 @@ void infer_fail(struct infer_call *call, const struct error *err)
 
 void infer_submit(struct infer_call *call)
 {
-    struct gateway   *g = call->gateway;
+    struct gateway *g = call->gateway;
     struct inference *r = call->inference;
-    struct error      err;
+    struct error err;
     if (count_rows(call, &err)) {
         infer_fail(call, &err);
         return;
     }
-    r->done        = on_done;
-    r->user        = call;
+    r->done = on_done;
+    r->user = call;
     r->deadline_ms = loop_now_ms(g->loop) + g->config->timeout_ms;
     if (queue_submit(&g->queue, call->lane, r, call->http->begin_us, &err)) {
         infer_fail(call, &err);

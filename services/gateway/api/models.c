@@ -23,14 +23,14 @@ static void put_tensors(struct buf *out, const char *name, const struct msg_tens
 
 /* What the workers say of their engines of this version. */
 struct engines_view {
-    size_t       loading;
-    struct bytes reason;    /* of one that has trouble */
+    size_t loading;
+    struct bytes reason; /* of one that has trouble */
 };
 
 static struct engines_view view_engines(struct gateway *g, const struct msg_version *v)
 {
     const struct msg_suite *suite = suite_view_get(g->suite);
-    struct engines_view     view  = { 0 };
+    struct engines_view view = { 0 };
     for (size_t p = 0; p < suite->processes_count; p++) {
         for (size_t i = 0; i < suite->processes[p].engines_count; i++) {
             const struct msg_engine *e = &suite->processes[p].engines[i];
@@ -46,13 +46,13 @@ static struct engines_view view_engines(struct gateway *g, const struct msg_vers
 
 static void put_state(struct gateway *g, struct buf *out, const struct msg_version *v)
 {
-    struct lane        *l     = queue_find_lane(&g->queue, v->model, v->number);
-    size_t              count = l ? lane_engines(l) : 0;
-    struct engines_view view  = view_engines(g, v);
-    const char         *state = v->check == CHECK_FAILED ? "failed"
-                                : count                  ? "ready"
-                                : view.loading           ? "loading"
-                                                         : "registered";
+    struct lane *l = queue_find_lane(&g->queue, v->model, v->number);
+    size_t count = l ? lane_engines(l) : 0;
+    struct engines_view view = view_engines(g, v);
+    const char *state = v->check == CHECK_FAILED ? "failed"
+                        : count                  ? "ready"
+                        : view.loading           ? "loading"
+                                                 : "registered";
     buf_printf(out, "\"state\":\"%s\",\"engines\":%zu", state, count);
     struct bytes reason = v->check == CHECK_FAILED ? v->reason : view.reason;
     if (reason.len && !count) {
@@ -64,8 +64,8 @@ static void put_state(struct gateway *g, struct buf *out, const struct msg_versi
 static void put_version(struct gateway *g, struct buf *out, const struct msg_version *v, bool whole)
 {
     static const char *const checks[] = { "pending", "passed", "failed" };
-    char                     hex[DIGEST_HEX_SIZE] = "";
-    struct digest            digest;
+    char hex[DIGEST_HEX_SIZE] = "";
+    struct digest digest;
     if (v->digest.len == DIGEST_SIZE) {
         memcpy(digest.byte, v->digest.data, DIGEST_SIZE);
         digest_hex(&digest, hex);
@@ -129,14 +129,15 @@ static bool have_catalog(struct call *c)
 {
     if (replica_synced(c->gateway->replica))
         return true;
-    api_error(c->http, STATUS_UNAVAILABLE, "the catalog has not come from the registry yet; try again");
+    api_error(c->http, STATUS_UNAVAILABLE,
+              "the catalog has not come from the registry yet; try again");
     return false;
 }
 
 static void list_models(struct call *c)
 {
     const struct catalog *catalog = replica_catalog(c->gateway->replica);
-    struct buf            out     = { 0 };
+    struct buf out = { 0 };
     if (!have_catalog(c))
         return;
     buf_append_str(&out, "{\"models\":[");
@@ -161,8 +162,8 @@ static struct catalog_model *find_model(struct call *c)
 
 static void get_model(struct call *c)
 {
-    struct buf            out = { 0 };
-    struct catalog_model *m   = find_model(c);
+    struct buf out = { 0 };
+    struct catalog_model *m = find_model(c);
     if (!m)
         return;
     put_model(c->gateway, &out, m, true);
@@ -171,9 +172,9 @@ static void get_model(struct call *c)
 
 static void get_version(struct call *c)
 {
-    struct buf            out = { 0 };
-    struct error          err;
-    uint32_t              number;
+    struct buf out = { 0 };
+    struct error err;
+    uint32_t number;
     struct catalog_model *m = find_model(c);
     if (!m)
         return;
@@ -196,14 +197,14 @@ static int answer_deploy(struct gateway *g, struct http_request *r, const struct
                          struct buf *out)
 {
     struct msg_deployment d = *(const struct msg_deployment *)reply->body;
-    char                  model[MAX_NAME + 1] = "";
+    char model[MAX_NAME + 1] = "";
     /* "/api/models/NAME/deployment": the name was checked on its way to the registry. */
     const char *begin = (const char *)r->target.data + strlen("/api/models/");
-    size_t      len   = strcspn(begin, "/?");
+    size_t len = strcspn(begin, "/?");
     if (!bytes_copy_str(bytes_of(begin, len), model, sizeof model)) {
-        d.model                = bytes_str(model);
+        d.model = bytes_str(model);
         struct msg_catalog put = { .deployments = &d, .deployments_count = 1 };
-        replica_put(g->replica, &put);    /* so that a GET right after this shows it */
+        replica_put(g->replica, &put); /* so that a GET right after this shows it */
     }
     struct catalog_model *m = catalog_find(replica_catalog(g->replica), bytes_str(model));
     buf_append_str(out, "{");
@@ -216,7 +217,7 @@ static int answer_deploy(struct gateway *g, struct http_request *r, const struct
 
 static void put_deployment_request(struct call *c)
 {
-    struct error           err = { .status = STATUS_OK };
+    struct error err = { .status = STATUS_OK };
     struct msg_version_ref ref = { .model = c->params[0] };
     if (name_check(c->params[0], "the model's name", &err)) {
         api_error(c->http, err.status, "%s", err.text);
@@ -229,7 +230,8 @@ static void put_deployment_request(struct call *c)
     if (yyjson_is_uint(v) && yyjson_get_uint(v) > 0 && yyjson_get_uint(v) <= UINT32_MAX)
         ref.version = (uint32_t)yyjson_get_uint(v);
     else if (!yyjson_is_str(v))
-        error_set(&err, STATUS_INVALID, "\"version\" is missing, or no version: {\"version\":\"2\"}");
+        error_set(&err, STATUS_INVALID,
+                  "\"version\" is missing, or no version: {\"version\":\"2\"}");
     else if (api_version(bytes_of(yyjson_get_str(v), yyjson_get_len(v)), &ref.version, &err))
         ref.version = 0;
     yyjson_doc_free(doc);
@@ -243,14 +245,14 @@ static void put_deployment_request(struct call *c)
 
 static void commit(struct body_upload *u, const struct manifest *manifest)
 {
-    const struct upload_target *t    = upload_what(u);
-    struct msg_version_commit   body = { .key    = bytes_str(t->key),
-                                         .model  = bytes_str(t->name),
-                                         .format = bytes_str(t->file),
-                                         .digest = bytes_of(manifest->digest.byte, DIGEST_SIZE),
-                                         .size_bytes = manifest->size_bytes,
-                                         .chunks     = buf_bytes(&manifest->chunks),
-                                         .source     = bytes_str("upload") };
+    const struct upload_target *t = upload_what(u);
+    struct msg_version_commit body = { .key = bytes_str(t->key),
+                                       .model = bytes_str(t->name),
+                                       .format = bytes_str(t->file),
+                                       .digest = bytes_of(manifest->digest.byte, DIGEST_SIZE),
+                                       .size_bytes = manifest->size_bytes,
+                                       .chunks = buf_bytes(&manifest->chunks),
+                                       .source = bytes_str("upload") };
     upload_send_commit(u, MSG_VERSION_COMMIT, &body);
 }
 
@@ -268,8 +270,8 @@ static int answer_upload(const struct upload_target *t, const struct rpc_reply *
 static void upload_version(struct call *c)
 {
     struct upload_target target = { .file = "onnx" };
-    struct error         err;
-    char                 format[MAX_NAME + 1];
+    struct error err;
+    char format[MAX_NAME + 1];
     if (name_check(c->params[0], "the model's name", &err) ||
         bytes_copy_str(c->params[0], target.name, sizeof target.name)) {
         api_error(c->http, err.status, "%s", err.text);

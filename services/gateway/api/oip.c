@@ -23,8 +23,8 @@ static void live(struct call *c)
 
 static void server_ready(struct call *c)
 {
-    bool       ready = replica_synced(c->gateway->replica) && !c->gateway->draining;
-    struct buf out   = { 0 };
+    bool ready = replica_synced(c->gateway->replica) && !c->gateway->draining;
+    struct buf out = { 0 };
     buf_printf(&out, "{\"live\":true,\"ready\":%s}", ready ? "true" : "false");
     api_json(c->http, ready ? 200 : 503, &out);
 }
@@ -68,8 +68,8 @@ static void put_tensors(struct buf *out, const char *name, const struct msg_tens
 
 static void model_metadata(struct call *c)
 {
-    struct buf            out = { 0 };
-    uint32_t              version;
+    struct buf out = { 0 };
+    uint32_t version;
     struct catalog_model *m = find_model(c);
     if (!m || !path_version(c, &version))
         return;
@@ -77,8 +77,8 @@ static void model_metadata(struct call *c)
         version = route_serving(c->gateway, m);
     const struct msg_version *v = catalog_version(m, version);
     if (!v) {
-        api_error(c->http, STATUS_NOT_FOUND, version ? "model '%s' has no version %u"
-                                                     : "no version of model '%s' is deployed",
+        api_error(c->http, STATUS_NOT_FOUND,
+                  version ? "model '%s' has no version %u" : "no version of model '%s' is deployed",
                   m->name, version);
         return;
     }
@@ -89,8 +89,8 @@ static void model_metadata(struct call *c)
         if (catalog_version(m, n))
             buf_printf(&out, "%s\"%u\"", some++ ? "," : "", n);
     buf_append_str(&out, "],");
-    api_put_string(&out, "platform", bytes_equal_str(v->format, "onnx") ? bytes_str(PLATFORM_ONNX)
-                                                                        : v->format);
+    api_put_string(&out, "platform",
+                   bytes_equal_str(v->format, "onnx") ? bytes_str(PLATFORM_ONNX) : v->format);
     put_tensors(&out, "inputs", v->inputs, v->inputs_count);
     put_tensors(&out, "outputs", v->outputs, v->outputs_count);
     buf_append_str(&out, "}");
@@ -99,15 +99,15 @@ static void model_metadata(struct call *c)
 
 static void model_ready(struct call *c)
 {
-    struct buf            out = { 0 };
-    uint32_t              version;
+    struct buf out = { 0 };
+    uint32_t version;
     struct catalog_model *m = find_model(c);
     if (!m || !path_version(c, &version))
         return;
     if (!version)
         version = route_serving(c->gateway, m);
-    struct lane *l     = queue_find_lane(&c->gateway->queue, bytes_str(m->name), version);
-    bool         ready = l && lane_engines(l) > 0;
+    struct lane *l = queue_find_lane(&c->gateway->queue, bytes_str(m->name), version);
+    bool ready = l && lane_engines(l) > 0;
     buf_append_str(&out, "{");
     api_put_string(&out, "name", bytes_str(m->name));
     buf_printf(&out, ",\"ready\":%s}", ready ? "true" : "false");
@@ -122,8 +122,8 @@ static enum status write_output(const struct outcome *o, size_t i, struct buf *o
     const struct msg_tensor *t = &o->outputs[i];
     buf_append_str(out, "{");
     api_put_string(out, "name", t->name);
-    buf_printf(out, ",\"datatype\":\"%s\",\"shape\":",
-               datatype_name(datatype_from_wire(t->datatype)));
+    buf_printf(out,
+               ",\"datatype\":\"%s\",\"shape\":", datatype_name(datatype_from_wire(t->datatype)));
     shape_text(t->shape.at, t->shape.count, out);
     buf_append_str(out, ",\"data\":");
     enum status st = tensor_to_json(out, datatype_from_wire(t->datatype), t->shape.at,
@@ -135,8 +135,8 @@ static enum status write_output(const struct outcome *o, size_t i, struct buf *o
 static enum status write_answer(struct infer_call *call, const struct outcome *o, struct buf *out,
                                 struct error *err)
 {
-    enum status st    = STATUS_OK;
-    size_t      count = call->named ? call->wanted_count : o->outputs_count;
+    enum status st = STATUS_OK;
+    size_t count = call->named ? call->wanted_count : o->outputs_count;
     buf_append_str(out, "{");
     api_put_string(out, "model_name", bytes_str(lane_model(call->lane)));
     buf_printf(out, ",\"model_version\":\"%u\",", lane_version(call->inference->lane));
@@ -158,12 +158,13 @@ static enum status write_answer(struct infer_call *call, const struct outcome *o
 static enum status read_shape(yyjson_val *list, const char *where, int64_t shape[MAX_RANK],
                               size_t *rank, struct error *err)
 {
-    size_t      i, max;
+    size_t i, max;
     yyjson_val *d;
     if (!yyjson_is_arr(list) || yyjson_arr_size(list) > MAX_RANK)
         return error_set(err, STATUS_INVALID, "%s.shape must be an array of at most %d dimensions",
                          where, MAX_RANK);
-    yyjson_arr_foreach(list, i, max, d) {
+    yyjson_arr_foreach(list, i, max, d)
+    {
         if (!yyjson_is_uint(d) || yyjson_get_uint(d) > INT64_MAX)
             return error_set(err, STATUS_INVALID, "%s.shape[%zu] is not a dimension", where, i);
         shape[i] = (int64_t)yyjson_get_uint(d);
@@ -175,11 +176,12 @@ static enum status read_shape(yyjson_val *list, const char *where, int64_t shape
 /* The member of the request's inputs with this name. */
 static yyjson_val *find_named(yyjson_val *list, struct bytes name, size_t *index)
 {
-    size_t      i, max;
+    size_t i, max;
     yyjson_val *v;
-    yyjson_arr_foreach(list, i, max, v) {
+    yyjson_arr_foreach(list, i, max, v)
+    {
         yyjson_val *is = yyjson_obj_get(v, "name");
-        *index         = i;
+        *index = i;
         if (yyjson_is_str(is) &&
             bytes_equal(bytes_of(yyjson_get_str(is), yyjson_get_len(is)), name))
             return v;
@@ -191,11 +193,11 @@ static enum status take_input(struct infer_call *call, yyjson_val *inputs, size_
                               struct error *err)
 {
     const struct msg_tensor *want = &lane_signature(call->lane)->inputs[i];
-    const char              *type = datatype_name(datatype_from_wire(want->datatype));
-    char                     where[48], data_where[64];
-    int64_t                  shape[MAX_RANK];
-    size_t                   rank = 0, index;
-    yyjson_val              *in = find_named(inputs, want->name, &index);
+    const char *type = datatype_name(datatype_from_wire(want->datatype));
+    char where[48], data_where[64];
+    int64_t shape[MAX_RANK];
+    size_t rank = 0, index;
+    yyjson_val *in = find_named(inputs, want->name, &index);
     if (!in)
         return error_set(err, STATUS_INVALID, "input '%.*s' is missing", (int)want->name.len,
                          (const char *)want->name.data);
@@ -218,8 +220,8 @@ static enum status take_input(struct infer_call *call, yyjson_val *inputs, size_
 
 static enum status take_inputs(struct infer_call *call, yyjson_val *inputs, struct error *err)
 {
-    const struct msg_hello *s  = lane_signature(call->lane);
-    enum status             st = STATUS_OK;
+    const struct msg_hello *s = lane_signature(call->lane);
+    enum status st = STATUS_OK;
     if (!yyjson_is_arr(inputs))
         return error_set(err, STATUS_INVALID, "\"inputs\" must be an array of tensors");
     if (yyjson_arr_size(inputs) != s->inputs_count)
@@ -233,15 +235,16 @@ static enum status take_inputs(struct infer_call *call, yyjson_val *inputs, stru
 static enum status take_outputs(struct infer_call *call, yyjson_val *outputs, struct error *err)
 {
     const struct msg_hello *s = lane_signature(call->lane);
-    size_t                  i, max, k;
-    yyjson_val             *v;
+    size_t i, max, k;
+    yyjson_val *v;
     if (!outputs || yyjson_is_null(outputs))
         return STATUS_OK;
     if (!yyjson_is_arr(outputs) || yyjson_arr_size(outputs) > OUTPUTS_NAMED_MAX)
         return error_set(err, STATUS_INVALID, "\"outputs\" must be an array of at most %d outputs",
                          OUTPUTS_NAMED_MAX);
     call->named = yyjson_arr_size(outputs) > 0;
-    yyjson_arr_foreach(outputs, i, max, v) {
+    yyjson_arr_foreach(outputs, i, max, v)
+    {
         yyjson_val *name = yyjson_obj_get(v, "name");
         if (!yyjson_is_str(name))
             return error_set(err, STATUS_INVALID, "outputs[%zu].name is missing", i);
@@ -249,8 +252,8 @@ static enum status take_outputs(struct infer_call *call, yyjson_val *outputs, st
         for (k = 0; k < s->outputs_count && !bytes_equal(s->outputs[k].name, text); k++)
             ;
         if (k == s->outputs_count)
-            return error_set(err, STATUS_INVALID, "outputs[%zu]: the model has no output '%.64s'", i,
-                             yyjson_get_str(name));
+            return error_set(err, STATUS_INVALID, "outputs[%zu]: the model has no output '%.64s'",
+                             i, yyjson_get_str(name));
         for (size_t n = 0; n < call->wanted_count; n++)
             if (call->wanted[n] == k)
                 return error_set(err, STATUS_INVALID, "output '%.64s' is asked for twice",
@@ -263,7 +266,7 @@ static enum status take_outputs(struct infer_call *call, yyjson_val *outputs, st
 static enum status take_id(struct infer_call *call, yyjson_val *root, struct error *err)
 {
     struct bytes id;
-    enum status  st = api_string(root, "id", &id, err);
+    enum status st = api_string(root, "id", &id, err);
     if (!st && bytes_copy_str(id, call->id, sizeof call->id))
         st = error_set(err, STATUS_INVALID, "\"id\" may have %d bytes", MAX_NAME);
     return st;
@@ -272,13 +275,13 @@ static enum status take_id(struct infer_call *call, yyjson_val *root, struct err
 static void infer(struct call *c)
 {
     struct error err;
-    uint32_t     version;
+    uint32_t version;
     if (!path_version(c, &version))
         return;
     yyjson_doc *doc = api_body(c);
     if (!doc)
         return;
-    yyjson_val        *root = yyjson_doc_get_root(doc);
+    yyjson_val *root = yyjson_doc_get_root(doc);
     struct infer_call *call = infer_begin(c, c->params[0], version, write_answer);
     if (call) {
         enum status st = take_id(call, root, &err);

@@ -34,10 +34,10 @@ static void answer_ready(struct call *c, bool ready, const char *why, const char
 
 static void readyz(struct call *c)
 {
-    struct gateway       *g       = c->gateway;
+    struct gateway *g = c->gateway;
     const struct catalog *catalog = replica_catalog(g->replica);
-    char                  name[MAX_NAME * 2];
-    bool                  one = !api_query(c, "model", name, sizeof name);
+    char name[MAX_NAME * 2];
+    bool one = !api_query(c, "model", name, sizeof name);
     if (g->draining) {
         answer_ready(c, false, "the gateway is draining", "");
         return;
@@ -67,8 +67,9 @@ static void put_engine(struct buf *out, const struct msg_engine *e)
 {
     buf_append_str(out, "{");
     api_put_string(out, "model", e->model);
-    buf_printf(out, ",\"version\":\"%u\",\"state\":\"%s\",\"pid\":%u,\"rss_bytes\":%llu,"
-                    "\"restarts\":%u",
+    buf_printf(out,
+               ",\"version\":\"%u\",\"state\":\"%s\",\"pid\":%u,\"rss_bytes\":%llu,"
+               "\"restarts\":%u",
                e->version, engine_state_name(e->state), e->pid, (unsigned long long)e->rss_bytes,
                e->restarts);
     if (e->reason.len) {
@@ -115,7 +116,7 @@ static void workers(struct call *c)
 {
     static const struct {
         const char *name;
-        enum role   role;
+        enum role role;
     } groups[] = { { "workers", ROLE_WORKER },
                    { "trainers", ROLE_TRAINER },
                    { "gateways", ROLE_GATEWAY },
@@ -149,15 +150,16 @@ static void put_remote(struct buf *out, const struct msg_suite *suite)
     for (size_t p = 0; p < suite->processes_count; p++) {
         const struct msg_process *process = &suite->processes[p];
         if (process->role == ROLE_GATEWAY)
-            continue;    /* each is asked itself */
+            continue; /* each is asked itself */
         for (size_t i = 0; i < process->counters_count; i++) {
-            const struct msg_counter *k     = &process->counters[i];
-            const char               *comma = k->labels.len ? "," : "";
-            buf_printf(out, "maas_process_counter{family=\"%.*s\",role=\"%s\",process=\"%.*s\"%s%.*s} %llu\n",
-                       (int)k->name.len, (const char *)k->name.data, role_name(process->role),
-                       (int)process->id.len, (const char *)process->id.data, comma,
-                       (int)k->labels.len, (const char *)k->labels.data,
-                       (unsigned long long)k->value);
+            const struct msg_counter *k = &process->counters[i];
+            const char *comma = k->labels.len ? "," : "";
+            buf_printf(
+                out,
+                "maas_process_counter{family=\"%.*s\",role=\"%s\",process=\"%.*s\"%s%.*s} %llu\n",
+                (int)k->name.len, (const char *)k->name.data, role_name(process->role),
+                (int)process->id.len, (const char *)process->id.data, comma, (int)k->labels.len,
+                (const char *)k->labels.data, (unsigned long long)k->value);
         }
     }
 }
@@ -179,8 +181,8 @@ static void put_lanes(struct buf *out, struct gateway *g)
 
 static void metrics(struct call *c)
 {
-    struct gateway *g   = c->gateway;
-    struct buf      out = { 0 };
+    struct gateway *g = c->gateway;
+    struct buf out = { 0 };
     metrics_print(&out);
     put_count(&out, "maas_gateway_jobs_total", "jobs sent to engines", g->queue.jobs_sent);
     put_count(&out, "maas_gateway_job_rows_total", "rows sent to engines", g->queue.rows_sent);

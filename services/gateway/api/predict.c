@@ -41,8 +41,8 @@ static enum status write_answer(struct infer_call *call, const struct outcome *o
 static enum status take_input(struct infer_call *call, size_t i, yyjson_val *data,
                               const char *where, struct error *err)
 {
-    int64_t     shape[MAX_RANK];
-    size_t      rank;
+    int64_t shape[MAX_RANK];
+    size_t rank;
     enum status st = tensor_json_shape(data, shape, &rank, err);
     return st ? st : infer_input(call, i, data, shape, rank, where, err);
 }
@@ -52,9 +52,10 @@ static enum status take_inputs(struct infer_call *call, yyjson_val *inputs, stru
     const struct msg_hello *s = lane_signature(call->lane);
     if (yyjson_is_arr(inputs)) {
         if (s->inputs_count != 1)
-            return error_set(err, STATUS_INVALID,
-                             "the model has %zu inputs: \"inputs\" must be an object by their names",
-                             s->inputs_count);
+            return error_set(
+                err, STATUS_INVALID,
+                "the model has %zu inputs: \"inputs\" must be an object by their names",
+                s->inputs_count);
         return take_input(call, 0, inputs, "inputs", err);
     }
     if (!yyjson_is_obj(inputs))
@@ -63,7 +64,7 @@ static enum status take_inputs(struct infer_call *call, yyjson_val *inputs, stru
         return error_set(err, STATUS_INVALID, "\"inputs\" names %zu inputs; the model has %zu",
                          yyjson_obj_size(inputs), s->inputs_count);
     for (size_t i = 0; i < s->inputs_count; i++) {
-        char        where[MAX_NAME + 16];
+        char where[MAX_NAME + 16];
         yyjson_val *data = yyjson_obj_getn(inputs, s->inputs[i].name.data, s->inputs[i].name.len);
         snprintf(where, sizeof where, "inputs.%.*s", (int)s->inputs[i].name.len,
                  (const char *)s->inputs[i].name.data);
@@ -92,10 +93,10 @@ static enum status find_model(struct call *c, yyjson_val *root, char text[MAX_NA
 
 static void predict(struct call *c)
 {
-    char         text[MAX_NAME * 2];
+    char text[MAX_NAME * 2];
     struct bytes model;
     struct error err;
-    yyjson_doc  *doc = api_body(c);
+    yyjson_doc *doc = api_body(c);
     if (!doc)
         return;
     yyjson_val *root = yyjson_doc_get_root(doc);

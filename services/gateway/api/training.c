@@ -74,7 +74,7 @@ static int answer_submitted(struct gateway *g, struct http_request *r,
                             const struct rpc_reply *reply, struct buf *out)
 {
     const struct msg_training *t = reply->body;
-    char                       where[MAX_NAME + 32];
+    char where[MAX_NAME + 32];
     (void)g;
     snprintf(where, sizeof where, "/api/training/%.*s", (int)t->id.len, (const char *)t->id.data);
     api_add_header(r, "location", where);
@@ -101,17 +101,17 @@ static int answer_list(struct gateway *g, struct http_request *r, const struct r
 static enum status take_members(yyjson_val *root, struct msg_submit *m, char **params,
                                 struct error *err)
 {
-    yyjson_val *seed   = yyjson_obj_get(root, "seed");
+    yyjson_val *seed = yyjson_obj_get(root, "seed");
     yyjson_val *deploy = yyjson_obj_get(root, "deploy");
     yyjson_val *object = yyjson_obj_get(root, "params");
-    size_t      len    = 0;
+    size_t len = 0;
     if (seed && !yyjson_is_uint(seed))
         return error_set(err, STATUS_INVALID, "\"seed\" must be an integer that is not negative");
     if (deploy && !yyjson_is_bool(deploy))
         return error_set(err, STATUS_INVALID, "\"deploy\" must be true or false");
     if (object && !yyjson_is_obj(object))
         return error_set(err, STATUS_INVALID, "\"params\" must be an object");
-    m->seed   = yyjson_get_uint(seed);
+    m->seed = yyjson_get_uint(seed);
     m->deploy = yyjson_get_bool(deploy);
     if (object)
         *params = yyjson_val_write(object, 0, &len);
@@ -152,12 +152,12 @@ static enum status take_submit(yyjson_val *root, struct msg_submit *m, char **pa
 
 static void submit(struct call *c)
 {
-    struct msg_submit m      = { 0 };
-    struct error      err    = { .status = STATUS_OK };
-    char             *params = NULL;
-    char              key[48];
-    uint64_t          random = 0;
-    yyjson_doc       *doc    = api_body(c);
+    struct msg_submit m = { 0 };
+    struct error err = { .status = STATUS_OK };
+    char *params = NULL;
+    char key[48];
+    uint64_t random = 0;
+    yyjson_doc *doc = api_body(c);
     if (!doc)
         return;
     if (getrandom(&random, sizeof random, 0) != sizeof random)

@@ -10,14 +10,14 @@
 #define COMMIT_TIMEOUT_MS 30000
 
 struct body_upload {
-    struct pending       base;
-    struct gateway      *gateway;
+    struct pending base;
+    struct gateway *gateway;
     struct http_request *http;
-    struct upload       *upload;
-    struct rpc_call     *commit_call;
+    struct upload *upload;
+    struct rpc_call *commit_call;
     struct upload_target target;
-    upload_commit_fn    *commit;
-    upload_answer_fn    *answer;
+    upload_commit_fn *commit;
+    upload_answer_fn *answer;
 };
 
 static void destroy(struct body_upload *u)
@@ -29,7 +29,7 @@ static void destroy(struct body_upload *u)
 
 static void on_gone(struct pending *p)
 {
-    destroy((struct body_upload *)p);    /* chunks that nobody commits expire */
+    destroy((struct body_upload *)p); /* chunks that nobody commits expire */
 }
 
 static void on_drained(void *arg)
@@ -40,10 +40,10 @@ static void on_drained(void *arg)
 
 static void on_committed(void *arg, const struct rpc_reply *reply)
 {
-    struct body_upload  *u   = arg;
-    struct http_request *r   = u->http;
-    struct buf           out = { 0 };
-    u->commit_call           = NULL;
+    struct body_upload *u = arg;
+    struct http_request *r = u->http;
+    struct buf out = { 0 };
+    u->commit_call = NULL;
     if (reply->status)
         api_error(r, reply->status == STATUS_CANCELLED ? STATUS_UNAVAILABLE : reply->status, "%s",
                   reply->text);
@@ -54,8 +54,8 @@ static void on_committed(void *arg, const struct rpc_reply *reply)
 
 void upload_send_commit(struct body_upload *u, enum msg_kind kind, const void *body)
 {
-    u->commit_call = rpc_call(u->gateway->registry, kind, body, NULL, COMMIT_TIMEOUT_MS,
-                              on_committed, u);
+    u->commit_call =
+        rpc_call(u->gateway->registry, kind, body, NULL, COMMIT_TIMEOUT_MS, on_committed, u);
     if (u->commit_call)
         return;
     api_error(u->http, STATUS_BUSY, "too many requests wait for the registry; try again");
@@ -81,23 +81,23 @@ static const struct upload_events events = { .drained = on_drained, .done = on_d
 void upload_begin(struct call *c, const struct upload_target *target, upload_commit_fn *commit,
                   upload_answer_fn *answer)
 {
-    uint64_t            random = 0;
-    uint64_t            limit  = c->gateway->config->max_artifact_bytes;
+    uint64_t random = 0;
+    uint64_t limit = c->gateway->config->max_artifact_bytes;
     struct body_upload *u;
     if (c->http->has_length && c->http->content_length > limit) {
         api_error(c->http, STATUS_TOO_LARGE, "the body has %llu bytes; at most %llu are allowed",
                   (unsigned long long)c->http->content_length, (unsigned long long)limit);
         return;
     }
-    u              = mem_zalloc(sizeof *u);
-    u->base.gone   = on_gone;
-    u->gateway     = c->gateway;
-    u->http        = c->http;
-    u->target      = *target;
-    u->commit      = commit;
-    u->answer      = answer;
-    u->upload      = upload_create(c->gateway->loop, c->gateway->registry, limit, &events, u);
-    c->http->user  = &u->base;
+    u = mem_zalloc(sizeof *u);
+    u->base.gone = on_gone;
+    u->gateway = c->gateway;
+    u->http = c->http;
+    u->target = *target;
+    u->commit = commit;
+    u->answer = answer;
+    u->upload = upload_create(c->gateway->loop, c->gateway->registry, limit, &events, u);
+    c->http->user = &u->base;
     c->http->stream = true;
     if (getrandom(&random, sizeof random, 0) != sizeof random)
         random = clock_us();

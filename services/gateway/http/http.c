@@ -1,72 +1,15 @@
 /* http.c - connections, their one present request, and answers. */
-#include "services/gateway/http/http.h"
+#include "services/gateway/http/conn.h"
 
 #include "common/base/clock.h"
 
-#include <llhttp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 #include <utlist.h>
-#include <uv.h>
 
-#define READ_BYTES   65536    /* one buffer for all connections: what is read is parsed at once */
-#define BACKLOG      1024
-#define SWEEP_MS     1000
-#define LINGER_MS    2000     /* a refused client may read its answer for so long */
-
-enum conn_state {
-    CONN_READING,    /* waits for a request, or for the rest of one */
-    CONN_HANDLING,   /* the owner has the whole request */
-    CONN_CLOSING,    /* answered for the last time; nothing is parsed any more */
-};
-
-struct conn {
-    struct http_request  request;    /* first: http_request is embedded in its connection */
-    struct http_server  *server;
-    struct conn         *next, *prev;
-    uv_tcp_t             tcp;
-    llhttp_t             parser;
-    enum conn_state      state;
-    bool                 begun;       /* begin was called for the present request */
-    bool                 answered;    /* http_respond came before the body's end */
-    bool                 parsing;     /* inside llhttp_execute */
-    bool                 closed;      /* uv_close was called */
-    bool                 keep_alive;
-    bool                 paused;
-    bool                 head;        /* HEAD: no body in the answer */
-    struct buf           waiting;     /* read, but not parsed yet */
-    size_t               header_bytes;
-    char                 name[32];    /* of the present header; longer ones are none of ours */
-    size_t               name_len;
-    char                *value;       /* where its value goes, or NULL */
-    size_t               value_len;
-    size_t               writes;      /* under way */
-    int                  refuse;      /* status to refuse with, set by the parser's callbacks */
-    const char          *refuse_text;
-    uint64_t             deadline_ms;
-};
-
-struct http_server {
-    struct loop       *loop;
-    struct http_config config;
-    struct http_events events;
-    void              *arg;
-    uv_tcp_t           listener;
-    bool               listening;
-    bool               draining;
-    bool               listener_closed;
-    struct loop_timer *sweep;
-    struct conn       *conns;
-    size_t             count;
-    llhttp_settings_t  settings;
-    char               address[128];
-    struct buf         scratch;       /* the head of an answer */
-    char               read_buffer[READ_BYTES];
-};
-
-static void parse(struct conn *c, struct bytes data);
-static void go_on(struct conn *c);
+#define BACKLOG   1024
+#define SWEEP_MS  1000
+#define LINGER_MS 2000 /* a refused client may read its answer for so long */
 
 static void server_free(struct http_server *s)
 {
@@ -80,7 +23,7 @@ static void server_free(struct http_server *s)
 
 static void on_closed(uv_handle_t *handle)
 {
-    struct conn        *c = handle->data;
+    struct conn *c = handle->data;
     struct http_server *s = c->server;
     DL_DELETE(s->conns, c);
     s->count--;
@@ -107,9 +50,9 @@ static void close_conn(struct conn *c)
 /* ---- answers --------------------------------------------------------------------------------- */
 
 struct write {
-    uv_write_t   uv;
+    uv_write_t uv;
     struct conn *conn;
-    struct buf   data;
+    struct buf data;
 };
 
 static void after_write(struct conn *c)
@@ -126,7 +69,7 @@ static void after_write(struct conn *c)
 static void on_written(uv_write_t *uv, int status)
 {
     struct write *w = uv->data;
-    struct conn  *c = w->conn;
+    struct conn *c = w->conn;
     buf_finish(&w->data);
     free(w);
     c->writes--;
@@ -137,14 +80,13 @@ static void on_written(uv_write_t *uv, int status)
 }
 
 /* Writes what the kernel takes now, and queues a copy of the rest. */
-static void send_bytes(struct conn *c, struct bytes head, struct bytes body)
+void conn_send(struct conn *c, struct bytes head, struct bytes body)
 {
     uv_buf_t bufs[2] = { uv_buf_init((char *)(uintptr_t)head.data, (unsigned)head.len),
                          uv_buf_init((char *)(uintptr_t)body.data, (unsigned)body.len) };
-    size_t   total   = head.len + body.len;
-    int      n       = c->writes ? UV_EAGAIN
-                                 : uv_try_write((uv_stream_t *)&c->tcp, bufs, body.len ? 2 : 1);
-    size_t   done    = n > 0 ? (size_t)n : 0;
+    size_t total = head.len + body.len;
+    int n = c->writes ? UV_EAGAIN : uv_try_write((uv_stream_t *)&c->tcp, bufs, body.len ? 2 : 1);
+    size_t done = n > 0 ? (size_t)n : 0;
     if (done == total)
         return;
     if (n < 0 && n != UV_EAGAIN) {
@@ -152,8 +94,8 @@ static void send_bytes(struct conn *c, struct bytes head, struct bytes body)
         return;
     }
     struct write *w = mem_zalloc(sizeof *w);
-    w->conn         = c;
-    w->uv.data      = w;
+    w->conn = c;
+    w->uv.data = w;
     if (done < head.len)
         buf_append(&w->data, (const char *)head.data + done, head.len - done);
     size_t skip = done > head.len ? done - head.len : 0;
@@ -171,8 +113,8 @@ static void send_bytes(struct conn *c, struct bytes head, struct bytes body)
 static const char *reason_of(int status)
 {
     switch (status) {
-#define X(number, name, text)                                                                      \
-    case number:                                                                                   \
+#define X(number, name, text) \
+    case number:              \
         return #text;
         HTTP_STATUS_MAP(X)
 #undef X
@@ -183,10 +125,10 @@ static const char *reason_of(int status)
 
 static void send_answer(struct conn *c, int status, const char *content_type, struct bytes body)
 {
-    struct http_server *s    = c->server;
-    struct buf         *head = &s->scratch;
-    bool                last = !c->keep_alive || s->draining;
-    head->len                = 0;
+    struct http_server *s = c->server;
+    struct buf *head = &s->scratch;
+    bool last = !c->keep_alive || s->draining;
+    head->len = 0;
     buf_printf(head, "HTTP/1.1 %d %s\r\ncontent-length: %zu\r\n", status, reason_of(status),
                body.len);
     if (body.len || status != 204) {
@@ -203,7 +145,7 @@ static void send_answer(struct conn *c, int status, const char *content_type, st
     buf_append_str(head, last ? "connection: close\r\n\r\n" : "\r\n");
     if (last)
         c->state = CONN_CLOSING;
-    send_bytes(c, buf_bytes(head), c->head ? bytes_of(NULL, 0) : body);
+    conn_send(c, buf_bytes(head), c->head ? bytes_of(NULL, 0) : body);
     if (last)
         after_write(c);
 }
@@ -211,28 +153,28 @@ static void send_answer(struct conn *c, int status, const char *content_type, st
 static void reset_request(struct conn *c)
 {
     struct http_request *r = &c->request;
-    r->target.len          = 0;
+    r->target.len = 0;
     if (r->body.cap > READ_BYTES)
-        buf_finish(&r->body);    /* an idle connection holds little */
-    r->body.len       = 0;
-    r->request_id[0]  = 0;
-    r->encoding[0]    = 0;
-    r->headers[0]     = 0;
-    r->stream         = false;
-    r->has_length     = false;
+        buf_finish(&r->body); /* an idle connection holds little */
+    r->body.len = 0;
+    r->request_id[0] = 0;
+    r->encoding[0] = 0;
+    r->headers[0] = 0;
+    r->stream = false;
+    r->has_length = false;
     r->content_length = 0;
-    r->user           = NULL;
+    r->user = NULL;
     c->begun = c->answered = c->paused = false;
-    c->header_bytes                    = 0;
-    c->refuse                          = 0;
+    c->header_bytes = 0;
+    c->refuse = 0;
 }
 
 void http_respond(struct http_request *r, int status, const char *content_type, struct bytes body)
 {
     struct conn *c = (struct conn *)r;
-    if (c->state == CONN_READING) {    /* the body has not ended: it will not be read any more */
+    if (c->state == CONN_READING) { /* the body has not ended: it will not be read any more */
         c->keep_alive = false;
-        c->answered   = true;
+        c->answered = true;
         send_answer(c, status, content_type, body);
         return;
     }
@@ -240,15 +182,15 @@ void http_respond(struct http_request *r, int status, const char *content_type, 
     send_answer(c, status, content_type, body);
     if (c->state == CONN_CLOSING || c->closed)
         return;
-    c->state       = CONN_READING;
+    c->state = CONN_READING;
     c->deadline_ms = clock_ms() + c->server->config.idle_timeout_ms;
     reset_request(c);
     if (!c->parsing)
-        go_on(c);
+        conn_go_on(c);
 }
 
 /* Refuses what is not a request that anybody could handle. */
-static void refuse(struct conn *c, int status, const char *text)
+void conn_refuse(struct conn *c, int status, const char *text)
 {
     struct buf body = { 0 };
     if (c->state == CONN_CLOSING || c->closed)
@@ -258,171 +200,12 @@ static void refuse(struct conn *c, int status, const char *text)
         c->begun = false;
         c->server->events.gone(c->server->arg, &c->request);
     }
-    c->answered          = true;
-    c->keep_alive        = false;
+    c->answered = true;
+    c->keep_alive = false;
     c->request.headers[0] = 0;
     buf_printf(&body, "{\"error\":\"%s\"}", text);
     send_answer(c, status, NULL, buf_bytes(&body));
     buf_finish(&body);
-}
-
-/* ---- parsing --------------------------------------------------------------------------------- */
-
-/* Remembers why; the parser stops, and parse() answers. */
-static int stop_with(struct conn *c, int status, const char *text)
-{
-    c->refuse      = status;
-    c->refuse_text = text;
-    return HPE_USER;
-}
-
-static int on_url(llhttp_t *p, const char *at, size_t len)
-{
-    struct conn *c = p->data;
-    if (c->request.target.len + len > HTTP_TARGET_MAX)
-        return stop_with(c, 414, "the request target is too long");
-    buf_append(&c->request.target, at, len);
-    return 0;
-}
-
-static int on_header_name(llhttp_t *p, const char *at, size_t len)
-{
-    struct conn *c = p->data;
-    c->header_bytes += len;
-    if (c->header_bytes > HTTP_HEADERS_MAX)
-        return stop_with(c, 431, "the header fields are too long");
-    if (c->name_len + len < sizeof c->name)
-        memcpy(c->name + c->name_len, at, len);
-    c->name_len += len;
-    return 0;
-}
-
-static int on_header_name_end(llhttp_t *p)
-{
-    struct conn *c = p->data;
-    c->value       = NULL;
-    if (c->name_len == 12 && strncasecmp(c->name, "x-request-id", 12) == 0)
-        c->value = c->request.request_id;
-    else if (c->name_len == 16 && strncasecmp(c->name, "content-encoding", 16) == 0)
-        c->value = c->request.encoding;
-    c->value_len = 0;
-    if (c->name_len == 6 && strncasecmp(c->name, "expect", 6) == 0)
-        c->name[0] = 'E';    /* marks the value that on_headers_end must answer */
-    return 0;
-}
-
-static int on_header_value(llhttp_t *p, const char *at, size_t len)
-{
-    struct conn *c = p->data;
-    c->header_bytes += len;
-    if (c->header_bytes > HTTP_HEADERS_MAX)
-        return stop_with(c, 431, "the header fields are too long");
-    if (!c->value)
-        return 0;
-    for (size_t i = 0; i < len && c->value_len < HTTP_VALUE_MAX; i++)
-        if (at[i] > ' ' && at[i] < 0x7f)    /* it goes into answers and logs */
-            c->value[c->value_len++] = at[i];
-    return 0;
-}
-
-static int on_header_value_end(llhttp_t *p)
-{
-    struct conn *c = p->data;
-    if (c->value)
-        c->value[c->value_len] = 0;
-    c->name_len = 0;
-    return 0;
-}
-
-static int on_headers_end(llhttp_t *p)
-{
-    struct conn         *c = p->data;
-    struct http_server  *s = c->server;
-    struct http_request *r = &c->request;
-    r->method              = llhttp_method_name(llhttp_get_method(p));
-    r->begin_us            = clock_us();
-    r->has_length          = (p->flags & F_CONTENT_LENGTH) != 0;
-    r->content_length      = p->content_length;
-    c->head                = llhttp_get_method(p) == HTTP_HEAD;
-    c->keep_alive          = llhttp_should_keep_alive(p);
-    c->begun               = true;
-    s->events.begin(s->arg, r);
-    if (c->answered || c->closed)
-        return HPE_USER;
-    if (!r->stream && r->has_length) {
-        if (r->content_length > s->config.body_max_bytes)
-            return stop_with(c, 413, "the body is too large");
-        buf_reserve(&r->body, (size_t)r->content_length + 1);
-    }
-    if ((r->content_length || !r->has_length) && p->http_minor >= 1 && c->name[0] == 'E')
-        send_bytes(c, bytes_str("HTTP/1.1 100 Continue\r\n\r\n"), bytes_of(NULL, 0));
-    c->name[0] = 0;
-    return 0;
-}
-
-static int on_body(llhttp_t *p, const char *at, size_t len)
-{
-    struct conn        *c = p->data;
-    struct http_server *s = c->server;
-    if (c->request.stream) {
-        s->events.body(s->arg, &c->request, bytes_of(at, len));
-        return c->answered || c->closed ? HPE_USER : 0;
-    }
-    if (c->request.body.len + len > s->config.body_max_bytes)
-        return stop_with(c, 413, "the body is too large");
-    buf_append(&c->request.body, at, len);
-    return 0;
-}
-
-/* The parser pauses here: the next request on the connection waits for this one's answer. */
-static int on_message_end(llhttp_t *p)
-{
-    struct conn *c = p->data;
-    c->state       = CONN_HANDLING;
-    return HPE_PAUSED;
-}
-
-static void hand_over(struct conn *c)
-{
-    struct http_server *s = c->server;
-    s->events.complete(s->arg, &c->request);
-}
-
-/* Feeds the parser until the data is used up or a request is under way. */
-static void parse(struct conn *c, struct bytes data)
-{
-    while (data.len && c->state == CONN_READING && !c->closed) {
-        c->parsing         = true;
-        llhttp_errno_t err = llhttp_execute(&c->parser, data.data, data.len);
-        size_t used = err == HPE_OK ? data.len
-                                    : (size_t)(llhttp_get_error_pos(&c->parser) -
-                                               (const char *)data.data);
-        data = bytes_of((const char *)data.data + used, data.len - used);
-        if (err == HPE_PAUSED && c->state == CONN_HANDLING) {
-            llhttp_resume(&c->parser);
-            hand_over(c);    /* may answer at once: then the loop goes on */
-        } else if (c->refuse) {
-            refuse(c, c->refuse, c->refuse_text);
-        } else if (err == HPE_PAUSED_UPGRADE) {
-            refuse(c, 400, "upgrades are not supported");
-        } else if (err != HPE_OK && !c->answered) {
-            refuse(c, 400, "this is not HTTP/1.1: see RFC 9112");
-        }
-        c->parsing = false;
-    }
-    if (data.len && c->state == CONN_HANDLING)
-        buf_append_bytes(&c->waiting, data);
-}
-
-/* After an answer: what has been read meanwhile. */
-static void go_on(struct conn *c)
-{
-    if (!c->waiting.len)
-        return;
-    struct buf waiting = c->waiting;
-    c->waiting         = (struct buf){ 0 };
-    parse(c, buf_bytes(&waiting));
-    buf_finish(&waiting);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -445,7 +228,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
     }
     struct bytes data = bytes_of(buf->base, (size_t)count);
     if (c->state == CONN_CLOSING)
-        return;    /* thrown away: the answer said so */
+        return; /* thrown away: the answer said so */
     if (c->state == CONN_HANDLING) {
         if (c->waiting.len + data.len > HTTP_PIPELINE_BYTES)
             close_conn(c);
@@ -454,13 +237,13 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
         return;
     }
     c->deadline_ms = clock_ms() + c->server->config.read_timeout_ms;
-    parse(c, data);
+    conn_parse(c, data);
 }
 
 void http_pause(struct http_request *r)
 {
     struct conn *c = (struct conn *)r;
-    c->paused      = true;
+    c->paused = true;
     uv_read_stop((uv_stream_t *)&c->tcp);
 }
 
@@ -469,7 +252,7 @@ void http_resume(struct http_request *r)
     struct conn *c = (struct conn *)r;
     if (c->closed || !c->paused)
         return;
-    c->paused      = false;
+    c->paused = false;
     c->deadline_ms = clock_ms() + c->server->config.read_timeout_ms;
     uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
 }
@@ -482,8 +265,8 @@ static void on_connection(uv_stream_t *listener, int status)
     if (status < 0)
         return;
     struct conn *c = mem_zalloc(sizeof *c);
-    c->server      = s;
-    c->tcp.data    = c;
+    c->server = s;
+    c->tcp.data = c;
     uv_tcp_init(loop_uv(s->loop), &c->tcp);
     DL_APPEND(s->conns, c);
     s->count++;
@@ -506,16 +289,17 @@ static bool idle(const struct conn *c)
 
 static void sweep(void *arg)
 {
-    struct http_server *s   = arg;
-    uint64_t            now = clock_ms();
-    struct conn        *c, *next;
-    DL_FOREACH_SAFE(s->conns, c, next) {
+    struct http_server *s = arg;
+    uint64_t now = clock_ms();
+    struct conn *c, *next;
+    DL_FOREACH_SAFE(s->conns, c, next)
+    {
         if (c->closed || c->state == CONN_HANDLING || c->paused || now < c->deadline_ms)
             continue;
         if (c->state == CONN_CLOSING || idle(c))
             close_conn(c);
         else
-            refuse(c, 408, "the request did not come in time");
+            conn_refuse(c, 408, "the request did not come in time");
     }
 }
 
@@ -523,22 +307,14 @@ struct http_server *http_create(struct loop *l, const struct http_config *config
                                 const struct http_events *events, void *arg)
 {
     struct http_server *s = mem_zalloc(sizeof *s);
-    s->loop               = l;
-    s->config             = *config;
-    s->events             = *events;
-    s->arg                = arg;
-    s->sweep              = loop_timer_create(l, sweep, s);
-    s->listener.data      = s;
+    s->loop = l;
+    s->config = *config;
+    s->events = *events;
+    s->arg = arg;
+    s->sweep = loop_timer_create(l, sweep, s);
+    s->listener.data = s;
     uv_tcp_init(loop_uv(l), &s->listener);
-    llhttp_settings_init(&s->settings);
-    s->settings.on_url                   = on_url;
-    s->settings.on_header_field          = on_header_name;
-    s->settings.on_header_field_complete = on_header_name_end;
-    s->settings.on_header_value          = on_header_value;
-    s->settings.on_header_value_complete = on_header_value_end;
-    s->settings.on_headers_complete      = on_headers_end;
-    s->settings.on_body                  = on_body;
-    s->settings.on_message_complete      = on_message_end;
+    conn_parse_init(&s->settings);
     loop_timer_start(s->sweep, SWEEP_MS, SWEEP_MS);
     return s;
 }
@@ -546,10 +322,10 @@ struct http_server *http_create(struct loop *l, const struct http_config *config
 static enum status parse_address(const char *address, struct sockaddr_storage *out,
                                  struct error *err)
 {
-    char        host[64];
-    char       *end;
+    char host[64];
+    char *end;
     const char *colon = strrchr(address, ':');
-    long        port  = colon ? strtol(colon + 1, &end, 10) : -1;
+    long port = colon ? strtol(colon + 1, &end, 10) : -1;
     if (!colon || !colon[1] || *end || port < 0 || port > 65535 ||
         bytes_copy_str(bytes_of(address, (size_t)(colon - address)), host, sizeof host) ||
         (uv_ip4_addr(host, (int)port, (struct sockaddr_in *)out) &&
@@ -561,8 +337,8 @@ static enum status parse_address(const char *address, struct sockaddr_storage *o
 enum status http_listen(struct http_server *s, const char *address, struct error *err)
 {
     struct sockaddr_storage where = { 0 };
-    struct sockaddr_in      bound;
-    int                     len = sizeof bound;
+    struct sockaddr_in bound;
+    int len = sizeof bound;
     if (parse_address(address, &where, err))
         return STATUS_INVALID;
     int rc = uv_tcp_bind(&s->listener, (struct sockaddr *)&where, 0);
@@ -593,14 +369,14 @@ void http_drain(struct http_server *s)
     struct conn *c, *next;
     s->draining = true;
     DL_FOREACH_SAFE(s->conns, c, next)
-        if (idle(c))
-            close_conn(c);
+    if (idle(c))
+        close_conn(c);
 }
 
 static void on_listener_closed(uv_handle_t *handle)
 {
     struct http_server *s = handle->data;
-    s->listener_closed    = true;
+    s->listener_closed = true;
     server_free(s);
 }
 
@@ -610,7 +386,7 @@ void http_destroy(struct http_server *s)
     if (!s)
         return;
     DL_FOREACH_SAFE(s->conns, c, next)
-        close_conn(c);
+    close_conn(c);
     loop_timer_destroy(s->sweep);
     uv_close((uv_handle_t *)&s->listener, on_listener_closed);
 }

@@ -1,0 +1,66 @@
+/* queue_parts.h - what queue.c (lanes, requests, engines) and jobs.c (dispatch, results) share.
+ * Private to these two. */
+#ifndef SERVICES_GATEWAY_QUEUE_PARTS_H
+#define SERVICES_GATEWAY_QUEUE_PARTS_H
+
+#include "services/gateway/queue.h"
+
+#include <uthash.h>
+#include <utlist.h>
+
+struct job {
+    UT_hash_handle hh;
+    uint64_t id;
+    uint32_t attempt;
+    struct engine_link *engine;
+    struct job *next, *prev; /* of the engine */
+    size_t count;
+    uint32_t rows;
+    struct {
+        struct inference *request; /* NULL: cancelled or expired meanwhile */
+        uint32_t rows;
+    } items[];
+};
+
+struct engine_link {
+    struct engine_link *next, *prev; /* of the lane; least recently used first */
+    struct lane *lane;
+    void *peer;
+    uint32_t max_batch;
+    uint32_t credit;
+    bool leaving;
+    struct job *jobs;
+};
+
+struct lane_key {
+    char model[MAX_NAME + 1];
+    uint32_t version;
+};
+
+struct lane {
+    UT_hash_handle hh;
+    struct lane_key key;
+    struct inference *waiting; /* in order */
+    size_t waiting_count;
+    uint64_t waiting_bytes;
+    struct engine_link *engines;
+    size_t engines_count; /* not leaving */
+    bool is_dirty;
+    struct lane *next_dirty;
+    struct msg_hello signature;
+    struct buf packed; /* what signature borrows from */
+    struct msg_decoder decoder;
+};
+
+/* queue.c */
+void request_move(struct queue *q, struct inference *r, enum inference_state to, bool ahead);
+void request_finish(struct queue *q, struct inference *r, const struct outcome *outcome);
+void request_fail(struct queue *q, struct inference *r, enum status st, const char *text);
+
+/* jobs.c */
+void job_destroy(struct queue *q, struct job *j);
+/* Puts the requests of a job back, ahead of newer work and in their order. */
+void job_requeue(struct queue *q, struct job *j, bool kill);
+void job_fail(struct queue *q, struct job *j, enum status st, const char *text);
+
+#endif
