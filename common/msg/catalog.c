@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #define VERSION_NUMBER_MAX 1000000 /* of one model: the array by number stays small */
+#define VERSION_BYTES      2048    /* a usual record, unpacked */
 
 static int compare(struct bytes a, const char *b)
 {
@@ -63,12 +64,23 @@ static void version_destroy(struct catalog_version *v)
     free(v);
 }
 
+/* A check is decided once. */
+static bool decided(const struct catalog *c, const struct msg_version *msg)
+{
+    const struct catalog_model *m = catalog_find(c, msg->model);
+    const struct msg_version *v = m ? catalog_version(m, msg->number) : NULL;
+    return v && v->check != CHECK_PENDING;
+}
+
 static void put_version(struct catalog *c, const struct msg_version *msg)
 {
     const void *body;
     if (msg->number == 0 || msg->number > VERSION_NUMBER_MAX || !msg->model.len)
         return;
+    if (decided(c, msg) && msg->check == CHECK_PENDING)
+        return; /* an answer that comes after the event which came after it */
     struct catalog_version *v = mem_zalloc(sizeof *v);
+    v->decoder.chunk = VERSION_BYTES;
     msg_pack(&v->packed, &schema_version, msg);
     if (msg_unpack(&v->decoder, &schema_version, buf_bytes(&v->packed), &body, NULL)) {
         version_destroy(v); /* cannot be: it was packed a line ago */

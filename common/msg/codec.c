@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #define MAX_NODES  (4u << 20) /* objects in one envelope; msgpack takes 24 bytes for each */
-#define ZONE_CHUNK 8192       /* bytes; the zone grows by such pieces */
+#define ZONE_CHUNK 8192       /* bytes; the zone grows by such pieces, unless told otherwise */
 
 enum field_type { T_u32, T_u64, T_i64, T_f64, T_boolean, T_str, T_bin, T_i64s, T_list };
 
@@ -453,7 +453,7 @@ static enum status parse(struct msg_decoder *d, struct bytes frame, msgpack_obje
         return error_set(err, STATUS_INVALID,
                          "not a MessagePack value within the limits (%zu bytes)", frame.len);
     if (!d->memory)
-        d->memory = msgpack_zone_new(ZONE_CHUNK);
+        d->memory = msgpack_zone_new(d->chunk ? d->chunk : ZONE_CHUNK);
     else
         msgpack_zone_clear(d->memory);
     if (!d->memory ||

@@ -15,6 +15,7 @@ void msg_encode(struct buf *out, enum msg_kind kind, uint64_t id, const void *bo
 /* Keeps the memory of one decoded envelope at a time and reuses it for the next. */
 struct msg_decoder {
     void *memory; /* private: msgpack's zone and the arena of lists */
+    size_t chunk; /* what the memory grows by; 0: 8 KiB.  Set before the first decode */
 };
 
 struct msg {

@@ -32,6 +32,7 @@ struct replica {
     uint64_t retry_ms;
     bool synced;
     uint64_t seq;
+    uint64_t missed_seq; /* the highest event that came while the snapshot was under way */
     uint64_t heard_ms;
     struct catalog catalog;
     replica_fn *changed;
@@ -59,6 +60,8 @@ static void on_snapshot(void *arg, const struct rpc_reply *reply)
     r->synced = true;
     metric_count(&resyncs);
     catalog_apply(&r->catalog, catalog, true);
+    if (r->missed_seq > r->seq)
+        ask(r); /* the snapshot was older than what has been told meanwhile */
     r->changed(r->arg);
 }
 
@@ -68,6 +71,7 @@ static void ask(void *arg)
     if (r->call)
         return;
     loop_timer_stop(r->retry);
+    r->missed_seq = 0;
     r->call = rpc_call(r->registry, MSG_SNAPSHOT, NULL, NULL, SNAPSHOT_TIMEOUT_MS, on_snapshot, r);
     if (!r->call)
         loop_timer_start(r->retry, r->retry_ms, 0);
@@ -85,15 +89,18 @@ static void on_event(void *arg, struct frames *frames)
     }
     const struct msg_catalog *catalog = m.body;
     r->heard_ms = clock_ms();
-    if (!r->synced || r->call)
-        return; /* the snapshot that is under way contains it, or a tick tells that not */
-    if (catalog->seq == r->seq + 1 && (catalog->versions_count || catalog->deployments_count)) {
+    bool tick = !catalog->versions_count && !catalog->deployments_count;
+    if (!r->synced || r->call) {
+        if (catalog->seq > r->missed_seq)
+            r->missed_seq = catalog->seq;
+    } else if (!tick && catalog->seq == r->seq + 1) {
         r->seq = catalog->seq;
         catalog_apply(&r->catalog, catalog, false);
         r->changed(r->arg);
-    } else if (catalog->seq != r->seq) {
-        ask(r); /* a gap, or another history after the registry lost its data */
+    } else if (catalog->seq > r->seq || (tick && catalog->seq < r->seq)) {
+        ask(r); /* a gap; or another history, after the registry lost its data */
     }
+    /* else: a change that the snapshot contained already */
 }
 
 struct replica *replica_create(struct loop *l, struct rpc_client *registry,

@@ -15,6 +15,7 @@ struct reporter {
     struct identity me;
     uint32_t want;
     bool leaving;
+    bool stale; /* something changed after the report under way was sent */
     reporter_fill_fn *fill;
     reporter_suite_fn *suite;
     void *arg;
@@ -62,8 +63,10 @@ static void on_answer(void *arg, const struct rpc_reply *reply)
 {
     struct reporter *r = arg;
     r->call = NULL;
+    if (r->stale)
+        reporter_now(r);
     if (reply->status == STATUS_OK && reply->kind == MSG_SUITE && r->suite)
-        r->suite(r->arg, reply->body);
+        r->suite(r->arg, reply->body); /* last: it may destroy r */
 }
 
 static void on_leave_answer(void *arg, const struct rpc_reply *reply)
@@ -125,6 +128,7 @@ const char *reporter_host(const struct reporter *r)
 
 void reporter_now(struct reporter *r)
 {
+    r->stale = r->call != NULL;
     if (!r->leaving)
         loop_timer_start(r->timer, 0, REPORT_INTERVAL_MS);
 }

@@ -1,0 +1,374 @@
+/* test_replica.c - the copy of the catalog follows a registry that the test plays. */
+#include "common/base/metrics.h"
+#include "common/net/replica.h"
+#include "tests/unit/net/rig.h"
+
+/* A registry whose history is version 1, 2, 3 ... of model "m": change n puts version n. */
+struct registry {
+    struct rig *rig;
+    struct rpc_server *rpc;
+    struct sock *events;
+    uint64_t seq;
+    unsigned snapshots;
+    unsigned unavailable; /* so many snapshots are refused */
+    bool hold;            /* the answer waits for release */
+    bool held;
+    struct rpc_peer peer;
+};
+
+struct bench {
+    struct rig rig;
+    struct registry registry;
+    char events_endpoint[80];
+    struct rpc_client *client;
+    struct replica *replica;
+    unsigned changes;
+    bool destroy_in_changed;
+};
+
+static void version_at(uint64_t seq, struct msg_version *v)
+{
+    *v = (struct msg_version){ .model = bytes_str("m"),
+                               .number = (uint32_t)seq,
+                               .format = bytes_str("fake"),
+                               .check = CHECK_PASSED };
+}
+
+static void answer_snapshot(struct registry *g, const struct rpc_peer *peer)
+{
+    struct msg_version versions[64];
+    for (uint64_t n = 1; n <= g->seq; n++)
+        version_at(n, &versions[n - 1]);
+    rpc_answer(g->rpc, peer, MSG_CATALOG,
+               &(struct msg_catalog){
+                   .seq = g->seq, .versions = versions, .versions_count = (size_t)g->seq },
+               NULL);
+}
+
+static void on_snapshot(void *arg, const struct rpc_request *request)
+{
+    struct registry *g = arg;
+    g->snapshots++;
+    if (g->unavailable) {
+        g->unavailable--;
+        rpc_fail(g->rpc, &request->peer, STATUS_UNAVAILABLE, "Redis is away");
+    } else if (g->hold) {
+        g->peer = request->peer;
+        g->held = true;
+    } else {
+        answer_snapshot(g, &request->peer);
+    }
+}
+
+static rpc_handler_fn *const handlers[MSG_KIND_COUNT] = { [MSG_SNAPSHOT] = on_snapshot };
+
+static void nobody_answers(void *arg, struct frames *frames)
+{
+    (void)arg;
+    (void)frames;
+}
+
+static void publish(struct registry *g, enum msg_kind kind, const void *body)
+{
+    struct frames f = { .count = 0 };
+    struct buf b = { 0 };
+    msg_encode(&b, kind, 0, body);
+    frame_init_buf(frames_add(&f), &b);
+    cr_assert_eq(sock_send(g->events, &f), STATUS_OK);
+}
+
+static void publish_tick(struct registry *g)
+{
+    publish(g, MSG_CATALOG, &(struct msg_catalog){ .seq = g->seq });
+}
+
+static void publish_version(struct registry *g, uint64_t seq)
+{
+    struct msg_version v;
+    version_at(seq, &v);
+    publish(g, MSG_CATALOG,
+            &(struct msg_catalog){ .seq = seq, .versions = &v, .versions_count = 1 });
+}
+
+static void next_change(struct registry *g)
+{
+    publish_version(g, ++g->seq);
+}
+
+static void on_changed(void *arg)
+{
+    struct bench *b = arg;
+    b->changes++;
+    if (b->destroy_in_changed) {
+        replica_destroy(b->replica);
+        b->replica = NULL;
+    }
+}
+
+static void start_registry(struct bench *b)
+{
+    static const struct sock_config config = { SOCK_PUB, 10000, 1u << 20 };
+    struct error err;
+    b->registry.rig = &b->rig;
+    b->registry.rpc = rpc_server_create(b->rig.loop, handlers, &b->registry);
+    cr_assert_eq(rpc_server_bind(b->registry.rpc, b->rig.endpoint, &err), STATUS_OK);
+    b->registry.events = sock_create(b->rig.loop, &config, nobody_answers, NULL);
+    cr_assert_eq(sock_bind(b->registry.events, b->events_endpoint, &err), STATUS_OK);
+}
+
+static void stop_registry(struct bench *b)
+{
+    rpc_server_destroy(b->registry.rpc);
+    sock_destroy(b->registry.events);
+    rig_turn(&b->rig);
+}
+
+static void start_replica(struct bench *b)
+{
+    b->replica = replica_create(b->rig.loop, b->client, b->events_endpoint, on_changed, b);
+}
+
+/* With the first snapshot taken (of seq changes) and events arriving. */
+static void bench_init(struct bench *b, uint64_t seq)
+{
+    *b = (struct bench){ .registry = { .seq = seq } };
+    rig_init(&b->rig);
+    snprintf(b->events_endpoint, sizeof b->events_endpoint, "ipc://%s/events", b->rig.dir);
+    start_registry(b);
+    b->client = rpc_client_create(b->rig.loop, b->rig.endpoint);
+    start_replica(b);
+    rig_wait(&b->rig, replica_synced(b->replica));
+    /* The subscription has arrived when an event does. */
+    uint64_t before = replica_seq(b->replica);
+    rig_wait(&b->rig,
+             (next_change(&b->registry), rig_turn(&b->rig),
+              replica_seq(b->replica) == b->registry.seq && replica_seq(b->replica) > before) ||
+                 b->registry.seq > 50);
+    rig_wait(&b->rig, (publish_tick(&b->registry), rig_turn(&b->rig),
+                       replica_seq(b->replica) == b->registry.seq));
+    rig_idle(&b->rig, 20);
+    b->registry.snapshots = 0;
+    b->changes = 0;
+}
+
+static void bench_finish(struct bench *b)
+{
+    replica_destroy(b->replica);
+    rpc_client_destroy(b->client);
+    stop_registry(b);
+    rig_finish(&b->rig);
+}
+
+/* The replica has what the registry has: versions 1 to seq, and no more. */
+static bool same(const struct bench *b)
+{
+    struct catalog_model *m = catalog_find(replica_catalog(b->replica), bytes_str("m"));
+    size_t seq = (size_t)b->registry.seq;
+    if (replica_seq(b->replica) != seq || !m || m->versions_count != seq)
+        return false;
+    for (size_t n = 1; n <= seq; n++)
+        if (!catalog_version(m, n) || catalog_version(m, n)->number != n)
+            return false;
+    return true;
+}
+
+Test(replica, destroy_accepts_null)
+{
+    replica_destroy(NULL);
+}
+
+Test(replica, follows_events_in_order_without_snapshots)
+{
+    struct bench b;
+    bench_init(&b, 3);
+    cr_assert(same(&b));
+    cr_assert(replica_live(b.replica));
+    for (unsigned i = 1; i <= 5; i++) {
+        next_change(&b.registry);
+        rig_wait(&b.rig, b.changes == i);
+        cr_assert(same(&b));
+    }
+    publish_tick(&b.registry);
+    rig_idle(&b.rig, 50);
+    cr_assert_eq(b.registry.snapshots, 0);
+    cr_assert_eq(b.changes, 5);
+    bench_finish(&b);
+}
+
+Test(replica, a_gap_asks_for_a_snapshot)
+{
+    struct bench b;
+    bench_init(&b, 1);
+    b.registry.seq++; /* an event that got lost */
+    next_change(&b.registry);
+    rig_wait(&b.rig, same(&b));
+    cr_assert_eq(b.registry.snapshots, 1);
+    cr_assert_eq(b.changes, 1);
+    bench_finish(&b);
+}
+
+Test(replica, a_tick_that_is_ahead_asks_for_a_snapshot)
+{
+    struct bench b;
+    bench_init(&b, 1);
+    b.registry.seq += 2;
+    publish_tick(&b.registry);
+    rig_wait(&b.rig, same(&b));
+    cr_assert_eq(b.registry.snapshots, 1);
+    bench_finish(&b);
+}
+
+Test(replica, a_tick_that_is_behind_means_another_history)
+{
+    struct bench b;
+    bench_init(&b, 5);
+    b.registry.seq = 2; /* Redis came back empty-handed */
+    publish_tick(&b.registry);
+    rig_wait(&b.rig, same(&b));
+    cr_assert_eq(b.registry.snapshots, 1);
+    bench_finish(&b);
+}
+
+Test(replica, changes_that_the_snapshot_contained_are_ignored)
+{
+    struct bench b;
+    bench_init(&b, 5);
+    for (uint64_t n = 1; n <= 5; n++)
+        publish_version(&b.registry, n);
+    next_change(&b.registry);
+    rig_wait(&b.rig, same(&b));
+    cr_assert_eq(b.registry.snapshots, 0);
+    cr_assert_eq(b.changes, 1);
+    bench_finish(&b);
+}
+
+Test(replica, an_event_during_the_snapshot_is_not_lost)
+{
+    struct bench b;
+    bench_init(&b, 1);
+    b.registry.hold = true;
+    b.registry.seq++;
+    publish_tick(&b.registry);
+    rig_wait(&b.rig, b.registry.held);
+    /* This change is told before the answer that does not contain it. */
+    next_change(&b.registry);
+    rig_idle(&b.rig, 50);
+    b.registry.hold = false;
+    b.registry.seq--;
+    answer_snapshot(&b.registry, &b.registry.peer);
+    b.registry.seq++;
+    rig_wait(&b.rig, same(&b));
+    cr_assert_eq(b.registry.snapshots, 2);
+    bench_finish(&b);
+}
+
+Test(replica, snapshots_are_tried_until_one_comes)
+{
+    struct bench b;
+    bench_init(&b, 1);
+    b.registry.unavailable = 3;
+    b.registry.seq++;
+    publish_tick(&b.registry);
+    rig_wait(&b.rig, same(&b));
+    cr_assert_eq(b.registry.snapshots, 4);
+    bench_finish(&b);
+}
+
+Test(replica, keeps_the_catalog_while_the_registry_is_away_and_catches_up)
+{
+    struct bench b;
+    bench_init(&b, 4);
+    stop_registry(&b);
+    rig_wait(&b.rig, !replica_live(b.replica));
+    cr_assert(same(&b));
+    cr_assert(replica_synced(b.replica));
+    b.registry.seq += 3;
+    start_registry(&b);
+    rig_wait(&b.rig, (publish_tick(&b.registry), rig_turn(&b.rig), same(&b)));
+    cr_assert(replica_live(b.replica));
+    bench_finish(&b);
+}
+
+Test(replica, may_come_before_the_registry)
+{
+    struct bench b = { .registry = { .seq = 2 } };
+    rig_init(&b.rig);
+    snprintf(b.events_endpoint, sizeof b.events_endpoint, "ipc://%s/events", b.rig.dir);
+    b.client = rpc_client_create(b.rig.loop, b.rig.endpoint);
+    start_replica(&b);
+    rig_idle(&b.rig, 100);
+    cr_assert(!replica_synced(b.replica) && !replica_live(b.replica));
+    cr_assert_eq(replica_catalog(b.replica)->count, 0);
+    start_registry(&b);
+    rig_wait(&b.rig, same(&b));
+    bench_finish(&b);
+}
+
+Test(replica, garbage_on_the_events_socket_is_skipped)
+{
+    struct bench b;
+    bench_init(&b, 1);
+    static const char *const junk[] = { "", "\xc1", "\x93\x03", "\x93\x03\x00\x91\x01" };
+    for (size_t i = 0; i < sizeof junk / sizeof *junk; i++) {
+        struct frames f = { .count = 0 };
+        frame_init_copy(frames_add(&f), bytes_str(junk[i]));
+        cr_assert_eq(sock_send(b.registry.events, &f), STATUS_OK);
+        frame_init_copy(frames_add(&f), bytes_str("two"));
+        frame_init_copy(frames_add(&f), bytes_str("frames"));
+        cr_assert_eq(sock_send(b.registry.events, &f), STATUS_OK);
+    }
+    publish(&b.registry, MSG_BEAT, &(struct msg_beat){ .job = 99 });
+    next_change(&b.registry);
+    rig_wait(&b.rig, same(&b));
+    cr_assert_eq(b.registry.snapshots, 0);
+    struct buf text = { 0 };
+    metrics_print(&text);
+    cr_assert(strstr(buf_cstr(&text), "\nmaas_replica_bad_events_total 9\n"), "%s",
+              buf_cstr(&text));
+    buf_finish(&text);
+    bench_finish(&b);
+}
+
+Test(replica, what_an_answer_has_told_may_be_put_at_once)
+{
+    struct bench b;
+    struct msg_version v;
+    bench_init(&b, 2);
+    unsigned before = b.changes;
+    version_at(b.registry.seq + 1, &v);
+    v.check = CHECK_PENDING;
+    replica_put(b.replica, &(struct msg_catalog){ .versions = &v, .versions_count = 1 });
+    cr_assert_eq(b.changes, before + 1);
+    struct catalog_model *m = catalog_find(replica_catalog(b.replica), v.model);
+    cr_assert_eq(catalog_version(m, v.number)->check, CHECK_PENDING);
+    next_change(&b.registry); /* says that the check has passed */
+    rig_wait(&b.rig, same(&b));
+    m = catalog_find(replica_catalog(b.replica), v.model);
+    cr_assert_eq(catalog_version(m, v.number)->check, CHECK_PASSED);
+    /* An answer that was slower than that event takes nothing back. */
+    replica_put(b.replica, &(struct msg_catalog){ .versions = &v, .versions_count = 1 });
+    m = catalog_find(replica_catalog(b.replica), v.model);
+    cr_assert_eq(catalog_version(m, v.number)->check, CHECK_PASSED);
+    bench_finish(&b);
+}
+
+Test(replica, may_be_destroyed_when_told_of_a_change_and_during_a_snapshot)
+{
+    struct bench b;
+    bench_init(&b, 2);
+    b.destroy_in_changed = true;
+    next_change(&b.registry);
+    rig_wait(&b.rig, !b.replica);
+    start_replica(&b); /* and destroyed by its snapshot */
+    rig_wait(&b.rig, b.changes == 2 && !b.replica);
+    b.destroy_in_changed = false;
+    b.registry.hold = true;
+    start_replica(&b);
+    rig_wait(&b.rig, b.registry.held);
+    replica_destroy(b.replica);
+    b.replica = NULL;
+    answer_snapshot(&b.registry, &b.registry.peer);
+    rig_idle(&b.rig, 50);
+    cr_assert_eq(b.changes, 2);
+    bench_finish(&b);
+}
