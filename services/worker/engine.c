@@ -167,6 +167,7 @@ static void answer(struct channel *c, struct msg_result *result, struct tensor_o
     }
     result->outputs = described;
     msg_encode(&envelope, MSG_RESULT, 0, result);
+    result->outputs = NULL; /* `described` ends with this function */
     frame_init_buf(first, &envelope);
     if (sock_send(c->sock, &frames))
         frames_finish(&frames); /* the gateway is gone, and so is who asked */
@@ -387,8 +388,10 @@ static enum status verify_artifact(const struct engine_config *c, struct error *
     if (!file)
         return error_set(err, STATUS_CORRUPT, "cannot read %s", c->path);
     digest_start(&stream);
-    while ((n = fread(block, 1, sizeof block, file)) > 0)
+    do {
+        n = fread(block, 1, sizeof block, file);
         digest_update(&stream, bytes_of(block, n));
+    } while (n == sizeof block); /* less: the end, or an error that the digest shows */
     digest_end(&stream, &is);
     fclose(file);
     if (digest_parse(bytes_str(c->digest), &want) || !digest_equal(&is, &want))
