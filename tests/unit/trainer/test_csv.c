@@ -1,0 +1,242 @@
+/* test_csv.c - tables: what is read, and what is said about those that cannot be. */
+#include "tests/unit/trainer/fixture.h"
+
+#include <criterion/parameterized.h>
+
+static struct fixture f;
+static struct table t;
+static struct error err;
+
+static void init(void)
+{
+    fixture_init(&f);
+    t = (struct table){ 0 };
+    err = (struct error){ .status = STATUS_OK };
+}
+
+static void finish(void)
+{
+    table_finish(&t);
+    fixture_finish(&f);
+}
+
+TestSuite(csv, .init = init, .fini = finish);
+
+static enum status read_named(const char *name, const char *target)
+{
+    return csv_read(fixture_path(&f, name), target, &t, &err);
+}
+
+static enum status read_bytes(struct bytes text, const char *target)
+{
+    fixture_write(&f, "t.csv", text);
+    return read_named("t.csv", target);
+}
+
+static enum status read_text(const char *text, const char *target)
+{
+    return read_bytes(bytes_str(text), target);
+}
+
+/* A table after a failure owns nothing. */
+static void assert_refused(enum status st, const char *says)
+{
+    cr_assert(st == STATUS_INVALID || st == STATUS_TOO_LARGE, "%s", status_name(st));
+    cr_assert_eq(err.status, st);
+    cr_assert_not_null(strstr(err.text, says), "\"%s\" does not say \"%s\"", err.text, says);
+    cr_assert_null(t.x);
+    cr_assert_null(t.y);
+    cr_assert_null(t.classes);
+    cr_assert_eq(t.rows, 0);
+}
+
+static void assert_classes(size_t count, const char *const *names)
+{
+    cr_assert_eq(t.classes_count, count);
+    for (size_t i = 0; i < count; i++)
+        cr_assert_str_eq(t.classes[i], names[i]);
+}
+
+/* ---- what is read ----------------------------------------------------------------------- */
+
+Test(csv, reads_numbers_and_labels)
+{
+    cr_assert_eq(read_text("a,b,kind\n1,2.5,x\n-3e2,+.5,y\n0,7.,x\n", "kind"), STATUS_OK);
+    const float values[] = { 1, 2.5f, -300, .5f, 0, 7 };
+    cr_assert_eq(t.rows, 3);
+    cr_assert_eq(t.features, 2);
+    cr_assert_arr_eq(t.x, values, sizeof values);
+    cr_assert_arr_eq(t.y, ((uint32_t[]){ 0, 1, 0 }), 3 * sizeof *t.y);
+    assert_classes(2, (const char *const[]){ "x", "y" });
+}
+
+Test(csv, the_label_column_may_be_anywhere)
+{
+    const float values[] = { 1, 2, 3, 4 };
+    cr_assert_eq(read_text("k,a,b\nx,1,2\ny,3,4\n", "k"), STATUS_OK);
+    cr_assert_arr_eq(t.x, values, sizeof values);
+    table_finish(&t);
+    cr_assert_eq(read_text("a,k,b\n1,x,2\n3,y,4\n", "k"), STATUS_OK);
+    cr_assert_arr_eq(t.x, values, sizeof values);
+}
+
+Test(csv, classes_do_not_depend_on_the_order_of_rows)
+{
+    cr_assert_eq(read_text("a,k\n1,virginica\n2,setosa\n3,versicolor\n4,setosa\n", "k"), STATUS_OK);
+    assert_classes(3, (const char *const[]){ "setosa", "versicolor", "virginica" });
+    cr_assert_arr_eq(t.y, ((uint32_t[]){ 2, 0, 1, 0 }), 4 * sizeof *t.y);
+}
+
+Test(csv, classes_that_are_numbers_are_sorted_as_numbers)
+{
+    cr_assert_eq(read_text("a,k\n1,10\n2,9\n3,-1\n4,2\n", "k"), STATUS_OK);
+    assert_classes(4, (const char *const[]){ "-1", "2", "9", "10" });
+}
+
+Test(csv, quotes_line_ends_and_spaces)
+{
+    cr_assert_eq(read_text("\"a\",\"the, kind\"\r\n 1 ,\"x \"\"y\"\"\"\r\n\r\n\"2\",\"two\nlines\"",
+                           "the, kind"),
+                 STATUS_OK);
+    cr_assert_eq(t.rows, 2);
+    assert_classes(2, (const char *const[]){ "two\nlines", "x \"y\"" });
+    cr_assert_float_eq(t.x[1], 2, 0);
+}
+
+Test(csv, a_utf8_class_is_kept)
+{
+    cr_assert_eq(read_text("a,k\n1,Grün\n2,Blå\n", "k"), STATUS_OK);
+    assert_classes(2, (const char *const[]){ "Blå", "Grün" });
+}
+
+Test(csv, compressed_is_the_same)
+{
+    fixture_write_gz(&f, "t.csv.gz", bytes_str("a,k\n1,x\n2,y\n"), 0);
+    cr_assert_eq(read_named("t.csv.gz", "k"), STATUS_OK);
+    cr_assert_eq(t.rows, 2);
+    cr_assert_float_eq(t.x[1], 2, 0);
+}
+
+Test(csv, many_rows_cross_every_block)
+{
+    struct buf text = { 0 };
+    buf_append_str(&text, "a,b,k\n");
+    for (int i = 0; i < 50000; i++)
+        buf_printf(&text, "%d,%d.5,c%d\n", i, -i, i % 7);
+    cr_assert_eq(read_bytes(buf_bytes(&text), "k"), STATUS_OK);
+    cr_assert_eq(t.rows, 50000);
+    for (size_t i = 0; i < t.rows; i++) {
+        cr_assert_eq(t.x[2 * i], (float)i);
+        cr_assert_eq(t.y[i], i % 7);
+    }
+    buf_finish(&text);
+}
+
+/* ---- what is wrong with the others ------------------------------------------------------ */
+
+struct bad {
+    char text[96];
+    char target[8];
+    char says[64];
+};
+
+ParameterizedTestParameters(csv, is_refused_with_a_reason)
+{
+    static struct bad tables[] = {
+        { "", "k", "no" },
+        { "\n\n", "k", "no" },
+        { "a,k\n", "k", "no rows" },
+        { "a,k\n1,x\n2,y\n", "species", "no column 'species'" },
+        { "a,k\n1,x\n2,y\n", "", "no column ''" },
+        { "k\nx\ny\n", "k", "no column besides" },
+        { "a,a,k\n1,1,x\n2,2,y\n", "k", "column 'a' twice" },
+        { "a,k,k\n1,x,x\n2,y,y\n", "k", "column 'k' twice" },
+        { "a,,k\n1,1,x\n2,2,y\n", "k", "column 2 has no name" },
+        { "a,k\n1,x\n2\n", "k", "row 3 has 1 columns" },
+        { "a,k\n1,x\n2,y,3\n", "k", "row 3 has more than the 2 columns" },
+        { "a,k\n,x\n2,y\n", "k", "row 2, column 'a': the value is missing" },
+        { "a,k\n  ,x\n2,y\n", "k", "row 2, column 'a': the value is missing" },
+        { "a,k\n1,\n2,y\n", "k", "row 2, column 'k': the label is missing" },
+        { "a,k\n1,x\nred,y\n", "k", "row 3, column 'a': 'red' is not a number" },
+        { "a,k\n1,x\n1.2.3,y\n", "k", "'1.2.3' is not a number" },
+        { "a,k\n1,x\n\"1,5\",y\n", "k", "'1,5' is not a number" },
+        { "a,k\nnan,x\n1,y\n", "k", "row 2, column 'a': 'nan' is not a number" },
+        { "a,k\n1,x\n-inf,y\n", "k", "'-inf' is not a number" },
+        { "a,k\n1,x\nInfinity,y\n", "k", "'Infinity' is not a number" },
+        { "a,k\n1,x\n1e39,y\n", "k", "'1e39' is not a number" },
+        { "a,k\n1,x\n1e999,y\n", "k", "'1e999' is not a number" },
+        { "a,k\n1,x\n2,x\n", "k", "one class" },
+        { "a,k\n1,x\n2,\"y\n", "k", "row 3" },
+        { "a,k\n1,x\n\"2\"2,y\n", "k", "row 3" },
+    };
+    return cr_make_param_array(struct bad, tables, sizeof tables / sizeof *tables);
+}
+
+ParameterizedTest(struct bad *bad, csv, is_refused_with_a_reason, .init = init, .fini = finish)
+{
+    assert_refused(read_text(bad->text, bad->target), bad->says);
+}
+
+Test(csv, a_nul_is_refused)
+{
+    static const char text[] = "a,k\n1,x\n2\0,y\n";
+    assert_refused(read_bytes(bytes_of(text, sizeof text - 1), "k"), "row 3");
+}
+
+Test(csv, a_label_has_a_bound)
+{
+    struct buf text = { 0 };
+    buf_append_str(&text, "a,k\n1,x\n2,");
+    for (size_t i = 0; i < MAX_LABEL; i++)
+        buf_append_str(&text, "l");
+    cr_assert_eq(read_bytes(buf_bytes(&text), "k"), STATUS_OK);
+    table_finish(&t);
+    buf_append_str(&text, "l");
+    assert_refused(read_bytes(buf_bytes(&text), "k"), "row 3, column 'k': the label is too long");
+    buf_finish(&text);
+}
+
+Test(csv, classes_have_a_bound)
+{
+    struct buf text = { 0 };
+    buf_append_str(&text, "a,k\n");
+    for (unsigned i = 0; i <= MAX_CLASSES; i++)
+        buf_printf(&text, "1,id%u\n", i);
+    assert_refused(read_bytes(buf_bytes(&text), "k"), "column 'k' has more than 4096");
+    buf_finish(&text);
+}
+
+Test(csv, a_long_cell_is_refused)
+{
+    struct buf text = { 0 };
+    buf_append_str(&text, "a,k\n1,x\n");
+    for (size_t i = 0; i < 5000; i++)
+        buf_append_str(&text, "1");
+    buf_append_str(&text, ",y\n");
+    assert_refused(read_bytes(buf_bytes(&text), "k"), "row 3");
+    buf_finish(&text);
+}
+
+Test(csv, a_file_that_is_not_there)
+{
+    cr_assert_eq(read_named("nowhere.csv", "k"), STATUS_IO);
+    cr_assert_not_null(strstr(err.text, "nowhere.csv"));
+}
+
+Test(csv, damaged_compression_is_seen)
+{
+    struct buf text = { 0 };
+    buf_append_str(&text, "a,k\n");
+    for (int i = 0; i < 20000; i++)
+        buf_printf(&text, "%d,%c\n", i * 7919 % 10007, 'x' + i % 2);
+    fixture_write_gz(&f, "t.csv.gz", buf_bytes(&text), 0);
+    FILE *file = fopen(f.path, "r+be");
+    cr_assert_not_null(file);
+    cr_assert_eq(fseek(file, 20000, SEEK_SET), 0);
+    for (int i = 0; i < 200; i++)
+        fputc(0xff, file);
+    fclose(file);
+    enum status st = read_named("t.csv.gz", "k");
+    cr_assert_neq(st, STATUS_OK);
+    buf_finish(&text);
+}

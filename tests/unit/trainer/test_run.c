@@ -1,0 +1,312 @@
+/* test_run.c - whole runs, from files to an ONNX file with metrics. */
+#include "services/trainer/run.h"
+#include "tests/unit/trainer/fixture.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <yyjson.h>
+
+#define FASHION "/usr/share/datasets/fashion-mnist/"
+
+static struct fixture f;
+static struct run run;
+
+static void init(void)
+{
+    fixture_init(&f);
+    run_init(&run);
+    run.seed = 1;
+}
+
+static void finish(void)
+{
+    run_finish(&run);
+    fixture_finish(&f);
+}
+
+TestSuite(run, .init = init, .fini = finish);
+
+static void add_file(const char *name, const char *path)
+{
+    struct run_file *to = &run.files[run.files_count++];
+    snprintf(to->name, sizeof to->name, "%s", name);
+    to->path = mem_str(bytes_str(path));
+}
+
+/* A table of rows around three centres. */
+static void add_table(size_t rows)
+{
+    struct table t;
+    struct buf text = { 0 };
+    fixture_clouds(&t, rows, 4, 3, 0.4);
+    buf_append_str(&text, "one,two,three,kind,four\n");
+    for (size_t i = 0; i < rows; i++) {
+        const float *x = t.x + 4 * i;
+        buf_printf(&text, "%.6g,%.6g,%.6g,%s,%.6g\n", x[0], x[1], x[2], t.classes[t.y[i]], x[3]);
+    }
+    fixture_write(&f, "table.csv", buf_bytes(&text));
+    add_file("table.csv", f.path);
+    snprintf(run.target, sizeof run.target, "kind");
+    table_finish(&t);
+    buf_finish(&text);
+}
+
+static void set_params(const char *json)
+{
+    buf_append_str(&run.params_json, json);
+}
+
+static double metric(const char *name)
+{
+    yyjson_doc *doc = yyjson_read((const char *)run.metrics.data, run.metrics.len, 0);
+    cr_assert_not_null(doc);
+    double value = yyjson_get_num(yyjson_obj_get(yyjson_doc_get_root(doc), name));
+    yyjson_doc_free(doc);
+    return value;
+}
+
+static void assert_fails(const char *says)
+{
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_INVALID, "%s", status_name(run.error.status));
+    cr_assert_not_null(strstr(run.error.text, says), "\"%s\" does not say \"%s\"", run.error.text,
+                       says);
+    cr_assert_eq(run.onnx.len, 0);
+}
+
+Test(run, a_table_becomes_a_model)
+{
+    add_table(300);
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_OK, "%s", run.error.text);
+    cr_assert_geq(metric("accuracy"), 0.95);
+    cr_assert_eq(metric("rows"), 60);
+    cr_assert_eq(run.predictions.len, 60 * 3 * sizeof(float));
+    cr_assert_gt(run.onnx.len, 0);
+    cr_assert_float_eq(run.progress.fraction, 1, 1);
+    cr_assert_geq(run.progress.last.number, 1);
+}
+
+Test(run, its_history_has_a_line_per_epoch)
+{
+    add_table(60);
+    set_params("{\"epochs\":3,\"patience\":0}");
+    run_execute(&run);
+    struct buf text = { 0 };
+    buf_printf(&text, "[%s]", buf_cstr(&run.progress.history));
+    yyjson_doc *doc = yyjson_read((const char *)text.data, text.len, 0);
+    yyjson_val *list = yyjson_doc_get_root(doc);
+    cr_assert_eq(yyjson_arr_size(list), 3);
+    cr_assert_eq(run.progress.epochs, 3);
+    for (size_t i = 0; i < 3; i++) {
+        yyjson_val *e = yyjson_arr_get(list, i);
+        cr_assert_eq(yyjson_get_uint(yyjson_obj_get(e, "epoch")), i + 1);
+        cr_assert(yyjson_is_num(yyjson_obj_get(e, "train_loss")));
+        cr_assert(yyjson_is_num(yyjson_obj_get(e, "validation_loss")));
+        cr_assert(yyjson_is_num(yyjson_obj_get(e, "validation_accuracy")));
+    }
+    yyjson_doc_free(doc);
+    buf_finish(&text);
+}
+
+Test(run, the_history_has_a_bound)
+{
+    add_table(12);
+    set_params("{\"epochs\":3000,\"patience\":0,\"hidden\":[]}");
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_OK, "%s", run.error.text);
+    cr_assert_leq(run.progress.history.len + 2, MAX_JSON);
+    cr_assert_eq(run.progress.last.number, 3000);
+}
+
+Test(run, the_same_seed_gives_the_same_file)
+{
+    struct run again;
+    add_table(100);
+    run_init(&again);
+    again.seed = run.seed;
+    again.files[again.files_count++] = (struct run_file){ .path = mem_str(bytes_str(f.path)) };
+    snprintf(again.files[0].name, sizeof again.files[0].name, "table.csv");
+    snprintf(again.target, sizeof again.target, "kind");
+    run_execute(&run);
+    run_execute(&again);
+    cr_assert(bytes_equal(buf_bytes(&run.onnx), buf_bytes(&again.onnx)));
+    run_finish(&again);
+}
+
+Test(run, softmax_regression)
+{
+    add_table(300);
+    set_params("{\"hidden\":[]}");
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_OK, "%s", run.error.text);
+    cr_assert_geq(metric("accuracy"), 0.95);
+}
+
+/* ---- what cannot be run ----------------------------------------------------------------- */
+
+Test(run, a_set_without_files)
+{
+    assert_fails("0 files");
+}
+
+Test(run, a_set_with_two_tables)
+{
+    add_table(20);
+    add_file("second.csv", f.path);
+    assert_fails("2 files");
+}
+
+Test(run, a_table_without_a_target)
+{
+    add_table(20);
+    run.target[0] = 0;
+    assert_fails("\"target\"");
+}
+
+Test(run, a_target_that_is_no_column)
+{
+    add_table(20);
+    snprintf(run.target, sizeof run.target, "species");
+    assert_fails("species");
+}
+
+Test(run, a_table_that_is_too_small)
+{
+    fixture_write(&f, "table.csv", bytes_str("a,kind\n1,x\n2,y\n"));
+    add_file("table.csv", f.path);
+    snprintf(run.target, sizeof run.target, "kind");
+    assert_fails("too few");
+}
+
+Test(run, bad_parameters)
+{
+    add_table(20);
+    set_params("{\"epochs\":0}");
+    assert_fails("\"epochs\"");
+}
+
+Test(run, an_incomplete_set_of_images)
+{
+    static const char *const names[] = { "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte",
+                                         "t10k-images-idx3-ubyte.gz" };
+    for (size_t i = 0; i < 3; i++)
+        add_file(names[i], "/dev/null");
+    assert_fails("t10k-labels-idx1-ubyte");
+}
+
+static void *execute(void *arg)
+{
+    run_execute(arg);
+    return NULL;
+}
+
+Test(run, can_be_cancelled)
+{
+    pthread_t thread;
+    add_table(3000);
+    set_params("{\"epochs\":100000,\"patience\":0,\"hidden\":[64]}");
+    cr_assert_eq(pthread_create(&thread, NULL, execute, &run), 0);
+    bool going = false;
+    while (!going) {
+        uv_mutex_lock(&run.lock);
+        going = run.progress.fraction > 0;
+        uv_mutex_unlock(&run.lock);
+    }
+    atomic_store(&run.cancel, true);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    cr_assert_eq(run.error.status, STATUS_CANCELLED);
+    cr_assert_eq(run.onnx.len, 0);
+}
+
+/* ---- images ----------------------------------------------------------------------------- */
+
+static void put_u32(struct buf *b, uint32_t value)
+{
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        unsigned char byte = (unsigned char)(value >> shift);
+        buf_append(b, &byte, 1);
+    }
+}
+
+/* Images of 4 x 4 pixels whose row `label` is bright. */
+static void add_images(const char *images_name, const char *labels_name, uint32_t count,
+                       uint32_t classes)
+{
+    struct buf images = { 0 }, labels = { 0 };
+    struct random r = { .state = count };
+    put_u32(&images, 0x803);
+    put_u32(&images, count);
+    put_u32(&images, 4);
+    put_u32(&images, 4);
+    put_u32(&labels, 0x801);
+    put_u32(&labels, count);
+    for (uint32_t i = 0; i < count; i++) {
+        unsigned char label = (unsigned char)(i % classes);
+        for (uint32_t k = 0; k < 16; k++) {
+            unsigned char dark = (unsigned char)(random_u64(&r) % 100);
+            unsigned char pixel = k / 4 == label ? (unsigned char)(255 - dark) : dark;
+            buf_append(&images, &pixel, 1);
+        }
+        buf_append(&labels, &label, 1);
+    }
+    fixture_write_gz(&f, images_name, buf_bytes(&images), 0);
+    add_file(images_name, f.path);
+    fixture_write(&f, labels_name, buf_bytes(&labels));
+    add_file(labels_name, f.path);
+    buf_finish(&images);
+    buf_finish(&labels);
+}
+
+Test(run, images_become_a_model)
+{
+    add_images("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", 600, 4);
+    add_images("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte", 100, 4);
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_OK, "%s", run.error.text);
+    cr_assert_eq(metric("rows"), 100);
+    cr_assert_geq(metric("accuracy"), 0.95);
+}
+
+Test(run, a_test_set_may_lack_a_class)
+{
+    add_images("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", 600, 4);
+    add_images("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte", 100, 2);
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_OK, "%s", run.error.text);
+}
+
+Test(run, a_test_set_may_have_no_other_class)
+{
+    add_images("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", 600, 2);
+    add_images("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte", 100, 4);
+    assert_fails("labels");
+}
+
+Test(run, fashion_mnist)
+{
+    if (!getenv("MAAS_FULL"))
+        cr_skip_test("only with MAAS_FULL=1: it trains on all of Fashion-MNIST");
+    struct table test;
+    char command[512];
+    add_file("train-images-idx3-ubyte.gz", FASHION "train-images-idx3-ubyte.gz");
+    add_file("train-labels-idx1-ubyte.gz", FASHION "train-labels-idx1-ubyte.gz");
+    add_file("t10k-images-idx3-ubyte.gz", FASHION "t10k-images-idx3-ubyte.gz");
+    add_file("t10k-labels-idx1-ubyte.gz", FASHION "t10k-labels-idx1-ubyte.gz");
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_OK, "%s", run.error.text);
+    cr_log_info("%.1f s, accuracy %.4f, %u epochs", run.seconds, metric("accuracy"),
+                run.progress.last.number);
+    cr_assert_geq(metric("accuracy"), 0.88);
+    cr_assert_leq(run.seconds, 60);
+    cr_assert_eq(idx_read(run.files[2].path, run.files[3].path, &test, &run.error), STATUS_OK);
+    fixture_write(&f, "model.onnx", buf_bytes(&run.onnx));
+    fixture_write(&f, "inputs", bytes_of(test.x, test.rows * test.features * sizeof *test.x));
+    fixture_write(&f, "probabilities", buf_bytes(&run.predictions));
+    table_finish(&test);
+    snprintf(command, sizeof command,
+             "cd %s && python3 -W ignore \"$OLDPWD\"/tests/unit/trainer/compare_onnx.py model.onnx "
+             "inputs probabilities 2>messages",
+             f.dir);
+    cr_assert_eq(system(command), 0);
+}
