@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/net/sock.h"
+#include "tests/unit/tsan.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
