@@ -1,7 +1,10 @@
 """Processes die; clients do not notice."""
 
+import itertools
 import os
+import re
 import signal
+import subprocess
 import threading
 
 import networks
@@ -166,3 +169,61 @@ def test_sigterm_drains_every_process(make_suite):
     assert statuses == {name: 0 for name in statuses}, statuses
     for process in suite.processes.values():
         assert not process.alive()
+
+
+WRK_SECONDS = 60 if os.environ.get("MAAS_FULL") else 15
+WRK_SCRIPT = """
+wrk.method = "POST"
+wrk.body = '{"inputs":[[1,2]]}'
+bad = 0
+local mine
+function setup(thread) mine = thread end
+function response(status, headers, body)
+  if status ~= 200 or body ~= '{"outputs":[[2,4]],"model":"m","version":"1"}' then bad = bad + 1 end
+end
+function done(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format("COUNT %d bad %d errors %d\\n", summary.requests, mine:get("bad"),
+    e.connect + e.read + e.write + e.timeout + e.status))
+end
+"""
+
+
+def kill_something(suite, what):
+    """One SIGKILL, and the wait until the suite is whole again."""
+    if what == "engine":
+        victim = suite.engine_pids()[0]
+        os.kill(victim, signal.SIGKILL)
+        suite.eventually(
+            lambda: len(suite.engine_pids()) == 2 and victim not in suite.engine_pids(),
+            60,
+            "the engine did not come back",
+        )
+        return
+    suite.processes[what].kill()
+    suite.processes[what].start()
+    suite.eventually(
+        lambda: suite.api.request("GET", "/api/datasets")[0] == 200, 60, f"{what} is not back"
+    )
+    suite.eventually(lambda: len(suite.engine_pids()) == 2, 60, "two engines")
+
+
+def test_wrk_sees_nothing_of_all_the_killing(make_suite, tmp_path):
+    suite = serving_suite(make_suite)
+    script = tmp_path / "post.lua"
+    script.write_text(WRK_SCRIPT, encoding="ascii")
+    wrk = subprocess.Popen(
+        ["wrk", "-t1", "-c32", f"-d{WRK_SECONDS}s", "--timeout", "30s", "-s", str(script),
+         suite.url + "/predict"],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    kills = 0
+    for what in itertools.cycle(["engine", "worker-1", "registry", "redis", "worker-2"]):
+        if wrk.poll() is not None:
+            break
+        kill_something(suite, what)
+        kills += 1
+    out = wrk.communicate()[0].decode()
+    requests, bad, errors = map(int, re.search(r"COUNT (\d+) bad (\d+) errors (\d+)", out).groups())
+    assert kills >= 4 and requests > 1000
+    assert bad == 0 and errors == 0, out
