@@ -11,9 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void check_round_trip(const struct msg *m)
 {
     struct msg_decoder again = { 0 };
-    struct buf         first = { 0 }, second = { 0 };
-    struct msg         n;
-    struct error       err;
+    struct buf first = { 0 }, second = { 0 };
+    struct msg n;
+    struct error err;
     msg_encode(&first, m->kind, m->id, m->body);
     if (msg_decode(&again, buf_bytes(&first), &n, &err))
         abort();
@@ -28,8 +28,8 @@ static void check_round_trip(const struct msg *m)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct msg_decoder decoder;
-    struct msg                m;
-    struct error              err;
+    struct msg m;
+    struct error err;
     if (msg_decode(&decoder, bytes_of(data, size), &m, &err)) {
         if (err.status != STATUS_INVALID || !err.text[0])
             abort();
