@@ -15,6 +15,28 @@ bool bytes_equal_str(struct bytes a, const char *s)
     return bytes_equal(a, bytes_str(s));
 }
 
+size_t bytes_utf8(struct bytes b)
+{
+    const unsigned char *p = b.data;
+    if (b.len == 0)
+        return 0;
+    if (p[0] < 0x80)
+        return 1;
+    if (p[0] < 0xc2 || p[0] > 0xf4)
+        return 0;
+    size_t len = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    if (b.len < len)
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    /* Overlong forms, surrogates and what lies beyond U+10FFFF show in the second byte. */
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return len;
+}
+
 enum status bytes_copy_str(struct bytes b, char *out, size_t size)
 {
     if (b.len >= size || (b.len && memchr(b.data, 0, b.len)))
@@ -66,6 +88,8 @@ void buf_reserve(struct buf *b, size_t more)
 {
     if (more <= b->cap - b->len)
         return;
+    if (more > SIZE_MAX / 4 - b->len)
+        die("out of memory: %zu bytes", more);
     size_t cap = b->cap ? b->cap : 64;
     while (cap - b->len < more)
         cap *= 2;

@@ -42,6 +42,9 @@ static inline struct bytes buf_bytes(const struct buf *b)
 bool bytes_equal(struct bytes a, struct bytes b);
 bool bytes_equal_str(struct bytes a, const char *s);
 
+/* The length of the UTF-8 sequence (RFC 3629) that b begins with; 0: it begins with none. */
+size_t bytes_utf8(struct bytes b);
+
 /* Copies into out[size] with a NUL.  INVALID: it does not fit, or holds a NUL. */
 enum status bytes_copy_str(struct bytes b, char *out, size_t size) MUST_CHECK;
 

@@ -1,5 +1,5 @@
 /* status.c - texts and HTTP codes of enum status, from one list. */
-#include "common/base/status.h"
+#include "common/base/bytes.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -47,6 +47,23 @@ enum status status_from_wire(unsigned number)
     return number < STATUS_COUNT ? (enum status)number : STATUS_INTERNAL;
 }
 
+/* What was quoted may be anything, and may have been cut: '?' takes the place of each byte
+ * that is no UTF-8, but a character that lost its end at the limit is left out. */
+static void make_utf8(char *text, bool cut)
+{
+    for (size_t left = strlen(text), len; left; text += len, left -= len) {
+        len = bytes_utf8(bytes_of(text, left));
+        if (len)
+            continue;
+        if (cut && left < 4 && (unsigned char)*text >= 0xc2) {
+            *text = 0;
+            return;
+        }
+        *text = '?';
+        len = 1;
+    }
+}
+
 enum status error_set(struct error *err, enum status st, const char *fmt, ...)
 {
     if (!err)
@@ -54,8 +71,9 @@ enum status error_set(struct error *err, enum status st, const char *fmt, ...)
     err->status = st;
     va_list args;
     va_start(args, fmt);
-    vsnprintf(err->text, sizeof err->text, fmt, args);
+    int len = vsnprintf(err->text, sizeof err->text, fmt, args);
     va_end(args);
+    make_utf8(err->text, len >= (int)sizeof err->text);
     return st;
 }
 

@@ -45,7 +45,7 @@ bool status_retryable(enum status st);
 enum status status_from_wire(unsigned number); /* unknown numbers become INTERNAL */
 
 /* A failure with the sentence that a person will read.  The sentence names what
- * is wrong and, where there is one, what to do next. */
+ * is wrong and, where there is one, what to do next.  It is UTF-8, whatever it quotes. */
 #define ERROR_TEXT_MAX 480
 
 struct error {
