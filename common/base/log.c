@@ -3,6 +3,7 @@
 
 #include "common/base/clock.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -14,16 +15,20 @@ static struct {
 
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 
+/* Once something did not fit, nothing more is added: what is there already ends well. */
 struct line {
     char text[LOG_LINE_MAX];
     size_t len;
+    size_t limit; /* of len; the rest is kept for closing what is open */
+    bool cut;
 };
 
 static void put(struct line *l, const char *s, size_t len)
 {
-    size_t room = sizeof l->text - 1 - l->len; /* one byte stays for the newline */
-    if (len > room)
-        len = room;
+    if (len > l->limit - l->len)
+        l->cut = true;
+    if (l->cut)
+        return;
     memcpy(l->text + l->len, s, len);
     l->len += len;
 }
@@ -33,24 +38,50 @@ static void put_str(struct line *l, const char *s)
     put(l, s, strlen(s));
 }
 
-/* JSON string escapes (RFC 8259 section 7); key=value lines quote in the same way. */
-static void put_quoted(struct line *l, struct bytes b)
+/* One character of b within quotes; returns how many bytes of b it took.  JSON's escapes
+ * (RFC 8259 section 7); key=value lines quote in the same way.  C1 controls are escaped as
+ * well, for the sake of terminals. */
+static size_t put_escaped(struct line *l, struct bytes b)
 {
     const unsigned char *p = b.data;
-    put_str(l, "\"");
-    for (size_t i = 0; i < b.len; i++) {
-        char escape[8];
-        if (p[i] == '"' || p[i] == '\\')
-            snprintf(escape, sizeof escape, "\\%c", p[i]);
-        else if (p[i] == '\n')
-            snprintf(escape, sizeof escape, "\\n");
-        else if (p[i] < 0x20 || p[i] == 0x7f)
-            snprintf(escape, sizeof escape, "\\u%04x", p[i]);
-        else
-            snprintf(escape, sizeof escape, "%c", p[i]);
-        put_str(l, escape);
+    size_t len = bytes_utf8(b);
+    char escape[8];
+    if (len == 0) {
+        put_str(l, "\xef\xbf\xbd"); /* U+FFFD stands for what is no UTF-8 */
+        return 1;
     }
-    put_str(l, "\"");
+    if (*p == '"' || *p == '\\')
+        snprintf(escape, sizeof escape, "\\%c", *p);
+    else if (*p == '\n')
+        snprintf(escape, sizeof escape, "\\n");
+    else if (*p == '\t')
+        snprintf(escape, sizeof escape, "\\t");
+    else if (*p < 0x20 || *p == 0x7f)
+        snprintf(escape, sizeof escape, "\\u%04x", *p);
+    else if (*p == 0xc2 && p[1] < 0xa0)
+        snprintf(escape, sizeof escape, "\\u%04x", p[1]);
+    else {
+        put(l, b.data, len);
+        return len;
+    }
+    put_str(l, escape);
+    return len;
+}
+
+static void put_quoted(struct line *l, struct bytes b)
+{
+    if (l->limit - l->len < 2)
+        l->cut = true;
+    if (l->cut)
+        return;
+    l->text[l->len++] = '"';
+    l->limit--;
+    while (b.len && !l->cut) {
+        size_t taken = put_escaped(l, b);
+        b = bytes_of((const char *)b.data + taken, b.len - taken);
+    }
+    l->limit++;
+    l->text[l->len++] = '"';
 }
 
 static bool plain(struct bytes b)
@@ -62,15 +93,22 @@ static bool plain(struct bytes b)
     return b.len > 0;
 }
 
+static void put_text(struct line *l, struct bytes b)
+{
+    if (logger.format == LOG_FORMAT_JSON || !plain(b)) {
+        put_quoted(l, b);
+        return;
+    }
+    for (size_t i = 0; i < b.len; i++)
+        put(l, (const char *)b.data + i, 1);
+}
+
 static void put_value(struct line *l, const struct log_field *f)
 {
     char number[32];
     switch (f->type) {
     case LOG_FIELD_STR:
-        if (logger.format == LOG_FORMAT_KV && plain(f->v.str))
-            put(l, f->v.str.data, f->v.str.len);
-        else
-            put_quoted(l, f->v.str);
+        put_text(l, f->v.str);
         return;
     case LOG_FIELD_U64:
         snprintf(number, sizeof number, "%llu", (unsigned long long)f->v.u64);
@@ -80,6 +118,10 @@ static void put_value(struct line *l, const struct log_field *f)
         break;
     case LOG_FIELD_F64:
         snprintf(number, sizeof number, "%.6g", f->v.f64);
+        if (!isfinite(f->v.f64)) { /* JSON has no number for it */
+            put_text(l, bytes_str(number));
+            return;
+        }
         break;
     }
     put_str(l, number);
@@ -87,6 +129,7 @@ static void put_value(struct line *l, const struct log_field *f)
 
 static void put_field(struct line *l, const struct log_field *f)
 {
+    size_t before = l->len;
     if (logger.format == LOG_FORMAT_JSON) {
         put_str(l, l->len ? "," : "{");
         put_quoted(l, bytes_str(f->key));
@@ -96,7 +139,10 @@ static void put_field(struct line *l, const struct log_field *f)
         put_str(l, f->key);
         put_str(l, "=");
     }
+    size_t key_end = l->len;
     put_value(l, f);
+    if (l->cut && l->len == key_end)
+        l->len = before; /* a key alone is no field */
 }
 
 void log_init(const char *service, enum log_format format, enum log_level least)
@@ -113,8 +159,14 @@ bool log_enabled(enum log_level level)
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields)
 {
-    struct line l = { .len = 0 };
+    bool json = logger.format == LOG_FORMAT_JSON;
+    const char *end = json ? "}\n" : "\n";
+    const char *cut_end = json ? ",\"cut\":true}\n" : " cut=true\n";
+    struct line l;
     char when[CLOCK_TEXT_SIZE];
+    l.len = 0;
+    l.cut = false;
+    l.limit = sizeof l.text - strlen(cut_end);
     clock_text(clock_wall_ms(), when);
     put_field(&l, &LOG_S("time", when));
     put_field(&l, &LOG_S("level", level_names[level]));
@@ -122,9 +174,10 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     put_field(&l, &LOG_S("event", event));
     for (const struct log_field *f = fields; f->key; f++)
         put_field(&l, f);
-    if (logger.format == LOG_FORMAT_JSON)
-        put_str(&l, "}");
-    l.text[l.len++] = '\n';
+    if (l.cut)
+        end = cut_end;
+    memcpy(l.text + l.len, end, strlen(end));
+    l.len += strlen(end);
     ssize_t done = write(STDERR_FILENO, l.text, l.len);
     (void)done; /* nobody is left to tell */
 }

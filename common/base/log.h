@@ -13,7 +13,7 @@
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 enum log_format { LOG_FORMAT_KV, LOG_FORMAT_JSON };
 
-#define LOG_LINE_MAX 4096 /* bytes; a longer line is cut */
+#define LOG_LINE_MAX 4096 /* bytes; a longer line is cut, ends well, and says cut=true */
 
 struct log_field {
     const char *key;
