@@ -1,6 +1,9 @@
 /* metrics.c - families in one list, series in a hash per family. */
 #include "common/base/metrics.h"
 
+#include <assert.h>
+#include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <uthash.h>
 
@@ -15,6 +18,10 @@ struct metric_series {
     struct metric metric;
 };
 
+#define OVERFLOW_LABELS "overflow=\"true\""
+
+/* Guards the list of families and each one's hash of series. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct metric_family *families;
 
 static void label_text(struct buf *out, const struct metric_label *labels, size_t count)
@@ -35,20 +42,31 @@ static void label_text(struct buf *out, const struct metric_label *labels, size_
     }
 }
 
+static void introduce(struct metric_family *f)
+{
+    size_t count = 0;
+    if (f->known)
+        return;
+    while (f->type == METRIC_HISTOGRAM && f->bounds[count] != 0)
+        count++;
+    assert(count <= METRIC_BUCKETS_MAX);
+    f->known = true;
+    f->next = families;
+    families = f;
+}
+
+/* Under the lock. */
 static struct metric *series_of(struct metric_family *f, const char *labels)
 {
     struct metric_series *s;
     HASH_FIND_STR(f->series, labels, s);
     if (s)
         return &s->metric;
-    if (HASH_COUNT(f->series) >= METRIC_SERIES_MAX && strcmp(labels, "overflow=\"true\"") != 0)
-        return series_of(f, "overflow=\"true\"");
-    if (!f->known) {
-        f->known = true;
-        f->next = families;
-        families = f;
-    }
-    s = mem_zalloc(sizeof *s);
+    if (HASH_COUNT(f->series) >= METRIC_SERIES_MAX && strcmp(labels, OVERFLOW_LABELS) != 0)
+        return series_of(f, OVERFLOW_LABELS);
+    introduce(f);
+    s = mem_zalloc(f->type == METRIC_HISTOGRAM ? sizeof *s
+                                               : offsetof(struct metric_series, metric.buckets));
     s->labels = mem_str(bytes_str(labels));
     s->metric.labels = s->labels;
     HASH_ADD_KEYPTR(hh, f->series, s->labels, strlen(s->labels), s);
@@ -60,7 +78,9 @@ struct metric *metrics_series(struct metric_family *f, const struct metric_label
 {
     struct buf text = { 0 };
     label_text(&text, labels, count);
+    pthread_mutex_lock(&lock);
     struct metric *m = series_of(f, buf_cstr(&text));
+    pthread_mutex_unlock(&lock);
     buf_finish(&text);
     return m;
 }
@@ -68,14 +88,16 @@ struct metric *metrics_series(struct metric_family *f, const struct metric_label
 void metrics_drop(struct metric_family *f, struct metric *m)
 {
     struct metric_series *s;
-    if (!m)
+    if (!m || strcmp(m->labels, OVERFLOW_LABELS) == 0)
         return;
+    pthread_mutex_lock(&lock);
     HASH_FIND_STR(f->series, m->labels, s);
-    if (!s)
-        return;
-    HASH_DEL(f->series, s);
-    free(s->labels);
-    free(s);
+    if (s) {
+        HASH_DEL(f->series, s);
+        free(s->labels);
+        free(s);
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 void metric_set(struct metric *m, double value)
@@ -99,17 +121,21 @@ void metric_observe(const struct metric_family *f, struct metric *m, double valu
 
 void metric_count(struct metric_family *f)
 {
+    pthread_mutex_lock(&lock);
     metric_add(series_of(f, ""), 1);
+    pthread_mutex_unlock(&lock);
 }
 
 void metrics_each_counter(metric_each_fn *each, void *arg)
 {
+    pthread_mutex_lock(&lock);
     for (struct metric_family *f = families; f; f = f->next) {
         if (f->type != METRIC_COUNTER)
             continue;
         for (struct metric_series *s = f->series; s; s = s->hh.next)
             each(arg, f->name, s->labels, atomic_load(&s->metric.count));
     }
+    pthread_mutex_unlock(&lock);
 }
 
 static void print_sample(struct buf *out, const char *name, const char *suffix, const char *labels)
@@ -118,6 +144,19 @@ static void print_sample(struct buf *out, const char *name, const char *suffix, 
     buf_append_str(out, suffix);
     if (*labels)
         buf_printf(out, "{%s}", labels);
+}
+
+/* Whole numbers stay whole: bytes and times would lose their last digits. */
+static void print_number(struct buf *out, double value)
+{
+    if (isnan(value))
+        buf_append_str(out, " NaN\n");
+    else if (isinf(value))
+        buf_append_str(out, value > 0 ? " +Inf\n" : " -Inf\n");
+    else if (value == trunc(value) && fabs(value) < 1e15)
+        buf_printf(out, " %.0f\n", value);
+    else
+        buf_printf(out, " %.9g\n", value);
 }
 
 static void print_histogram(struct buf *out, const struct metric_family *f, struct metric *m)
@@ -130,9 +169,11 @@ static void print_histogram(struct buf *out, const struct metric_family *f, stru
                    sum);
     }
     unsigned long long count = atomic_load(&m->count);
+    if (count < sum)
+        count = sum; /* an observation is under way on another thread */
     buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %llu\n", f->name, m->labels, comma, count);
     print_sample(out, f->name, "_sum", m->labels);
-    buf_printf(out, " %.9g\n", atomic_load(&m->value));
+    print_number(out, atomic_load(&m->value));
     print_sample(out, f->name, "_count", m->labels);
     buf_printf(out, " %llu\n", count);
 }
@@ -147,12 +188,13 @@ static void print_series(struct buf *out, const struct metric_family *f, struct 
     if (f->type == METRIC_COUNTER)
         buf_printf(out, " %llu\n", atomic_load(&m->count));
     else
-        buf_printf(out, " %.9g\n", atomic_load(&m->value));
+        print_number(out, atomic_load(&m->value));
 }
 
 void metrics_print(struct buf *out)
 {
     static const char *const types[] = { "counter", "gauge", "histogram" };
+    pthread_mutex_lock(&lock);
     for (struct metric_family *f = families; f; f = f->next) {
         if (!f->series)
             continue;
@@ -160,4 +202,5 @@ void metrics_print(struct buf *out)
         for (struct metric_series *s = f->series; s; s = s->hh.next)
             print_series(out, f, &s->metric);
     }
+    pthread_mutex_unlock(&lock);
 }

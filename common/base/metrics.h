@@ -2,7 +2,7 @@
  *
  * A family is a static struct; a series of it (one set of label values) is found
  * once with metrics_series and then kept: adding to it costs one relaxed atomic
- * addition, from any thread.  Finding and printing are for the loop thread.
+ * addition.  Any thread; finding and printing take a lock.
  * Text format: Prometheus exposition format 0.0.4.
  */
 #ifndef COMMON_BASE_METRICS_H
@@ -40,7 +40,8 @@ struct metric_label {
 };
 
 /* The series of the family with these labels (count may be 0); made when new.
- * It lives until metrics_drop or the end of the process. */
+ * It lives until metrics_drop or the end of the process.  Beyond METRIC_SERIES_MAX all share
+ * the one that is labelled "overflow", which cannot be dropped. */
 struct metric *metrics_series(struct metric_family *f, const struct metric_label *labels,
                               size_t count);
 void metrics_drop(struct metric_family *f, struct metric *m);
@@ -57,7 +58,8 @@ void metric_observe(const struct metric_family *f, struct metric *m, double valu
 /* Counts one event on a family without labels. */
 void metric_count(struct metric_family *f);
 
-/* Calls each for every counter series of this process: for reports to the registry. */
+/* Calls each for every counter series of this process: for reports to the registry.  It must
+ * not find, drop or count by family. */
 typedef void metric_each_fn(void *arg, const char *name, const char *labels, uint64_t value);
 void metrics_each_counter(metric_each_fn *each, void *arg);
 
