@@ -46,7 +46,8 @@ ALL_CFLAGS   := -std=gnu11 $(WARN) $(FLAGS) $(CFLAGS)
 ALL_CXXFLAGS := -std=c++17 -Wall -Wextra $(FLAGS) $(CXXFLAGS)
 ALL_LDFLAGS  := -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
-LIBS_common   := -luv -lzmq -lmsgpack-c -lcrypto
+# Of libcrypto only SHA-256 is used: linked statically it costs pages, not 4 MiB of relocations.
+LIBS_common   := -luv -lzmq -lmsgpack-c -l:libcrypto.a
 LIBS_gateway  := -lllhttp -lyyjson -lz
 LIBS_registry := -lhiredis -lyyjson
 LIBS_worker   := -ldl -lyyjson
