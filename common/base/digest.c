@@ -12,7 +12,7 @@
 
 void digest_of(struct bytes data, struct digest *out)
 {
-    SHA256_CTX state;    /* SHA256() in one call would go through EVP */
+    SHA256_CTX state; /* SHA256() in one call would go through EVP */
     SHA256_Init(&state);
     if (data.len)
         SHA256_Update(&state, data.data, data.len);
