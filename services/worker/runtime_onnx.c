@@ -1,9 +1,10 @@
 /* runtime_onnx.c - ONNX models through ONNX Runtime's C API; the only file that knows it.
  *
- * The library is opened, not linked, so that a worker without it still starts.  The model is
- * given as memory, so that it cannot name other files to be read.  Tensors are not copied
- * on the way in: ONNX Runtime works on the frame's memory.
+ * The library is opened, not linked, so that a worker without it still starts.  A model that
+ * names other files is refused before the library sees it (onnx_scan.h).  Tensors are not
+ * copied on the way in, unless their memory is not aligned: ONNX Runtime works on the frame's.
  */
+#include "services/worker/onnx_scan.h"
 #include "services/worker/runtime.h"
 
 #include <dlfcn.h>
@@ -91,8 +92,45 @@ static enum status convert(OrtStatus *status, struct error *err)
 
 /* ---- opening the library ------------------------------------------------------------------ */
 
-/* Debian's build prints some 2,000 lines to stderr when its first environment is made; stderr
- * is turned aside for exactly that moment. */
+/* y = Identity(x), both FP32 scalars; ONNX IR version 8, operator set 17. */
+static const unsigned char tiny_model[] = "\x08\x08\x42\x02\x10\x11\x3a\x2b"
+                                          "\x0a\x10\x0a\x01x\x12\x01y\x22\x08Identity"
+                                          "\x12\x01g"
+                                          "\x5a\x09\x0a\x01x\x12\x04\x0a\x02\x08\x01"
+                                          "\x62\x09\x0a\x01y\x12\x04\x0a\x02\x08\x01";
+
+static enum status create_session(OrtEnv *env, struct bytes file, unsigned threads,
+                                  OrtSession **session, struct error *err)
+{
+    OrtSessionOptions *o = NULL;
+    enum status st = convert(ort->CreateSessionOptions(&o), err);
+    if (!st)
+        st = convert(ort->SetIntraOpNumThreads(o, (int)threads), err);
+    if (!st)
+        st = convert(ort->SetInterOpNumThreads(o, 1), err);
+    if (!st)
+        st = convert(ort->AddSessionConfigEntry(o, "session.intra_op.allow_spinning", "0"), err);
+    if (!st) /* the library's own format is not what onnx_scan has walked */
+        st = convert(ort->AddSessionConfigEntry(o, "session.load_model_format", "ONNX"), err);
+    if (!st)
+        st = convert(ort->CreateSessionFromArray(env, file.data, file.len, o, session), err);
+    if (o)
+        ort->ReleaseSessionOptions(o);
+    return st;
+}
+
+/* The first operator that is looked up fills the library's table of operators. */
+static void fill_operator_table(OrtEnv *env)
+{
+    OrtSession *session = NULL;
+    struct error ignored; /* a library that cannot do this says so again with the model */
+    if (!create_session(env, bytes_of(tiny_model, sizeof tiny_model - 1), 1, &session, &ignored))
+        ort->ReleaseSession(session);
+}
+
+/* Debian's build prints some 2,000 lines "Schema error" to stderr, one part when its first
+ * environment is made and one when its first operator is looked up.  Both happen here, with
+ * stderr turned aside; what the model causes comes after. */
 static enum status open_library(OrtEnv **env, struct error *err)
 {
     int saved = dup(STDERR_FILENO);
@@ -114,6 +152,8 @@ static enum status open_library(OrtEnv **env, struct error *err)
                        ORT_API_VERSION);
     else
         st = convert(ort->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "maas", env), err);
+    if (!st)
+        fill_operator_table(*env);
     if (saved >= 0)
         dup2(saved, STDERR_FILENO);
     close(null);
@@ -174,7 +214,7 @@ static enum status read_name(struct onnx_model *m, bool input, size_t i, size_t 
 static enum status read_side(struct onnx_model *m, bool input, struct msg_tensor *list,
                              size_t *count, struct error *err)
 {
-    size_t n;
+    size_t n = 0;
     enum status st = convert(input ? ort->SessionGetInputCount(m->session, &n)
                                    : ort->SessionGetOutputCount(m->session, &n),
                              err);
@@ -225,31 +265,15 @@ static void unload(void *model)
     free(m);
 }
 
-static enum status create_session(struct onnx_model *m, struct bytes file,
-                                  const struct runtime_options *options, struct error *err)
-{
-    OrtSessionOptions *o = NULL;
-    enum status st = convert(ort->CreateSessionOptions(&o), err);
-    if (!st)
-        st = convert(ort->SetIntraOpNumThreads(o, (int)options->threads), err);
-    if (!st)
-        st = convert(ort->SetInterOpNumThreads(o, 1), err);
-    if (!st)
-        st = convert(ort->AddSessionConfigEntry(o, "session.intra_op.allow_spinning", "0"), err);
-    if (!st)
-        st = convert(ort->CreateSessionFromArray(m->env, file.data, file.len, o, &m->session), err);
-    if (o)
-        ort->ReleaseSessionOptions(o);
-    return st;
-}
-
 static enum status load_mapped(struct onnx_model *m, struct bytes file,
                                const struct runtime_options *options, struct signature *s,
                                struct error *err)
 {
-    enum status st = open_library(&m->env, err);
+    enum status st = onnx_scan(file, err);
     if (!st)
-        st = create_session(m, file, options, err);
+        st = open_library(&m->env, err);
+    if (!st)
+        st = create_session(m->env, file, options->threads, &m->session, err);
     if (!st)
         st = convert(ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &m->memory),
                      err);
@@ -292,17 +316,19 @@ static enum status load(const char *path, const struct runtime_options *options,
 
 /* ---- strings ------------------------------------------------------------------------------ */
 
-/* Fills a string tensor from length-prefixed elements (tensor_check has walked them). */
+/* Fills a string tensor from length-prefixed elements (tensor_check has walked them).  By
+ * buffer, for a string may hold NULs. */
 static enum status fill_strings(OrtValue *value, struct bytes data, size_t count, struct error *err)
 {
     const unsigned char *p = data.data;
     enum status st = STATUS_OK;
     for (size_t i = 0; i < count && !st; i++) {
         uint32_t len;
+        char *text = NULL;
         memcpy(&len, p, sizeof len);
-        char *text = mem_str(bytes_of(p + sizeof len, len));
-        st = convert(ort->FillStringTensorElement(value, text, i), err);
-        free(text);
+        st = convert(ort->GetResizedStringTensorElementBuffer(value, i, len, &text), err);
+        if (!st && len)
+            memcpy(text, p + sizeof len, len);
         p += sizeof len + len;
     }
     return st;
@@ -333,10 +359,28 @@ static enum status take_strings(OrtValue *value, size_t count, struct tensor_out
 
 /* ---- run ---------------------------------------------------------------------------------- */
 
+/* A frame of less than 8 KiB may lie anywhere in ZeroMQ's buffer; compilers assume that a
+ * number lies at a multiple of its size. */
+static enum status copy_input(struct onnx_model *m, const struct tensor_in *in, OrtValue **value,
+                              struct error *err)
+{
+    void *data = NULL;
+    enum status st = convert(ort->CreateTensorAsOrtValue(m->allocator, in->shape, in->rank,
+                                                         type_to_onnx(in->type), value),
+                             err);
+    if (!st)
+        st = convert(ort->GetTensorMutableData(*value, &data), err);
+    if (!st)
+        memcpy(data, in->data.data, in->data.len);
+    return st;
+}
+
 static enum status make_input(struct onnx_model *m, const struct tensor_in *in, OrtValue **value,
                               struct error *err)
 {
     uint64_t elements;
+    if (in->type != DT_BYTES && (uintptr_t)in->data.data % datatype_size(in->type) != 0)
+        return copy_input(m, in, value, err);
     if (in->type != DT_BYTES)
         return convert(ort->CreateTensorWithDataAsOrtValue(
                            m->memory, (void *)(uintptr_t)in->data.data, in->data.len, in->shape,
@@ -385,6 +429,9 @@ static enum status take_output(OrtValue *value, struct tensor_out *out, struct e
             st = convert(ort->GetTensorMutableData(value, &data), err);
     }
     size_t len = count * datatype_size(out->type);
+    if (!st && len > MAX_TENSOR_BYTES)
+        st = error_set(err, STATUS_TOO_LARGE, "an output has %zu bytes; %llu are allowed", len,
+                       MAX_TENSOR_BYTES);
     if (!st && out->type != DT_BYTES && len > COPY_MAX) {
         frame_init_take(&out->data, data, len, release_value, value);
         return STATUS_OK;
