@@ -4,6 +4,7 @@
 
 #include "services/trainer/random.h"
 #include "services/trainer/table.h"
+#include "tests/unit/tsan.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* test_params.c - parameters: defaults, limits, and what is said about bad ones. */
 #include "services/trainer/params.h"
+#include "tests/unit/tsan.h"
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>

@@ -2,6 +2,7 @@
 #include "services/trainer/run.h"
 #include "tests/unit/trainer/fixture.h"
 
+#include <cblas.h>
 #include <math.h>
 #include <pthread.h>
 #include <yyjson.h>
@@ -16,6 +17,7 @@ static void init(void)
     fixture_init(&f);
     run_init(&run);
     run.seed = 1;
+    openblas_set_num_threads(1); /* so that the time does not depend on who else is working */
 }
 
 static void finish(void)
