@@ -349,6 +349,9 @@ static enum status parse(struct msg_decoder *d, struct bytes frame, msgpack_obje
                          struct error *err)
 {
     size_t used = 0;
+    if (frame.len > MAX_ENVELOPE)
+        return error_set(err, STATUS_INVALID, "an envelope of %zu bytes; at most %u are allowed",
+                         frame.len, MAX_ENVELOPE);
     if (!msg_scan(frame))
         return error_set(err, STATUS_INVALID,
                          "not a MessagePack value within the limits (%zu bytes)", frame.len);
@@ -377,13 +380,13 @@ static enum status read_body(struct msg_decoder *d, const struct schema_struct *
 enum status msg_decode(struct msg_decoder *d, struct bytes frame, struct msg *out,
                        struct error *err)
 {
-    msgpack_object root;
+    msgpack_object root = { .type = MSGPACK_OBJECT_NIL };
     enum status st = parse(d, frame, &root, err);
     if (st)
         return st;
-    const msgpack_object *part = root.via.array.ptr;
-    if (root.type != MSGPACK_OBJECT_ARRAY || root.via.array.size < 3 ||
-        part[0].type != MSGPACK_OBJECT_POSITIVE_INTEGER ||
+    bool array = root.type == MSGPACK_OBJECT_ARRAY && root.via.array.size >= 3;
+    const msgpack_object *part = array ? root.via.array.ptr : NULL;
+    if (!array || part[0].type != MSGPACK_OBJECT_POSITIVE_INTEGER ||
         part[1].type != MSGPACK_OBJECT_POSITIVE_INTEGER)
         return error_set(err, STATUS_INVALID, "an envelope is the array [kind, id, body]");
     uint64_t kind = part[0].via.u64;
@@ -398,7 +401,7 @@ enum status msg_decode(struct msg_decoder *d, struct bytes frame, struct msg *ou
 enum status msg_unpack(struct msg_decoder *d, const struct schema_struct *s, struct bytes packed,
                        const void **body, struct error *err)
 {
-    msgpack_object root;
+    msgpack_object root = { .type = MSGPACK_OBJECT_NIL };
     enum status st = parse(d, packed, &root, err);
     return st ? st : read_body(d, s, &root, body, err);
 }

@@ -1,8 +1,8 @@
 /* codec.h - envelopes to and from bytes, by the tables that schema.h makes.
  *
- * The only user of msgpack.  Hostile input costs at most its own length: declared
- * counts are bounded by the bytes that are there and by the field's limit before
- * anything is allocated.
+ * The only user of msgpack.  Hostile input costs what its length allows, not what it says:
+ * declared counts are bounded by the bytes that are there and by the field's limit before
+ * anything is allocated, and an envelope has at most MAX_ENVELOPE bytes.
  */
 #ifndef COMMON_MSG_CODEC_H
 #define COMMON_MSG_CODEC_H
