@@ -8,7 +8,7 @@
 static __thread unsigned long allocations;
 
 /* A sanitizer has a malloc of its own, which cannot be counted: nothing is found then. */
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&                          \
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
     !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
 void *__libc_malloc(size_t len);
 void *__libc_calloc(size_t count, size_t len);
