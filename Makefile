@@ -161,6 +161,9 @@ $(B)/gen/onnx.pb-c.o: $(B)/gen/onnx.pb-c.c $(B)/flags
 
 TRAINER_OBJ := $(call objects,$(call find_c,services/trainer tests/unit/trainer))
 $(TRAINER_OBJ): CPPFLAGS += -I$(B)/gen
+ifneq ($(findstring thread,$(SAN)),)
+$(call objects,$(UNIT_SRC)): CPPFLAGS += -include tests/unit/tsan.h
+endif
 $(TRAINER_OBJ): | $(B)/gen/onnx.pb-c.h
 
 $(B)/libcommon.a: $(COMMON_OBJ)

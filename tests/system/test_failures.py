@@ -192,7 +192,8 @@ end
 def kill_something(suite, what):
     """One SIGKILL, and the wait until the suite is whole again."""
     if what == "engine":
-        victim = suite.engine_pids()[0]
+        pids = suite.eventually(lambda: (p := suite.engine_pids())[1:] and p, 60, "two engines")
+        victim = pids[0]
         os.kill(victim, signal.SIGKILL)
         suite.eventually(
             lambda: len(suite.engine_pids()) == 2 and victim not in suite.engine_pids(),
