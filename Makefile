@@ -20,7 +20,7 @@ GOALS := $(or $(MAKECMDGOALS),all)
 .PHONY: $(GOALS)
 ifneq ($(filter-out help clean,$(GOALS)),)
 $(firstword $(GOALS)):
-	@exec docker/toolchain.sh $(MAKE) --no-print-directory $(GOALS) $(MAKEOVERRIDES)
+	@$(if $(filter run,$(GOALS)),export MAAS_DRAIN=1;) exec docker/toolchain.sh $(MAKE) --no-print-directory $(GOALS) $(MAKEOVERRIDES)
 $(wordlist 2,99,$(GOALS)): $(firstword $(GOALS)) ; @:
 endif
 
