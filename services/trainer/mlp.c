@@ -4,11 +4,12 @@
 #include "services/trainer/random.h"
 
 #include <cblas.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
 #define PREDICT_ROWS 256  /* at once, when no gradient is wanted */
-#define SCALE_FLOOR  1e-6 /* a feature that never changes is left as it is */
+#define SPREAD_LEAST 1e-6 /* of the mean: float32 cannot tell less from rounding; constant */
 
 /* Memory for one batch, made once per run. */
 struct work {
@@ -131,7 +132,8 @@ void mlp_standardise(struct mlp *m, const struct table *t, const uint32_t *rows,
         double deviation = sqrt(per_feature ? squares[k] / (double)count
                                             : all_squares / ((double)count * (double)f));
         m->mean[k] = (float)mean;
-        m->scale[k] = deviation > SCALE_FLOOR ? (float)(1 / deviation) : 1;
+        bool constant = deviation <= SPREAD_LEAST * fabs(mean) || deviation < FLT_MIN;
+        m->scale[k] = constant ? 0 : (float)(1 / deviation); /* 0: it has no say, now or served */
     }
     free(sum);
     free(squares);
@@ -159,7 +161,7 @@ static void forward(const struct mlp *m, struct work *k, size_t rows)
         if (l + 1 == m->layers_count)
             break;
         for (size_t i = 0; i < rows * layer->out; i++)
-            out[i] = out[i] > 0 ? out[i] : 0;
+            out[i] = out[i] < 0 ? 0 : out[i]; /* NaN stays: it is how divergence shows */
     }
 }
 
@@ -198,7 +200,7 @@ static double run_rows(const struct mlp *m, struct work *k, const struct table *
         for (size_t c = 1; c < classes; c++)
             best = p[c] > p[best] ? c : best;
         *hits += best == k->labels[i];
-        loss -= log(p[k->labels[i]] > 1e-30f ? (double)p[k->labels[i]] : 1e-30);
+        loss -= log(p[k->labels[i]] < 1e-30f ? 1e-30 : (double)p[k->labels[i]]); /* NaN stays */
     }
     return loss;
 }
@@ -293,6 +295,12 @@ struct fit {
     float lr;
 };
 
+static enum status diverged(uint32_t number, struct error *err)
+{
+    return error_set(err, STATUS_INVALID, "the loss diverged in epoch %u; try a smaller lr",
+                     number);
+}
+
 static enum status run_epoch(struct fit *r, uint32_t number, double *loss, struct error *err)
 {
     struct mlp *m = r->m;
@@ -315,9 +323,7 @@ static enum status run_epoch(struct fit *r, uint32_t number, double *loss, struc
             return error_set(err, STATUS_CANCELLED, "cancelled");
     }
     *loss /= (double)r->train;
-    return isfinite(*loss) ? STATUS_OK
-                           : error_set(err, STATUS_INVALID,
-                                       "the loss diverged in epoch %u; try a smaller lr", number);
+    return isfinite(*loss) ? STATUS_OK : diverged(number, err);
 }
 
 static void validate(struct fit *r, struct epoch *e)
@@ -354,6 +360,8 @@ static enum status run_all(struct fit *r, struct mlp *best, struct error *err)
         if (st)
             return st;
         validate(r, &e);
+        if (!isfinite(e.validation_loss))
+            return diverged(number, err);
         r->lr *= (float)r->p->lr_decay;
         since++;
         if (e.validation_loss < least) {
@@ -366,6 +374,27 @@ static enum status run_all(struct fit *r, struct mlp *best, struct error *err)
             break;
     }
     copy_weights(r->m, best);
+    return STATUS_OK;
+}
+
+enum status mlp_check_size(size_t features, size_t classes, const struct params *p,
+                           struct error *err)
+{
+    uint64_t in = features, weights = 0, units = features + classes;
+    for (size_t l = 0; l < p->hidden_count; l++) {
+        weights += (in + 1) * p->hidden[l];
+        in = p->hidden[l];
+        units += in;
+    }
+    weights += (in + 1) * classes;
+    if (weights > MAX_WEIGHTS)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "the network would have %llu weights; at most %u are allowed",
+                         (unsigned long long)weights, MAX_WEIGHTS);
+    if (units * p->batch > MAX_ACTIVATIONS)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "a batch of %u rows is too large for a network of %llu units", p->batch,
+                         (unsigned long long)units);
     return STATUS_OK;
 }
 

@@ -10,7 +10,9 @@
 #include "services/trainer/params.h"
 #include "services/trainer/table.h"
 
-#define MAX_LAYERS (MAX_HIDDEN + 1)
+#define MAX_LAYERS      (MAX_HIDDEN + 1)
+#define MAX_WEIGHTS     (64u << 20)  /* of one network; training needs four times that */
+#define MAX_ACTIVATIONS (256u << 20) /* units of all layers x rows of a batch */
 
 struct layer {
     size_t in, out;
@@ -40,6 +42,9 @@ struct mlp_events {
     void (*epoch)(void *arg, const struct epoch *e);
 };
 
+/* TOO_LARGE: such a network would not fit.  Before mlp_init. */
+enum status mlp_check_size(size_t features, size_t classes, const struct params *p,
+                           struct error *err) MUST_CHECK;
 void mlp_finish(struct mlp *m); /* zeroed is fine */
 /* He initialisation.  mean 0 and scale 1 until mlp_standardise. */
 void mlp_init(struct mlp *m, size_t features, size_t classes, const struct params *p);

@@ -405,3 +405,48 @@ Test(mlp, one_training_row_is_enough_to_run)
     p.epochs = 2;
     cr_assert_eq(train(0), STATUS_OK, "%s", err.text);
 }
+
+Test(mlp, divergence_is_an_error)
+{
+    fixture_clouds(&t, 300, 4, 3, 0.3);
+    p.lr = 100;
+    p.epochs = 50;
+    cr_assert_eq(train(30), STATUS_INVALID);
+    cr_assert_not_null(strstr(err.text, "diverged"));
+}
+
+Test(mlp, small_units_are_standardised_too)
+{
+    fixture_clouds(&t, 300, 4, 3, 0.3);
+    for (size_t i = 0; i < t.rows * 4; i++)
+        t.x[i] *= 1e-7f;
+    cr_assert_eq(train(30), STATUS_OK, "%s", err.text);
+    cr_assert_geq(accuracy(), 0.97);
+}
+
+/* What was the same in every training row must not decide anything when it is served. */
+Test(mlp, a_constant_feature_has_no_say)
+{
+    float before[3], after[3];
+    fixture_clouds(&t, 300, 4, 3, 0.3);
+    for (size_t i = 0; i < t.rows; i++)
+        t.x[4 * i + 2] = 1234.5f;
+    cr_assert_eq(train(30), STATUS_OK, "%s", err.text);
+    mlp_predict(&m, t.x, 1, before);
+    t.x[2] = -5;
+    mlp_predict(&m, t.x, 1, after);
+    cr_assert_arr_eq(before, after, sizeof before);
+}
+
+Test(mlp, sizes_have_bounds)
+{
+    set_hidden(MAX_HIDDEN, MAX_HIDDEN_UNITS);
+    cr_assert_eq(mlp_check_size(784, 10, &p, &err), STATUS_TOO_LARGE);
+    cr_assert_not_null(strstr(err.text, "weights"));
+    set_hidden(1, MAX_HIDDEN_UNITS);
+    p.batch = MAX_BATCH;
+    cr_assert_eq(mlp_check_size(64, 10, &p, &err), STATUS_TOO_LARGE);
+    cr_assert_not_null(strstr(err.text, "batch"));
+    params_default(&p, true);
+    cr_assert_eq(mlp_check_size(784, 10, &p, &err), STATUS_OK);
+}
