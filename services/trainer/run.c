@@ -6,9 +6,14 @@
 #include "services/trainer/onnx_export.h"
 #include "services/trainer/random.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+#include <yyjson.h>
 
+#define DIGEST_STEP 65536            /* bytes between two looks at cancel */
 #define HISTORY_MAX (MAX_JSON - 512) /* bytes; later epochs are then left out */
 
 void run_init(struct run *r)
@@ -32,15 +37,17 @@ void run_finish(struct run *r)
 /* ---- data --------------------------------------------------------------------------------------- */
 
 /* The file of that name, plain or compressed. */
-static const char *find_file(const struct run *r, const char *name)
+static bool find_file(const struct run *r, const char *name, struct source_file *out)
 {
     for (size_t i = 0; i < r->files_count; i++) {
         size_t len = strlen(name);
-        if (strncmp(r->files[i].name, name, len) == 0 &&
-            (!r->files[i].name[len] || strcmp(r->files[i].name + len, ".gz") == 0))
-            return r->files[i].path;
+        if (strncmp(r->files[i].name, name, len) != 0 ||
+            (r->files[i].name[len] && strcmp(r->files[i].name + len, ".gz") != 0))
+            continue;
+        *out = (struct source_file){ r->files[i].name, r->files[i].path, &r->cancel };
+        return true;
     }
-    return NULL;
+    return false;
 }
 
 /* What is to be learnt from, and what is held out. */
@@ -50,22 +57,29 @@ struct data {
     bool images;
 };
 
+static bool one_class(const struct table *t)
+{
+    for (size_t i = 1; i < t->rows; i++)
+        if (t->y[i] != t->y[0])
+            return false;
+    return true;
+}
+
 static enum status read_images(const struct run *r, struct data *d, struct error *err)
 {
     static const char *const names[] = { "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
                                          "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte" };
-    const char *path[4];
-    for (int i = 0; i < 4; i++) {
-        path[i] = find_file(r, names[i]);
-        if (!path[i])
+    struct source_file files[4];
+    for (int i = 0; i < 4; i++)
+        if (!find_file(r, names[i], &files[i]))
             return error_set(err, STATUS_INVALID, "the data set lacks the file %s (or %s.gz)",
                              names[i], names[i]);
-    }
-    enum status st = idx_read(path[0], path[1], &d->train, err);
+    enum status st = idx_read(&files[0], &files[1], &d->train, err);
     if (!st)
-        st = idx_read(path[2], path[3], &d->test, err);
-    if (!st && d->train.classes_count < 2)
-        st = error_set(err, STATUS_INVALID, "the training labels have only one class");
+        st = idx_read(&files[2], &files[3], &d->test, err);
+    if (!st && one_class(&d->train))
+        st = error_set(err, STATUS_INVALID,
+                       "%s: there is only one class: there is nothing to learn", files[1].name);
     if (!st &&
         (d->test.features != d->train.features || d->test.classes_count > d->train.classes_count))
         st = error_set(err, STATUS_INVALID,
@@ -82,7 +96,8 @@ static enum status read_images(const struct run *r, struct data *d, struct error
 
 static enum status read_data(const struct run *r, struct data *d, struct error *err)
 {
-    *d = (struct data){ .images = find_file(r, "train-images-idx3-ubyte") != NULL };
+    struct source_file file;
+    *d = (struct data){ .images = find_file(r, "train-images-idx3-ubyte", &file) };
     if (d->images)
         return read_images(r, d, err);
     if (r->files_count != 1)
@@ -93,7 +108,49 @@ static enum status read_data(const struct run *r, struct data *d, struct error *
     if (!r->target[0])
         return error_set(err, STATUS_INVALID,
                          "a table needs \"target\": the name of its label column");
-    return csv_read(r->files[0].path, r->target, &d->train, err);
+    file = (struct source_file){ r->files[0].name, r->files[0].path, &r->cancel };
+    return csv_read(&file, r->target, &d->train, err);
+}
+
+static enum status digest_file(const char *path, struct digest *out, const atomic_bool *cancel,
+                               struct error *err)
+{
+    char block[DIGEST_STEP];
+    struct digest_stream stream;
+    size_t n;
+    FILE *file = fopen(path, "rbe");
+    if (!file)
+        return error_set(err, STATUS_IO, "%s cannot be opened: %s", path, strerror(errno));
+    digest_start(&stream);
+    do {
+        n = fread(block, 1, sizeof block, file);
+        digest_update(&stream, bytes_of(block, n));
+    } while (n == sizeof block && !atomic_load(cancel));
+    digest_end(&stream, out);
+    bool failed = ferror(file);
+    fclose(file);
+    if (atomic_load(cancel))
+        return error_set(err, STATUS_CANCELLED, "cancelled");
+    return failed ? error_set(err, STATUS_IO, "%s cannot be read: %s", path, strerror(errno))
+                  : STATUS_OK;
+}
+
+/* The cache names files by digest, but disks forget.  CORRUPT: that file has been removed. */
+static enum status verify(const struct run *r, struct error *err)
+{
+    for (size_t i = 0; i < r->files_count; i++) {
+        const struct run_file *file = &r->files[i];
+        struct digest is;
+        if (!file->has_digest)
+            continue;
+        if (digest_file(file->path, &is, &r->cancel, err))
+            return err->status;
+        if (digest_equal(&is, &file->digest))
+            continue;
+        unlink(file->path);
+        return error_set(err, STATUS_CORRUPT, "%s was damaged in the cache", file->name);
+    }
+    return STATUS_OK;
 }
 
 /* ---- progress ----------------------------------------------------------------------------------- */
@@ -141,7 +198,7 @@ static void take_test(const struct table *t, const uint32_t *rows, size_t count,
     }
 }
 
-static enum status fit(struct run *r, struct data *d, const struct params *p, struct mlp *m)
+static enum status fit(struct run *r, struct data *d, struct params *p, struct mlp *m)
 {
     static const struct mlp_events events = { go_on, on_epoch };
     struct random random = { .state = p->seed };
@@ -161,10 +218,13 @@ static enum status fit(struct run *r, struct data *d, const struct params *p, st
     }
     size_t validation = (size_t)((double)(rows - test) * p->validation);
     size_t train = rows - test - validation;
-    mlp_init(m, d->train.features, d->train.classes_count, p);
-    mlp_standardise(m, &d->train, order + test, train, !d->images);
-    enum status st =
-        mlp_train(m, &d->train, order + test, train, validation, p, &events, r, &r->error);
+    p->batch = p->batch < train ? p->batch : (uint32_t)train;
+    enum status st = mlp_check_size(d->train.features, d->train.classes_count, p, &r->error);
+    if (!st) {
+        mlp_init(m, d->train.features, d->train.classes_count, p);
+        mlp_standardise(m, &d->train, order + test, train, !d->images);
+        st = mlp_train(m, &d->train, order + test, train, validation, p, &events, r, &r->error);
+    }
     free(order);
     return st;
 }
@@ -186,7 +246,9 @@ void run_execute(struct run *r)
     struct params p;
     uint64_t begin = clock_ms();
     r->error = (struct error){ .status = STATUS_OK };
-    enum status st = read_data(r, &d, &r->error);
+    enum status st = verify(r, &r->error);
+    if (!st)
+        st = read_data(r, &d, &r->error);
     params_default(&p, d.images);
     p.seed = r->seed;
     if (!st)
@@ -203,4 +265,56 @@ void run_execute(struct run *r)
     table_finish(&d.train);
     table_finish(&d.test);
     mlp_finish(&m);
+}
+
+enum status run_keep_predictions(const struct run *r, const char *folder, const char *job)
+{
+    struct buf path = { 0 };
+    if (!*folder)
+        return STATUS_OK;
+    buf_printf(&path, "%s/%s.f32", folder, job);
+    FILE *file = fopen(buf_cstr(&path), "wbe");
+    buf_finish(&path);
+    if (!file)
+        return STATUS_IO;
+    size_t written = fwrite(r->predictions.data, 1, r->predictions.len, file);
+    return fclose(file) == 0 && written == r->predictions.len ? STATUS_OK : STATUS_IO;
+}
+
+/* ---- lineage ---------------------------------------------------------------------------------- */
+
+static void add_files(const struct run *r, yyjson_mut_doc *doc, yyjson_mut_val *root)
+{
+    yyjson_mut_val *files = yyjson_mut_obj_add_obj(doc, root, "files");
+    for (size_t i = 0; i < r->files_count; i++) {
+        char hex[DIGEST_HEX_SIZE];
+        digest_hex(&r->files[i].digest, hex);
+        yyjson_mut_obj_add(files, yyjson_mut_strcpy(doc, r->files[i].name),
+                           yyjson_mut_strcpy(doc, hex));
+    }
+}
+
+void run_lineage(const struct run *r, const char *job, const char *dataset, struct buf *out)
+{
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *root = yyjson_mut_obj(doc);
+    yyjson_doc *params = yyjson_read((const char *)r->params_json.data, r->params_json.len, 0);
+    size_t len = 0;
+    yyjson_mut_doc_set_root(doc, root);
+    yyjson_mut_obj_add_str(doc, root, "training", job);
+    yyjson_mut_obj_add_str(doc, root, "dataset", dataset);
+    add_files(r, doc, root);
+    if (r->target[0])
+        yyjson_mut_obj_add_str(doc, root, "target", r->target);
+    yyjson_mut_obj_add_str(doc, root, "learner", "mlp");
+    yyjson_mut_obj_add_uint(doc, root, "seed", r->seed);
+    yyjson_mut_obj_add_val(doc, root, "params",
+                           params ? yyjson_val_mut_copy(doc, yyjson_doc_get_root(params))
+                                  : yyjson_mut_obj(doc));
+    yyjson_mut_obj_add_real(doc, root, "seconds", round(r->seconds * 1000) / 1000);
+    char *text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
+    buf_append(out, text, len);
+    free(text);
+    yyjson_doc_free(params);
+    yyjson_mut_doc_free(doc);
 }

@@ -17,6 +17,8 @@
 struct run_file {
     char name[MAX_NAME + 1]; /* in the data set */
     char *path;              /* on this machine; owned */
+    struct digest digest;    /* what the file must have */
+    bool has_digest;
 };
 
 struct run_progress {
@@ -41,7 +43,7 @@ struct run {
     atomic_bool cancel;
 
     /* results */
-    struct error error; /* status OK: the following are there */
+    struct error error; /* CORRUPT: fetch the files again; OK: the following are there */
     struct buf onnx;
     struct buf metrics;     /* JSON object */
     struct buf predictions; /* float32, held-out rows x classes */
@@ -51,5 +53,11 @@ struct run {
 void run_init(struct run *r);
 void run_finish(struct run *r);
 void run_execute(struct run *r);
+/* For those who want to compare what is served with what was computed: FOLDER/JOB.f32.  An empty
+ * folder: nothing is kept. */
+enum status run_keep_predictions(const struct run *r, const char *folder,
+                                 const char *job) MUST_CHECK;
+/* Appends a JSON object: where the model comes from, enough to train it again. */
+void run_lineage(const struct run *r, const char *job, const char *dataset, struct buf *out);
 
 #endif

@@ -2,7 +2,7 @@
 #ifndef SERVICES_TRAINER_TABLE_H
 #define SERVICES_TRAINER_TABLE_H
 
-#include "common/base/bytes.h"
+#include "services/trainer/source.h"
 
 #define MAX_ROWS     20000000u
 #define MAX_FEATURES 65536u
@@ -23,14 +23,15 @@ struct table {
 void table_finish(struct table *t); /* zeroed is fine */
 
 /* A CSV file (RFC 4180; .gz or plain): a header row, one label column, all others numeric.
- * INVALID: *err names the row (1 is the header) and the column. */
-enum status csv_read(const char *path, const char *target, struct table *out,
+ * INVALID, TOO_LARGE: *err names the file, the row (1 is the header; empty lines do not count)
+ * and the column. */
+enum status csv_read(const struct source_file *file, const char *target, struct table *out,
                      struct error *err) MUST_CHECK;
 
 /* A pair of IDX files (.gz or plain): images of unsigned bytes (magic 0x00000803) and labels
  * (0x00000801); http://yann.lecun.com/exdb/mnist.  Pixels become floats of 0 to 255.
  * Classes are "0", "1" ... up to the highest label. */
-enum status idx_read(const char *images_path, const char *labels_path, struct table *out,
-                     struct error *err) MUST_CHECK;
+enum status idx_read(const struct source_file *images, const struct source_file *labels,
+                     struct table *out, struct error *err) MUST_CHECK;
 
 #endif

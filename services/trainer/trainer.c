@@ -15,27 +15,39 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <yyjson.h>
 
-#define BEAT_MS   500 /* between reports of progress; the lease lasts 15 s */
-#define CALL_MS   10000
-#define RETRY_MS  500
-#define TRIES_MAX 60 /* of one step, RETRY_MS apart */
+#define LEARNER     "mlp"
+#define BEAT_MS     500 /* between reports of progress; the lease lasts 15 s */
+#define CALL_MS     10000
+#define RETRY_MS    500
+#define DAMAGED_MAX 3    /* times that the cache may spoil a file of one job */
+#define STOP_MS     8000 /* for the last words to the registry, before the process ends anyway */
+#define TRIES_MAX   60   /* of one step, RETRY_MS apart */
 
 static void next_step(struct trainer *t);
+static void fetch_next(struct trainer *t);
 static void give_up(struct trainer *t, enum training_state state, const char *error);
 
 /* ---- the end of a job ---------------------------------------------------------------------------- */
 
-static void go_idle(struct trainer *t)
+/* Nothing that was begun for the job may come back any more. */
+static void stop_work(struct trainer *t)
 {
     loop_timer_stop(t->beat);
+    loop_timer_stop(t->timer);
     rpc_cancel(t->update);
     t->update = NULL;
+    rpc_cancel(t->call);
+    t->call = NULL;
     download_destroy(t->download);
     t->download = NULL;
     upload_destroy(t->upload);
     t->upload = NULL;
+}
+
+static void go_idle(struct trainer *t)
+{
+    stop_work(t);
     if (t->has_run)
         run_finish(&t->run);
     t->has_run = t->lost = false;
@@ -57,8 +69,6 @@ static void drop_job(struct trainer *t)
         atomic_store(&t->run.cancel, true);
         return;
     }
-    rpc_cancel(t->call);
-    t->call = NULL;
     go_idle(t);
 }
 
@@ -103,7 +113,7 @@ static void give_up(struct trainer *t, enum training_state state, const char *er
     u.state = (uint32_t)state;
     u.error = bytes_str(error);
     t->state = TRAINER_GIVING_UP;
-    loop_timer_stop(t->beat);
+    stop_work(t);
     t->call = rpc_call(t->registry, MSG_TRAINING_UPDATE, &u, NULL, CALL_MS, on_given_up, t);
     buf_finish(&history);
     if (!t->call)
@@ -136,11 +146,8 @@ static void on_updated(void *arg, const struct rpc_reply *reply)
     } else if (reply->status == STATUS_OK && reply->kind == MSG_TRAINING &&
                ((const struct msg_training *)reply->body)->cancel) {
         atomic_store(&t->run.cancel, true);
-        if (t->state != TRAINER_RUNNING && t->state < TRAINER_UPLOADING) {
-            rpc_cancel(t->call);
-            t->call = NULL;
+        if (t->state < TRAINER_RUNNING)
             give_up(t, TRAINING_CANCELLED, "");
-        }
     }
 }
 
@@ -172,22 +179,11 @@ static void on_committed(void *arg, const struct rpc_reply *reply)
     go_idle(t);
 }
 
-/* Where the model comes from: enough to train it again. */
-static void lineage_json(struct trainer *t, struct buf *out)
-{
-    buf_printf(out, "{\"training\":\"%s\",\"dataset\":\"%s\",\"files\":{", t->id, t->dataset);
-    for (size_t i = 0; i < t->run.files_count; i++)
-        buf_printf(out, "%s\"%s\":\"%s\"", i ? "," : "", t->run.files[i].name, t->files[i].hex);
-    buf_printf(out, "},\"learner\":\"mlp\",\"seed\":%llu,\"params\":%s,\"seconds\":%.3f}",
-               (unsigned long long)t->run.seed,
-               t->run.params_json.len ? buf_cstr(&t->run.params_json) : "{}", t->run.seconds);
-}
-
 static void send_commit(struct trainer *t, const struct manifest *manifest)
 {
     char key[MAX_NAME + 32];
     struct buf lineage = { 0 };
-    lineage_json(t, &lineage);
+    run_lineage(&t->run, t->id, t->dataset, &lineage);
     snprintf(key, sizeof key, "%.64s-%llu", t->id, (unsigned long long)t->lease);
     struct msg_version_commit body = { .key = bytes_str(key),
                                        .model = bytes_str(t->model),
@@ -233,21 +229,6 @@ static void start_upload(struct trainer *t)
     upload_end(t->upload);
 }
 
-/* For those who want to compare what is served with what was computed. */
-static void keep_predictions(struct trainer *t)
-{
-    char path[512];
-    if (!t->config->predictions[0])
-        return;
-    snprintf(path, sizeof path, "%s/%s.f32", t->config->predictions, t->id);
-    FILE *file = fopen(path, "we");
-    if (!file ||
-        fwrite(t->run.predictions.data, 1, t->run.predictions.len, file) != t->run.predictions.len)
-        log_warn("predictions cannot be kept", LOG_S("path", path));
-    if (file)
-        fclose(file);
-}
-
 /* ---- run ----------------------------------------------------------------------------------------- */
 
 static void on_ran(void *arg)
@@ -258,7 +239,11 @@ static void on_ran(void *arg)
     t->tries = 0;
     if (t->lost)
         go_idle(t);
-    else if (st == STATUS_CANCELLED)
+    else if (st == STATUS_CORRUPT && ++t->damaged < DAMAGED_MAX) {
+        log_warn("a file of the cache is fetched again", LOG_S("reason", t->run.error.text));
+        t->next_file = 0;
+        fetch_next(t);
+    } else if (st == STATUS_CANCELLED)
         give_up(t, t->stopping ? TRAINING_QUEUED : TRAINING_CANCELLED, "");
     else if (st)
         give_up(t, TRAINING_FAILED, t->run.error.text);
@@ -268,7 +253,8 @@ static void on_ran(void *arg)
         rpc_cancel(t->update); /* an older report must not be the last one */
         t->update = NULL;
         beat(t);
-        keep_predictions(t);
+        if (run_keep_predictions(&t->run, t->config->predictions, t->id))
+            log_warn("predictions cannot be kept", LOG_S("folder", t->config->predictions));
         start_upload(t);
     }
 }
@@ -310,7 +296,7 @@ static void fetch_next(struct trainer *t)
         return;
     }
     t->state = TRAINER_FETCHING;
-    t->download = download_create(t->loop, t->registry, &t->files[t->next_file].digest,
+    t->download = download_create(t->loop, t->registry, &t->run.files[t->next_file].digest,
                                   t->run.files[t->next_file].path, t->config->max_artifact_bytes,
                                   NULL, on_fetched, t);
 }
@@ -323,11 +309,13 @@ static enum status take_files(struct trainer *t, const struct msg_datasets *m)
         const struct msg_file *f = &m->datasets[0].files[i];
         struct run_file *to = &t->run.files[i];
         struct buf path = { 0 };
+        char hex[DIGEST_HEX_SIZE];
         if (f->digest.len != DIGEST_SIZE || bytes_copy_str(f->name, to->name, sizeof to->name))
             return STATUS_INVALID;
-        memcpy(t->files[i].digest.byte, f->digest.data, DIGEST_SIZE);
-        digest_hex(&t->files[i].digest, t->files[i].hex);
-        buf_printf(&path, "%s/%s", t->config->cache, t->files[i].hex);
+        memcpy(to->digest.byte, f->digest.data, DIGEST_SIZE);
+        to->has_digest = true;
+        digest_hex(&to->digest, hex);
+        buf_printf(&path, "%s/%s", t->config->cache, hex);
         buf_cstr(&path);
         to->path = buf_take(&path, NULL);
         t->run.files_count++;
@@ -368,14 +356,15 @@ static enum status take_job(struct trainer *t, const struct msg_training *m)
     t->lease = m->lease;
     t->deploy = m->deploy;
     t->next_file = 0;
-    t->tries = 0;
+    t->tries = t->damaged = 0;
     run_init(r);
     t->has_run = true;
     r->seed = m->seed;
     buf_append_bytes(&r->params_json, m->params);
     snprintf(r->description, sizeof r->description, "trained by job %.64s on %.64s", t->id,
              t->dataset);
-    return bytes_copy_str(m->target, r->target, sizeof r->target);
+    enum status st = bytes_copy_str(m->learner, t->learner, sizeof t->learner);
+    return st ? st : bytes_copy_str(m->target, r->target, sizeof r->target);
 }
 
 static void on_claimed(void *arg, const struct rpc_reply *reply)
@@ -390,9 +379,16 @@ static void on_claimed(void *arg, const struct rpc_reply *reply)
     }
     log_info("job claimed", LOG_S("job", t->id), LOG_S("model", t->model),
              LOG_S("dataset", t->dataset));
+    if (t->stopping) {
+        give_up(t, TRAINING_QUEUED, "");
+        return;
+    }
     loop_timer_start(t->beat, BEAT_MS, BEAT_MS);
     reporter_now(t->reporter);
-    list_files(t);
+    if (strcmp(t->learner, LEARNER) == 0)
+        list_files(t);
+    else
+        give_up(t, TRAINING_FAILED, "this trainer has no such learner; it has: " LEARNER);
 }
 
 static void claim(struct trainer *t)
@@ -435,6 +431,14 @@ static void on_timer(void *arg)
 
 /* ---- life ---------------------------------------------------------------------------------------- */
 
+/* The registry is away: the lease will run out and the job go to somebody else. */
+static void on_deadline(void *arg)
+{
+    struct trainer *t = arg;
+    atomic_store(&t->run.cancel, true);
+    loop_stop(t->loop);
+}
+
 static void on_stop(void *arg)
 {
     struct trainer *t = arg;
@@ -443,14 +447,13 @@ static void on_stop(void *arg)
     t->stopping = true;
     reporter_leave(t->reporter);
     log_info("stopping", LOG_S("job", t->id));
+    loop_timer_start(t->deadline, STOP_MS, 0);
     if (t->state == TRAINER_RUNNING) {
         atomic_store(&t->run.cancel, true); /* the end of the batch comes back here */
-    } else if (t->state == TRAINER_IDLE || t->state == TRAINER_CLAIMING) {
+    } else if (t->state == TRAINER_IDLE) {
         loop_stop(t->loop);
-    } else if (t->state < TRAINER_COMMITTING) {
-        rpc_cancel(t->call);
-        t->call = NULL;
-        give_up(t, TRAINING_QUEUED, "");
+    } else if (t->state != TRAINER_CLAIMING && t->state < TRAINER_COMMITTING) {
+        give_up(t, TRAINING_QUEUED, ""); /* a claim's answer comes first, then the same */
     }
 }
 
@@ -468,6 +471,7 @@ void trainer_init(struct trainer *t, const struct trainer_config *config, struct
     t->registry = rpc_client_create(l, config->registry);
     t->timer = loop_timer_create(l, on_timer, t);
     t->beat = loop_timer_create(l, beat, t);
+    t->deadline = loop_timer_create(l, on_deadline, t);
     t->reporter = reporter_create(l, t->registry, ROLE_TRAINER, 0, fill_report, NULL, t);
     loop_on_stop_signal(l, on_stop, t);
     loop_timer_start(t->timer, 0, 0);
@@ -485,4 +489,5 @@ void trainer_finish(struct trainer *t)
     rpc_client_destroy(t->registry);
     loop_timer_destroy(t->timer);
     loop_timer_destroy(t->beat);
+    loop_timer_destroy(t->deadline);
 }

@@ -29,36 +29,33 @@ enum trainer_state {
     TRAINER_GIVING_UP,  /* the registry's answer to FAILED, CANCELLED or QUEUED */
 };
 
-struct trainer_file {
-    struct digest digest;
-    char hex[DIGEST_HEX_SIZE];
-};
-
 struct trainer {
     const struct trainer_config *config;
     struct loop *loop;
     struct rpc_client *registry;
     struct reporter *reporter;
-    struct loop_timer *timer; /* polls while idle, retries a commit */
-    struct loop_timer *beat;  /* progress and lease while there is a job */
-    struct rpc_call *call;    /* what the state waits for */
-    struct rpc_call *update;  /* progress under way */
+    struct loop_timer *timer;    /* polls while idle, retries a commit */
+    struct loop_timer *beat;     /* progress and lease while there is a job */
+    struct loop_timer *deadline; /* of the process, once it was told to stop */
+    struct rpc_call *call;       /* what the state waits for */
+    struct rpc_call *update;     /* progress under way */
     struct download *download;
     struct upload *upload;
     enum trainer_state state;
     bool stopping;
-    bool lost;      /* the lease has passed on: drop the result */
-    uint32_t tries; /* of the present step */
+    bool lost;        /* the lease has passed on: drop the result */
+    uint32_t tries;   /* of the present step */
+    uint32_t damaged; /* times that a file of the cache was not what it should be */
 
     /* the job */
     char id[MAX_NAME + 1];
     char model[MAX_NAME + 1];
     char dataset[MAX_NAME + 1];
+    char learner[MAX_NAME + 1];
     uint64_t lease;
     bool deploy;
     struct run run;
     bool has_run;
-    struct trainer_file files[RUN_FILES_MAX];
     size_t next_file;
 };
 

@@ -24,7 +24,8 @@ TestSuite(csv, .init = init, .fini = finish);
 
 static enum status read_named(const char *name, const char *target)
 {
-    return csv_read(fixture_path(&f, name), target, &t, &err);
+    const struct source_file file = { name, fixture_path(&f, name), NULL };
+    return csv_read(&file, target, &t, &err);
 }
 
 static enum status read_bytes(struct bytes text, const char *target)
@@ -239,4 +240,86 @@ Test(csv, damaged_compression_is_seen)
     enum status st = read_named("t.csv.gz", "k");
     cr_assert_neq(st, STATUS_OK);
     buf_finish(&text);
+}
+
+/* Cut between two rows, so that only the end of the compressed data tells. */
+Test(csv, a_cut_off_compressed_file_is_refused)
+{
+    gzFile file = gzopen(fixture_path(&f, "t.csv.gz"), "wbe");
+    cr_assert_eq(gzputs(file, "a,k\n1,x\n2,y\n"), 12);
+    cr_assert_eq(gzflush(file, Z_FULL_FLUSH), Z_OK);
+    off_t cut = (off_t)gzoffset(file);
+    cr_assert_eq(gzputs(file, "3,z\n"), 4);
+    cr_assert_eq(gzclose(file), Z_OK);
+    cr_assert_eq(truncate(f.path, cut), 0);
+    assert_refused(read_named("t.csv.gz", "k"), "t.csv.gz: its compressed data is cut off");
+}
+
+Test(csv, a_name_in_gz_that_is_not_compressed_is_refused)
+{
+    fixture_write(&f, "t.csv.gz", bytes_str("a,k\n1,x\n2,y\n"));
+    assert_refused(read_named("t.csv.gz", "k"), "not compressed");
+}
+
+Test(csv, hexadecimal_is_not_a_number)
+{
+    assert_refused(read_text("a,k\n0x1F,x\n2,y\n", "k"), "'0x1F' is not a number");
+}
+
+Test(csv, a_byte_order_mark_is_skipped)
+{
+    cr_assert_eq(read_text("\xef\xbb\xbfk,a\nx,1\ny,2\n", "k"), STATUS_OK, "%s", err.text);
+}
+
+Test(csv, labels_and_names_are_utf8)
+{
+    assert_refused(read_text("a,k\n1,x\n2,Gr\xfcn\n", "k"), "row 3, column 'k': the label is not");
+    assert_refused(read_text("Gr\xfcn,k\n1,x\n2,y\n", "k"), "column 1 is not UTF-8");
+}
+
+Test(csv, mixed_labels_are_sorted_as_text)
+{
+    cr_assert_eq(read_text("a,k\n1,2\n2,10\n3,1a\n", "k"), STATUS_OK);
+    assert_classes(3, (const char *const[]){ "10", "1a", "2" });
+}
+
+Test(csv, errors_name_the_file)
+{
+    assert_refused(read_text("a,k\n1,x\nred,y\n", "k"), "t.csv: row 3, column 'a'");
+}
+
+Test(csv, can_be_cancelled)
+{
+    const atomic_bool cancelled = true;
+    fixture_write(&f, "t.csv", bytes_str("a,k\n1,x\n2,y\n"));
+    const struct source_file file = { "t.csv", f.path, &cancelled };
+    cr_assert_eq(csv_read(&file, "k", &t, &err), STATUS_CANCELLED);
+}
+
+static long peak_kib(void)
+{
+    char line[128];
+    long peak = 0;
+    FILE *status = fopen("/proc/self/status", "re");
+    cr_assert_not_null(status);
+    while (fgets(line, sizeof line, status))
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            peak = strtol(line + 6, NULL, 10);
+    fclose(status);
+    return peak;
+}
+
+/* 64 MiB in one cell, some kilobytes compressed. */
+Test(csv, memory_for_one_cell_is_bounded)
+{
+    static char ones[1 << 20];
+    long before = peak_kib();
+    gzFile file = gzopen(fixture_path(&f, "t.csv.gz"), "wb1e");
+    memset(ones, '1', sizeof ones);
+    cr_assert_eq(gzputs(file, "a,k\n\""), 5);
+    for (int i = 0; i < 64; i++)
+        cr_assert_eq(gzwrite(file, ones, sizeof ones), (int)sizeof ones);
+    cr_assert_eq(gzclose(file), Z_OK);
+    assert_refused(read_named("t.csv.gz", "k"), "row 2 has a cell of more than 4096 bytes");
+    cr_assert_lt(peak_kib() - before, 32 << 10);
 }

@@ -63,9 +63,11 @@ static void write_labels(uint32_t magic, uint32_t count, size_t data)
 
 static enum status read_both(const char *images_name, const char *labels_name)
 {
-    char images[FIXTURE_PATH];
-    snprintf(images, sizeof images, "%s", fixture_path(&f, images_name));
-    return idx_read(images, fixture_path(&f, labels_name), &t, &err);
+    char path[FIXTURE_PATH];
+    snprintf(path, sizeof path, "%s", fixture_path(&f, images_name));
+    const struct source_file images = { images_name, path, NULL };
+    const struct source_file labels = { labels_name, fixture_path(&f, labels_name), NULL };
+    return idx_read(&images, &labels, &t, &err);
 }
 
 static void assert_refused(const char *says)

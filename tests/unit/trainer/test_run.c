@@ -285,6 +285,62 @@ Test(run, a_test_set_may_have_no_other_class)
     assert_fails("labels");
 }
 
+/* Labels that are all 5: there are six classes, but nothing to learn. */
+Test(run, images_of_one_class)
+{
+    static const char labels[] = "\0\0\10\1\0\0\0\3\5\5\5";
+    add_images("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", 3, 2);
+    fixture_write(&f, "train-labels-idx1-ubyte", bytes_of(labels, sizeof labels - 1));
+    add_images("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte", 3, 2);
+    assert_fails("train-labels-idx1-ubyte: there is only one class");
+}
+
+Test(run, errors_name_the_file_of_the_data_set)
+{
+    add_images("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", 60, 2);
+    fixture_write(&f, "0123456789abcdef", bytes_str("garbage"));
+    add_file("t10k-images-idx3-ubyte", f.path);
+    add_file("t10k-labels-idx1-ubyte", f.path);
+    assert_fails("t10k-images-idx3-ubyte: it begins with");
+}
+
+Test(run, a_network_that_is_too_large)
+{
+    add_table(300);
+    set_params("{\"hidden\":[16384,16384,16384,16384,16384,16384,16384,16384]}");
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_TOO_LARGE);
+}
+
+Test(run, a_damaged_file_of_the_cache_is_removed)
+{
+    add_table(60);
+    run.files[0].has_digest = true;
+    digest_of(bytes_str("other bytes"), &run.files[0].digest);
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_CORRUPT);
+    cr_assert_neq(access(run.files[0].path, F_OK), 0);
+}
+
+Test(run, its_lineage_says_where_it_comes_from)
+{
+    struct buf text = { 0 };
+    add_table(60);
+    set_params("{\"epochs\":3}");
+    run_execute(&run);
+    run_lineage(&run, "t1", "clouds", &text);
+    yyjson_doc *doc = yyjson_read((const char *)text.data, text.len, 0);
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    cr_assert(yyjson_equals_str(yyjson_obj_get(root, "training"), "t1"));
+    cr_assert(yyjson_equals_str(yyjson_obj_get(root, "dataset"), "clouds"));
+    cr_assert(yyjson_equals_str(yyjson_obj_get(root, "target"), "kind"));
+    cr_assert_eq(yyjson_get_len(yyjson_ptr_get(root, "/files/table.csv")), 2 * DIGEST_SIZE);
+    cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/params/epochs")), 3);
+    cr_assert_eq(yyjson_get_uint(yyjson_obj_get(root, "seed")), 1);
+    yyjson_doc_free(doc);
+    buf_finish(&text);
+}
+
 Test(run, fashion_mnist)
 {
     if (!getenv("MAAS_FULL"))
@@ -301,7 +357,9 @@ Test(run, fashion_mnist)
                 run.progress.last.number);
     cr_assert_geq(metric("accuracy"), 0.88);
     cr_assert_leq(run.seconds, 60);
-    cr_assert_eq(idx_read(run.files[2].path, run.files[3].path, &test, &run.error), STATUS_OK);
+    const struct source_file images = { "images", run.files[2].path, NULL };
+    const struct source_file labels = { "labels", run.files[3].path, NULL };
+    cr_assert_eq(idx_read(&images, &labels, &test, &run.error), STATUS_OK);
     fixture_write(&f, "model.onnx", buf_bytes(&run.onnx));
     fixture_write(&f, "inputs", bytes_of(test.x, test.rows * test.features * sizeof *test.x));
     fixture_write(&f, "probabilities", buf_bytes(&run.predictions));
