@@ -13,12 +13,33 @@ QUICKSTART ?= 1
 ARGS       ?=
 FUZZ_SECONDS ?= 30
 
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+comma := ,
+
+# One build folder per variant: build/gcc, build/clang, build/gcc-address-undefined ...
+VARIANT := $(CC)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+B       := build/$(VARIANT)
+
+RUN = python3 deploy/local/run.py --bin $(B)/bin --data $(DATA) --port $(PORT) \
+          --workers $(WORKERS) $(if $(filter 0,$(QUICKSTART)),--no-quickstart)
+
 ifneq ($(MAAS_TOOLCHAIN),1)
 # ---- outside: hand every goal over -------------------------------------------------------
 
 GOALS := $(or $(MAKECMDGOALS),all)
+# A data directory elsewhere must be the same one inside.
+ifneq ($(filter-out $(CURDIR)/% /tmp/%,$(abspath $(DATA))),)
+export MAAS_BIND := $(abspath $(DATA))
+endif
 .PHONY: $(GOALS)
-ifneq ($(filter-out help clean,$(GOALS)),)
+ifeq ($(GOALS),run)
+# Without a second make in between, which would report a Ctrl-C as an error.
+run:
+	@docker/toolchain.sh $(MAKE) --no-print-directory all $(MAKEOVERRIDES)
+	@exec docker/toolchain.sh $(RUN)
+else ifneq ($(filter-out help clean distclean,$(GOALS)),)
 $(firstword $(GOALS)):
 	@$(if $(filter run,$(GOALS)),export MAAS_DRAIN=1;) exec docker/toolchain.sh $(MAKE) --no-print-directory $(GOALS) $(MAKEOVERRIDES)
 $(wordlist 2,99,$(GOALS)): $(firstword $(GOALS)) ; @:
@@ -28,17 +49,7 @@ else
 # ---- inside ------------------------------------------------------------------------------
 
 MAKEFLAGS += -j$(shell nproc) --no-print-directory
-ifeq ($(origin CC),default)
-CC := gcc
-endif
 CXX := $(if $(findstring clang,$(CC)),clang++,g++)
-comma := ,
-
-# One build folder per variant: build/gcc, build/clang, build/gcc-address-undefined ...
-VARIANT := $(CC)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
-B       := build/$(VARIANT)
-
-PACKAGES := libuv libzmq msgpack-c libcrypto hiredis yyjson openblas libprotobuf-c zlib libllhttp
 WARN  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 FLAGS := -O2 -g -pthread -D_GNU_SOURCE -I. -fstack-protector-strong \
          $(if $(WERROR),-Werror) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2)
@@ -69,8 +80,8 @@ C_FILES    := $(filter %.c,$(call find_c,common services tests))
 H_FILES    := $(sort $(shell find common services tests -name '*.h'))
 CC_FILES   := $(filter %.cc,$(call find_c,common services))
 
-.PHONY: help all run test test-unit test-system test-full check layers format format-fix tidy fuzz \
-        shellcheck text bench compose-test clean
+.PHONY: help all build-tests run test test-unit test-system test-full check layers format format-fix tidy fuzz \
+        shellcheck text bench compose-test clean distclean
 
 help: ## prints this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,8 +89,9 @@ help: ## prints this list
 all: $(BINARIES) $(TOOL_BIN) ## builds every program (CC=gcc|clang, SAN=address,undefined|thread)
 
 run: all ## the suite on this machine (PORT=8080 DATA=data WORKERS=2 QUICKSTART=1)
-	@exec python3 deploy/local/run.py --bin $(B)/bin --data $(DATA) --port $(PORT) \
-	    --workers $(WORKERS) $(if $(filter 0,$(QUICKSTART)),--no-quickstart)
+	@exec $(RUN)
+
+build-tests: all $(UNIT_BIN) ## builds every program and every unit test
 
 test: all $(UNIT_BIN) ## all tests; ends with a line that counts them
 	@python3 tests/tools/run_tests.py --build $(B) $(ARGS)
@@ -131,6 +143,8 @@ compose-test: ## the containers, for real (needs a Docker engine, or says that i
 
 clean: ## removes what was built (not the private root)
 	@find build -mindepth 1 -maxdepth 1 ! -name toolchain -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## removes the private root too
 
 # ---- rules -------------------------------------------------------------------------------
 
@@ -202,7 +216,7 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard common/*/*.c common/*/*.h)
 endif
 
 ifneq ($(MAAS_TOOLCHAIN),1)
-.PHONY: help clean
+.PHONY: help clean distclean
 ifneq ($(filter help,$(GOALS)),)
 help:
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -210,5 +224,9 @@ endif
 ifneq ($(filter clean,$(GOALS)),)
 clean:
 	@find build -mindepth 1 -maxdepth 1 ! -name toolchain -exec rm -rf {} + 2>/dev/null || true
+endif
+ifneq ($(filter distclean,$(GOALS)),)
+distclean:
+	@rm -rf build
 endif
 endif

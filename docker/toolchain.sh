@@ -23,14 +23,21 @@ fail() {
 packages() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$list"; }
 
 as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        echo "this needs root, and sudo is not here: run it as root: $*"
+        return 1
+    fi
 }
 
 retry() {
     local try
     for try in 1 2 3; do
         "$@" >>"$log" 2>&1 && return 0
-        say "try $try failed: $1"
+        say "try $try failed: ${*:1:3}"
     done
     return 1
 }
@@ -59,11 +66,14 @@ install_native() {
 }
 
 install_tools() {
-    command -v mmdebstrap >/dev/null && command -v bwrap >/dev/null && return 0
-    say "installing mmdebstrap and bubblewrap"
+    local tools=(mmdebstrap bubblewrap)
+    [ "$(id -u)" = 0 ] || tools+=(uidmap)
+    command -v mmdebstrap >/dev/null && command -v bwrap >/dev/null &&
+        { [ "$(id -u)" = 0 ] || command -v newuidmap >/dev/null; } && return 0
+    say "installing ${tools[*]}"
     retry as_root apt-get update || fail "apt-get update failed"
     retry as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        mmdebstrap bubblewrap || fail "cannot install mmdebstrap and bubblewrap"
+        "${tools[@]}" || fail "cannot install ${tools[*]}"
 }
 
 # The Debian mirror that this machine uses; nothing when apt knows none.
@@ -73,32 +83,76 @@ mirror() {
         awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }'
 }
 
+# Passes a signal on to COMMAND, whose process id bwrap has written down.
+pass_on() {
+    local inner
+    inner=$(sed -n 's/.*"child-pid": *\([0-9]*\).*/\1/p' "$2")
+    [ -z "$inner" ] || kill -s "$1" "$inner" 2>/dev/null || true
+}
+
+# Runs COMMAND in the root and ends as it ends.  Ctrl-C reaches COMMAND from the terminal; this
+# script and bwrap must outlive it while COMMAND drains, so they ignore it, and `env` gives it
+# back to COMMAND.  TERM and HUP come to this script alone, so they are passed on.
 enter() {
-    local root=$1
+    local root=$1 extra=() info bwrap
     shift
-    local extra=()
     [ -S /run/docker.sock ] && extra+=(--bind /run/docker.sock /run/docker.sock)
+    [ -n "${MAAS_BIND:-}" ] && mkdir -p "$MAAS_BIND" && extra+=(--bind "$MAAS_BIND" "$MAAS_BIND")
     [ "$(id -u)" = 0 ] || extra+=(--unshare-user --uid "$(id -u)" --gid "$(id -g)")
-    exec bwrap --bind "$root" / --dev-bind /dev /dev --proc /proc --ro-bind /sys /sys \
-        --bind /tmp /tmp --ro-bind /etc/resolv.conf /etc/resolv.conf \
-        --ro-bind /etc/hosts /etc/hosts --bind "$top" "$top" "${extra[@]}" --chdir "$PWD" \
-        --setenv PATH /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-        --setenv HOME /tmp --setenv MAAS_TOOLCHAIN 1 --setenv LC_ALL C.UTF-8 -- "$@"
+    info=$(mktemp)
+    # shellcheck disable=SC2064 # this very file
+    trap "rm -f '$info'" EXIT
+    (
+        trap '' INT QUIT TERM HUP
+        exec bwrap --die-with-parent --info-fd 7 --bind "$root" / --dev-bind /dev /dev \
+            --proc /proc --ro-bind /sys /sys --bind /tmp /tmp \
+            --ro-bind-try /etc/resolv.conf /etc/resolv.conf --ro-bind-try /etc/hosts /etc/hosts \
+            --bind "$top" "$top" "${extra[@]}" --chdir "$PWD" \
+            --setenv PATH /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+            --setenv HOME /tmp --setenv MAAS_TOOLCHAIN 1 --setenv LC_ALL C.UTF-8 \
+            -- env --default-signal=INT,QUIT,TERM,HUP "$@" 7>"$info"
+    ) <&0 &
+    bwrap=$!
+    trap '' INT QUIT
+    trap 'pass_on TERM "$info"' TERM
+    trap 'pass_on HUP "$info"' HUP
+    while kill -0 "$bwrap" 2>/dev/null; do
+        wait "$bwrap" || true
+    done
+    local status=0
+    wait "$bwrap" || status=$?
+    return "$status"
+}
+
+# mmdebstrap into a new folder.  A plain user's root is unpacked from a tar file, so that every
+# file in it is the user's own: nothing needs other ids later, and `rm -rf` removes it.
+bootstrap() {
+    local new=$1 from mode names
+    rm -rf "$new" && mkdir "$new" || return 1
+    names=$(packages | paste -sd,)
+    from=$(mirror)
+    mode=(mmdebstrap --mode=root)
+    if [ "$(id -u)" != 0 ]; then
+        mode=(mmdebstrap --mode=unshare)
+        grep -qE "^($(id -un)|$(id -u)):" /etc/subuid 2>/dev/null || mode=(as_root mmdebstrap --mode=root)
+    fi
+    mode+=(--variant=apt --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io
+        --include="$names" --skip=cleanup/apt/lists trixie)
+    if [ "$(id -u)" = 0 ]; then
+        "${mode[@]}" "$new" ${from:+"$from"}
+    else
+        "${mode[@]}" - ${from:+"$from"} |
+            tar -x --no-same-owner --exclude='./dev/*' --delay-directory-restore -C "$new"
+    fi
 }
 
 # Makes the root in a folder of its own and renames it when it is whole.
 make_root() {
-    local root=$1 new=$1.new names from=()
-    rm -rf "$new" "$store"/root-*
-    from=("$(mirror)")
-    [ -n "${from[0]}" ] || from=()
-    names=$(packages | paste -sd,)
+    local root=$1
+    rm -rf "$store"/root-* 2>>"$log" || fail "cannot remove the old root: sudo rm -rf $store"
     say "making a private Debian 13 under build/toolchain (once, about a minute)"
-    retry mmdebstrap --variant=apt --mode="$([ "$(id -u)" = 0 ] && echo root || echo unshare)" \
-        --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
-        --include="$names" --skip=cleanup/apt/lists trixie "$new" "${from[@]}" ||
-        fail "cannot make the private root"
-    mv "$new" "$root"
+    retry bootstrap "$root.new" || fail "cannot make the private root; run the same again to retry"
+    mv "$root.new" "$root"
 }
 
 main() {
