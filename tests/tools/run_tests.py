@@ -44,13 +44,18 @@ def environment(build, reports):
 
 
 def run_unit(path, env):
-    result = subprocess.run(
-        [path, "--tap=-", "-j1"],
-        env=env,
-        capture_output=True,
-        timeout=UNIT_SECONDS,
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            [path, "--tap=-", "-j1"],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=UNIT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        out = (error.stdout or b"").decode("utf-8", "replace")
+        return 0, 1, 0, f"{out}\nstill running after {UNIT_SECONDS} s"
     out = result.stdout.decode("utf-8", "replace") + result.stderr.decode("utf-8", "replace")
     passed = len(re.findall(r"^ok ", out, re.M))
     skipped = len(re.findall(r"^ok .*# SKIP", out, re.M))
