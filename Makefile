@@ -41,7 +41,7 @@ run:
 	@exec docker/toolchain.sh $(RUN)
 else ifneq ($(filter-out help clean distclean,$(GOALS)),)
 $(firstword $(GOALS)):
-	@$(if $(filter run,$(GOALS)),export MAAS_DRAIN=1;) exec docker/toolchain.sh $(MAKE) --no-print-directory $(GOALS) $(MAKEOVERRIDES)
+	@exec docker/toolchain.sh $(MAKE) --no-print-directory $(GOALS) $(MAKEOVERRIDES)
 $(wordlist 2,99,$(GOALS)): $(firstword $(GOALS)) ; @:
 endif
 
@@ -58,7 +58,7 @@ ALL_CXXFLAGS := -std=c++17 -Wall -Wextra $(FLAGS) $(CXXFLAGS)
 ALL_LDFLAGS  := -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
 # Of libcrypto only SHA-256 is used: linked statically it costs pages, not 4 MiB of relocations.
-LIBS_common   := -luv -lzmq -lmsgpack-c -l:libcrypto.a
+LIBS_common   := -luv -lzmq -lmsgpack-c -l:libcrypto.a -lm
 LIBS_gateway  := -lllhttp -lyyjson -lz
 LIBS_registry := -lhiredis -lyyjson
 LIBS_worker   := -ldl -lyyjson
@@ -177,6 +177,10 @@ TRAINER_OBJ := $(call objects,$(call find_c,services/trainer tests/unit/trainer)
 $(TRAINER_OBJ): CPPFLAGS += -I$(B)/gen
 ifneq ($(findstring thread,$(SAN)),)
 $(call objects,$(UNIT_SRC)): CPPFLAGS += -include tests/unit/tsan.h
+endif
+ifneq ($(findstring clang,$(CC)),)
+# A hex escape is ended by closing its string: that is no forgotten comma.
+$(call objects,$(UNIT_SRC)): CPPFLAGS += -Wno-string-concatenation
 endif
 $(TRAINER_OBJ): | $(B)/gen/onnx.pb-c.h
 

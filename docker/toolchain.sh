@@ -158,8 +158,6 @@ make_root() {
 main() {
     [ $# -gt 0 ] || fail "usage: toolchain.sh COMMAND..."
     [ "${MAAS_TOOLCHAIN:-}" = 1 ] && exec "$@"
-    # Ctrl-C is for the suite, which drains; who stands around it waits until that is done.
-    [ "${MAAS_DRAIN:-}" = 1 ] && trap '' INT
     mkdir -p "$store"
     export MAAS_TOOLCHAIN=1
     exec 9>"$store/lock"
