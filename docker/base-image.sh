@@ -10,6 +10,9 @@ command -v mmdebstrap >/dev/null || {
     echo "base image: install mmdebstrap" >&2
     exit 1
 }
+# The package manager's caches stay out of the layers made on top of it.
 mmdebstrap --quiet --variant=minbase --include=ca-certificates \
+    --aptopt='Dir::Cache::pkgcache ""' --aptopt='Dir::Cache::srcpkgcache ""' \
+    --aptopt='DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb || true"; }' \
     --mode="$([ "$(id -u)" = 0 ] && echo root || echo unshare)" trixie - |
     docker import --change 'CMD ["bash"]' - "$image" >/dev/null
