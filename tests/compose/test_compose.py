@@ -117,6 +117,16 @@ def test_least_privilege(compose):
     assert "gateway" in name and address == "127.0.0.1" and port == str(compose.port)
 
 
+def test_only_the_registry_reaches_redis(compose):
+    reach = {}
+    for container in compose.containers():
+        service = container["Config"]["Labels"]["com.docker.compose.service"]
+        for network in container["NetworkSettings"]["Networks"]:
+            reach.setdefault(network.removeprefix(f"{PROJECT}_"), set()).add(service)
+    assert reach["store"] == {"redis", "registry"}
+    assert "redis" not in reach["suite"]
+
+
 def test_down_and_up_lose_nothing(compose):
     compose.run("down", "-t", "20")
     compose.run("up", "-d", "--scale", "worker=3")
