@@ -12,9 +12,10 @@ static void commit(struct body_upload *u, const struct manifest *manifest)
     upload_send_commit(u, MSG_FILE_COMMIT, &body);
 }
 
-static int answer_upload(const struct upload_target *t, const struct rpc_reply *reply,
-                         struct buf *out)
+static int answer_upload(struct gateway *g, const struct upload_target *t,
+                         const struct rpc_reply *reply, struct buf *out)
 {
+    (void)g;
     (void)reply;
     buf_append_str(out, "{");
     api_put_string(out, "dataset", bytes_str(t->name));

@@ -1,4 +1,5 @@
 /* models.c - /api/models: versions, their state, and what is deployed. */
+#include "common/base/clock.h"
 #include "services/gateway/api/upload.h"
 #include "services/gateway/tensor_json.h"
 
@@ -256,10 +257,28 @@ static void commit(struct body_upload *u, const struct manifest *manifest)
     upload_send_commit(u, MSG_VERSION_COMMIT, &body);
 }
 
-static int answer_upload(const struct upload_target *t, const struct rpc_reply *reply,
-                         struct buf *out)
+/* So that a GET right after the answer shows the version; its event replaces this. */
+static void show_at_once(struct gateway *g, const struct upload_target *t, uint32_t number)
+{
+    const struct catalog_model *m = catalog_find(replica_catalog(g->replica), bytes_str(t->name));
+    struct digest digest;
+    if ((m && catalog_version(m, number)) || digest_parse(bytes_str(t->digest), &digest))
+        return;
+    struct msg_version v = { .model = bytes_str(t->name),
+                             .number = number,
+                             .format = bytes_str(t->file),
+                             .digest = bytes_of(digest.byte, DIGEST_SIZE),
+                             .size_bytes = t->size_bytes,
+                             .source = bytes_str("upload"),
+                             .created_ms = clock_wall_ms() };
+    replica_put(g->replica, &(struct msg_catalog){ .versions = &v, .versions_count = 1 });
+}
+
+static int answer_upload(struct gateway *g, const struct upload_target *t,
+                         const struct rpc_reply *reply, struct buf *out)
 {
     const struct msg_version *v = reply->body;
+    show_at_once(g, t, v->number);
     buf_append_str(out, "{");
     api_put_string(out, "model", bytes_str(t->name));
     buf_printf(out, ",\"version\":\"%u\",\"digest\":\"%s\",\"size\":%llu}", v->number, t->digest,

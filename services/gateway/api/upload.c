@@ -48,7 +48,7 @@ static void on_committed(void *arg, const struct rpc_reply *reply)
         api_error(r, reply->status == STATUS_CANCELLED ? STATUS_UNAVAILABLE : reply->status, "%s",
                   reply->text);
     else
-        api_json(r, u->answer(&u->target, reply, &out), &out);
+        api_json(r, u->answer(u->gateway, &u->target, reply, &out), &out);
     destroy(u);
 }
 

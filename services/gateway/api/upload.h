@@ -23,8 +23,8 @@ struct upload_target {
 /* Fills the request to commit and its kind; manifest is good until it returns. */
 typedef void upload_commit_fn(struct body_upload *u, const struct manifest *manifest);
 /* The answer for the client. */
-typedef int upload_answer_fn(const struct upload_target *t, const struct rpc_reply *reply,
-                             struct buf *out);
+typedef int upload_answer_fn(struct gateway *g, const struct upload_target *t,
+                             const struct rpc_reply *reply, struct buf *out);
 
 void upload_begin(struct call *c, const struct upload_target *target, upload_commit_fn *commit,
                   upload_answer_fn *answer);
