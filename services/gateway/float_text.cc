@@ -2,13 +2,31 @@
 // standard library's to_chars; the only C++ in the tree.
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 
-extern "C" size_t float_text(float value, char *out, size_t size)
+static constexpr size_t text_max = 32; // NUMBER_TEXT_MAX; the longest, of a double, has 24
+
+template <typename number> static size_t text(number value, char *out)
 {
-    return static_cast<size_t>(std::to_chars(out, out + size, value).ptr - out);
+    return static_cast<size_t>(std::to_chars(out, out + text_max, value).ptr - out);
 }
 
-extern "C" size_t double_text(double value, char *out, size_t size)
+extern "C" size_t float_text(float value, char *out)
 {
-    return static_cast<size_t>(std::to_chars(out, out + size, value).ptr - out);
+    return text(value, out);
+}
+
+extern "C" size_t double_text(double value, char *out)
+{
+    return text(value, out);
+}
+
+extern "C" size_t int_text(int64_t value, char *out)
+{
+    return text(value, out);
+}
+
+extern "C" size_t uint_text(uint64_t value, char *out)
+{
+    return text(value, out);
 }

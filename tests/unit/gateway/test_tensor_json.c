@@ -89,13 +89,13 @@ Test(tensor_json, float_texts_read_back_exactly)
 {
     uint32_t bits = 1;
     for (int i = 0; i < 200000; i++) {
-        char text[FLOAT_TEXT_MAX + 1];
+        char text[NUMBER_TEXT_MAX + 1];
         float value, back;
         bits = bits * 1664525u + 1013904223u;
         memcpy(&value, &bits, sizeof value);
         if (!isfinite(value))
             continue;
-        text[float_text(value, text, FLOAT_TEXT_MAX)] = 0;
+        text[float_text(value, text)] = 0;
         back = strtof(text, NULL);
         cr_assert(memcmp(&back, &value, sizeof back) == 0, "%s", text);
     }
