@@ -3,6 +3,10 @@
  * An engine is known by the route of its job socket; its heartbeats come over a second
  * connection and name it by id.  It is gone when a send says so (after a connection broke,
  * every engine is probed), when its heartbeat stays away, or when it has said BYE.
+ *
+ * What an engine had in its hands when its connection broke may have crashed it.  One that had
+ * been silent before was stopped or cut off, which is no fault of its job: a crash breaks the
+ * connection at once.
  */
 #include "services/gateway/gateway.h"
 
@@ -15,6 +19,7 @@
 
 #define PEER_QUEUE_MAX  256
 #define BEAT_TIMEOUT_MS 5000
+#define SILENCE_MS      2500 /* beats come each second */
 #define SWEEP_MS        500
 
 static struct metric_family bad_messages = {
@@ -33,6 +38,13 @@ static struct metric_family late_results = {
     .type = METRIC_COUNTER,
 };
 
+static struct metric_family batch_rows = {
+    .name = "maas_gateway_batch_rows",
+    .help = "rows in one job",
+    .type = METRIC_HISTOGRAM,
+    .bounds = METRIC_SIZES,
+};
+
 struct route_key {
     unsigned char byte[MAX_ROUTE];
     size_t len;
@@ -46,13 +58,16 @@ struct engine {
     struct engine_link *link;
     struct lane *lane;
     uint64_t beat_ms;
-    bool parted; /* BYE_ACK was sent */
+    bool parted; /* BYE_ACK was sent: the sweep removes it */
+    bool lost;   /* a job could not be sent: the same */
 };
 
 struct engines {
     struct gateway *gateway;
     struct sock *sock;
     struct loop_timer *sweep;
+    uint64_t swept_ms;
+    uint64_t resumed_ms; /* when we were stopped ourselves for a while, last */
     struct engine *by_route;
     struct engine *by_id;
     struct msg_decoder decoder;
@@ -72,17 +87,24 @@ static enum status send_to(struct engines *es, const struct route_key *route, en
     return st;
 }
 
-static void remove_engine(struct engines *es, struct engine *e, bool crashed)
+enum end { END_PARTED, END_REPLACED, END_LOST };
+
+static void remove_engine(struct engines *es, struct engine *e, enum end end)
 {
     struct gateway *g = es->gateway;
-    if (crashed) {
+    uint64_t now = clock_ms();
+    bool silent = (now > e->beat_ms && now - e->beat_ms > SILENCE_MS) ||
+                  (es->resumed_ms && now - es->resumed_ms < SILENCE_MS);
+    uint64_t job = queue_engine_job(e->link);
+    if (end == END_LOST) {
         metric_count(&lost_engines);
         log_warn("engine lost", LOG_S("model", lane_model(e->lane)),
-                 LOG_U("version", lane_version(e->lane)), LOG_S("engine", e->id));
+                 LOG_U("version", lane_version(e->lane)), LOG_S("engine", e->id), LOG_U("job", job),
+                 LOG_S("how", silent ? "silent" : "disconnected"));
     }
     HASH_DELETE(by_route, es->by_route, e);
     HASH_DELETE(by_id, es->by_id, e);
-    queue_engine_remove(&g->queue, e->link, crashed && queue_engine_job(e->link));
+    queue_engine_remove(&g->queue, e->link, end == END_LOST && !silent && job);
     free(e);
     route_refresh(g);
     loop_again(g->loop);
@@ -90,36 +112,86 @@ static void remove_engine(struct engines *es, struct engine *e, bool crashed)
 
 /* ---- what engines say ------------------------------------------------------------------------ */
 
+static bool tensors_valid(const struct msg_tensor *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!list[i].name.len || datatype_from_wire(list[i].datatype) == DT_NONE)
+            return false;
+        for (size_t k = 0; k < list[i].shape.count; k++)
+            if (list[i].shape.at[k] < -1)
+                return false;
+    }
+    return count > 0;
+}
+
+/* Rows of several requests can share a job only where every tensor has rows. */
+static bool has_rows(const struct msg_tensor *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!list[i].shape.count || list[i].shape.at[0] >= 0)
+            return false;
+    return true;
+}
+
+static bool hello_valid(struct engines *es, const struct msg_hello *m)
+{
+    return !name_check(m->model, "model", NULL) && !name_check(m->engine, "engine", NULL) &&
+           m->version && m->max_batch && m->credit && m->credit <= CREDIT_MAX &&
+           tensors_valid(m->inputs, m->inputs_count) &&
+           tensors_valid(m->outputs, m->outputs_count) &&
+           HASH_CNT(by_route, es->by_route) < ENGINES_MAX;
+}
+
+/* An engine may have heard of a version before we have; its next beat brings it here again. */
+static bool version_known(struct gateway *g, const struct msg_hello *m)
+{
+    struct catalog_model *model = catalog_find(replica_catalog(g->replica), m->model);
+    return !replica_synced(g->replica) || (model && catalog_version(model, m->version));
+}
+
+static struct engine *engine_create(struct engines *es, const struct route_key *route,
+                                    const struct msg_hello *m, struct lane *lane)
+{
+    struct engine *e = mem_zalloc(sizeof *e);
+    bool rows = has_rows(m->inputs, m->inputs_count) && has_rows(m->outputs, m->outputs_count);
+    e->route = *route;
+    e->beat_ms = clock_ms();
+    e->lane = lane;
+    if (bytes_copy_str(m->engine, e->id, sizeof e->id))
+        e->id[0] = 0; /* cannot be: hello_valid() has seen it */
+    e->link = queue_engine_add(&es->gateway->queue, lane, e, rows ? m->max_batch : 1, m->credit);
+    HASH_ADD(by_route, es->by_route, route, sizeof e->route, e);
+    HASH_ADD_KEYPTR(by_id, es->by_id, e->id, strlen(e->id), e);
+    return e;
+}
+
 static void on_hello(struct engines *es, const struct route_key *route, struct engine *old,
                      const struct msg_hello *m)
 {
     struct gateway *g = es->gateway;
-    char id[MAX_NAME + 1];
     struct engine *twin = NULL;
-    if (name_check(m->model, "model", NULL) || name_check(m->engine, "engine", NULL) ||
-        !m->version || !m->max_batch || !m->credit || m->credit > CREDIT_MAX ||
-        bytes_copy_str(m->engine, id, sizeof id) ||
-        HASH_CNT(by_route, es->by_route) >= ENGINES_MAX) {
+    struct msg_endpoint welcome = { .id = bytes_str(reporter_id(g->reporter)) };
+    if (!hello_valid(es, m)) {
         metric_count(&bad_messages);
         return;
     }
+    if (!version_known(g, m))
+        return;
+    struct lane *lane = queue_lane(&g->queue, m->model, m->version);
+    if (lane_set_signature(lane, m->inputs, m->inputs_count, m->outputs, m->outputs_count)) {
+        metric_count(&bad_messages);
+        log_warn("an engine shows another signature than its version has", LOG_B("model", m->model),
+                 LOG_U("version", m->version), LOG_B("engine", m->engine));
+        return;
+    }
     if (old)
-        remove_engine(es, old, false); /* it has lost what it had: it asks anew */
-    HASH_FIND(by_id, es->by_id, id, strlen(id), twin);
+        remove_engine(es, old, END_REPLACED); /* it has lost what it had: it asks anew */
+    HASH_FIND(by_id, es->by_id, m->engine.data, m->engine.len, twin);
     if (twin)
-        remove_engine(es, twin, false); /* the same engine over a new connection */
-    struct engine *e = mem_zalloc(sizeof *e);
-    e->route = *route;
-    e->beat_ms = clock_ms();
-    memcpy(e->id, id, sizeof id);
-    e->lane = queue_lane(&g->queue, m->model, m->version);
-    lane_set_signature(e->lane, m->inputs, m->inputs_count, m->outputs, m->outputs_count);
-    e->link = queue_engine_add(&g->queue, e->lane, e, m->max_batch, m->credit);
-    HASH_ADD(by_route, es->by_route, route, sizeof e->route, e);
-    HASH_ADD_KEYPTR(by_id, es->by_id, e->id, strlen(e->id), e);
-    struct msg_endpoint welcome = { .id = bytes_str(reporter_id(g->reporter)) };
+        remove_engine(es, twin, END_REPLACED); /* the same engine over a new connection */
+    struct engine *e = engine_create(es, route, m, lane);
     if (send_to(es, route, MSG_WELCOME, &welcome)) {
-        remove_engine(es, e, true);
+        remove_engine(es, e, END_LOST);
         return;
     }
     log_info("engine serves", LOG_B("model", m->model), LOG_U("version", m->version),
@@ -154,6 +226,15 @@ static void on_result(struct engines *es, struct engine *e, const struct msg_res
     }
 }
 
+/* From somebody that we do not know (any more). */
+static void on_stranger(struct engines *es, const struct route_key *route, enum msg_kind kind)
+{
+    enum status st = send_to(es, route, kind == MSG_BYE ? MSG_BYE_ACK : MSG_WHO, NULL);
+    (void)st; /* gone already: nobody needs the answer */
+    if (kind != MSG_BYE)
+        metric_count(kind == MSG_RESULT ? &late_results : &bad_messages);
+}
+
 static void on_message(void *arg, struct frames *frames)
 {
     struct engines *es = arg;
@@ -173,10 +254,7 @@ static void on_message(void *arg, struct frames *frames)
     } else if (m.kind == MSG_BEAT) {
         on_beat(es, &route, m.body);
     } else if (!e) {
-        enum status st = m.kind == MSG_BYE ? send_to(es, &route, MSG_BYE_ACK, NULL)
-                                           : send_to(es, &route, MSG_WHO, NULL);
-        (void)st;
-        metric_count(m.kind == MSG_RESULT ? &late_results : &bad_messages);
+        on_stranger(es, &route, m.kind);
     } else if (m.kind == MSG_RESULT) {
         e->beat_ms = clock_ms();
         on_result(es, e, m.body, frames);
@@ -190,7 +268,16 @@ static void on_message(void *arg, struct frames *frames)
 
 /* ---- what the queue asks ----------------------------------------------------------------------- */
 
-enum status engines_send(void *arg, void *peer, const struct msg_job *job, struct frames *inputs)
+static void observe_batch(struct engine *e, uint32_t rows)
+{
+    struct lane_meters *meters = lane_meters(e->lane);
+    if (!meters->rows)
+        meters->rows = lane_series(e->lane, &batch_rows);
+    metric_observe(&batch_rows, meters->rows, rows);
+}
+
+enum status engines_send(void *arg, void *peer, const struct msg_job *job, uint32_t rows,
+                         struct frames *inputs)
 {
     struct gateway *g = arg;
     struct engine *e = peer;
@@ -208,8 +295,10 @@ enum status engines_send(void *arg, void *peer, const struct msg_job *job, struc
     enum status st = sock_send(g->engines->sock, &frames);
     if (st) {
         frames_finish(&frames);
-        e->beat_ms = 0; /* the sweep removes it */
+        e->lost = true; /* it is in use further up the stack */
         loop_timer_start(g->engines->sweep, 0, SWEEP_MS);
+    } else {
+        observe_batch(e, rows);
     }
     return st;
 }
@@ -228,17 +317,31 @@ void engines_parted(void *arg, void *peer)
 
 /* ---- life and death ----------------------------------------------------------------------------- */
 
+/* We may have been stopped ourselves: then nobody else's silence means anything. */
+static void forgive_own_pause(struct engines *es, uint64_t now)
+{
+    uint64_t pause = es->swept_ms ? now - es->swept_ms : 0;
+    struct engine *e, *next;
+    es->swept_ms = now;
+    if (pause <= 2 * SWEEP_MS)
+        return;
+    es->resumed_ms = now;
+    HASH_ITER(by_route, es->by_route, e, next)
+    e->beat_ms += pause;
+}
+
 static void sweep(void *arg)
 {
     struct engines *es = arg;
     uint64_t now = clock_ms();
     struct engine *e, *next;
+    forgive_own_pause(es, now);
     HASH_ITER(by_route, es->by_route, e, next)
     {
         if (e->parted)
-            remove_engine(es, e, false);
-        else if (now - e->beat_ms > BEAT_TIMEOUT_MS)
-            remove_engine(es, e, true);
+            remove_engine(es, e, END_PARTED);
+        else if (e->lost || (now > e->beat_ms && now - e->beat_ms > BEAT_TIMEOUT_MS))
+            remove_engine(es, e, END_LOST);
     }
 }
 
@@ -247,9 +350,10 @@ static void probe_all(void *arg)
 {
     struct engines *es = arg;
     struct engine *e, *next;
+    forgive_own_pause(es, clock_ms());
     HASH_ITER(by_route, es->by_route, e, next)
     if (send_to(es, &e->route, MSG_PROBE, NULL) == STATUS_NOT_FOUND)
-        remove_engine(es, e, !e->parted);
+        remove_engine(es, e, e->parted ? END_PARTED : END_LOST);
 }
 
 struct engines *engines_create(struct gateway *g, struct error *err)

@@ -3,7 +3,8 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "services/gateway/api/api.h"
+#include "services/gateway/api/dispatch.h"
+#include "services/gateway/api/hold.h"
 
 #include <stdio.h>
 
@@ -11,22 +12,38 @@
     (1u << ROLE_REGISTRY | 1u << ROLE_GATEWAY | 1u << ROLE_WORKER | 1u << ROLE_TRAINER)
 #define DRAIN_POLL_MS 20
 
+/* One timer for all requests: it follows the first deadline. */
+static void watch_deadlines(struct gateway *g, uint64_t next_ms)
+{
+    uint64_t now = clock_ms();
+    if (!next_ms || (loop_timer_active(g->deadlines) && g->deadline_ms <= next_ms))
+        return;
+    g->deadline_ms = next_ms;
+    loop_timer_start(g->deadlines, next_ms > now ? next_ms - now : 1, 0);
+}
+
 static void on_deadline(void *arg)
 {
     struct gateway *g = arg;
     uint64_t now = clock_ms();
-    uint64_t next = queue_expire(&g->queue, now);
-    if (next)
-        loop_timer_start(g->deadlines, next > now ? next - now : 1, 0);
+    uint64_t queued = queue_expire(&g->queue, now), held = hold_expire(g, now);
+    watch_deadlines(g, queued);
+    watch_deadlines(g, held);
 }
 
 /* Once per turn, when every read of the turn is in: large batches when loaded, no waiting. */
 static void turn(void *arg)
 {
     struct gateway *g = arg;
-    queue_dispatch(&g->queue);
-    if (heap_first(&g->queue.deadlines) && !loop_timer_active(g->deadlines))
-        on_deadline(g);
+    if (g->changed) {
+        g->changed = false;
+        hold_retry(g);
+        watch_deadlines(g, hold_expire(g, clock_ms()));
+    }
+    queue_dispatch(&g->queue, clock_us());
+    struct heap_node *first = heap_first(&g->queue.deadlines);
+    if (first)
+        watch_deadlines(g, first->key);
 }
 
 static void on_catalog(void *arg)
@@ -52,21 +69,26 @@ static void on_suite(void *arg, const struct msg_suite *suite)
 static void drain_step(void *arg)
 {
     struct gateway *g = arg;
-    if (api_open() == 0 || clock_ms() >= g->drain_deadline_ms)
+    uint64_t since = clock_ms() - g->drain_since_ms;
+    bool accepting = since < g->config->drain_accept_ms;
+    if (!accepting)
+        http_stop_listening(g->http);
+    if ((!accepting && !api_open()) || since >= g->config->drain_ms) {
+        reporter_leave(g->reporter); /* not sooner: what is open needs the engines */
+        loop_timer_stop(g->drain);
         loop_stop(g->loop);
+    }
 }
 
 static void on_stop(void *arg)
 {
     struct gateway *g = arg;
-    if (g->draining)
+    if (gateway_draining(g))
         return;
     log_info("draining", LOG_U("open_requests", api_open()));
-    g->draining = true;
-    g->drain_deadline_ms = clock_ms() + g->config->drain_ms;
-    reporter_leave(g->reporter);
+    g->drain_since_ms = clock_ms();
     http_drain(g->http);
-    loop_timer_start(g->drain, DRAIN_POLL_MS, DRAIN_POLL_MS);
+    loop_timer_start(g->drain, 0, DRAIN_POLL_MS);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */
@@ -90,12 +112,16 @@ static enum status choose_endpoint(struct gateway *g, struct error *err)
 
 static enum status start_http(struct gateway *g, struct error *err)
 {
-    struct http_config http = { .body_max_bytes = g->config->max_body_bytes,
-                                .connections_max = g->config->max_connections,
-                                .idle_timeout_ms = g->config->idle_timeout_ms,
-                                .read_timeout_ms = g->config->timeout_ms };
-    g->http = http_create(g->loop, &http, &api_events, g);
-    return http_listen(g->http, g->config->http, err);
+    const struct gateway_config *c = g->config;
+    struct http_config http = { .body_max_bytes = c->max_body_bytes,
+                                .bodies_max_bytes = c->max_bodies_bytes > c->max_body_bytes
+                                                        ? c->max_bodies_bytes
+                                                        : c->max_body_bytes,
+                                .connections_max = c->max_connections,
+                                .idle_timeout_ms = c->idle_timeout_ms,
+                                .read_timeout_ms = c->read_timeout_ms };
+    g->http = http_create(g->loop, &http, &dispatch_events, g);
+    return http_listen(g->http, c->http, err);
 }
 
 enum status gateway_init(struct gateway *g, const struct gateway_config *config, struct loop *l,

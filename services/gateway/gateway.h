@@ -5,6 +5,7 @@
 #ifndef SERVICES_GATEWAY_GATEWAY_H
 #define SERVICES_GATEWAY_GATEWAY_H
 
+#include "common/base/metrics.h"
 #include "common/net/replica.h"
 #include "common/net/report.h"
 #include "services/gateway/http/http.h"
@@ -17,18 +18,22 @@ struct gateway_config {
     const char *registry;
     const char *events;
     uint64_t max_body_bytes;
+    uint64_t max_bodies_bytes;
     uint64_t max_artifact_bytes;
     uint32_t max_connections;
     uint32_t queue_max;
     uint64_t queue_bytes;
     uint32_t timeout_ms;
+    uint32_t read_timeout_ms;
     uint32_t idle_timeout_ms;
+    uint32_t drain_accept_ms;
     uint32_t drain_ms;
     const char *log_format;
     const char *log_level;
 };
 
 struct engines;
+struct held;
 struct suite_view;
 
 struct gateway {
@@ -41,12 +46,20 @@ struct gateway {
     struct replica *replica;
     struct reporter *reporter;
     struct suite_view *suite; /* what the registry last said of the processes */
+    struct held *held;        /* requests that came before their model was loaded: api/hold.c */
+    size_t held_count;
+    bool changed; /* engines or the catalog have: who is held may go on */
     struct loop_timer *deadlines;
+    uint64_t deadline_ms; /* when that timer will fire */
     struct loop_timer *drain;
-    bool draining;
-    uint64_t drain_deadline_ms;
+    uint64_t drain_since_ms;     /* 0: not draining */
     char jobs[MAX_ENDPOINT + 1]; /* where engines are to connect */
 };
+
+static inline bool gateway_draining(const struct gateway *g)
+{
+    return g->drain_since_ms != 0;
+}
 
 enum status gateway_init(struct gateway *g, const struct gateway_config *config, struct loop *l,
                          struct error *err) MUST_CHECK;
@@ -56,14 +69,17 @@ void gateway_finish(struct gateway *g);
 struct engines *engines_create(struct gateway *g, struct error *err);
 void engines_destroy(struct engines *e);
 const char *engines_endpoint(const struct engines *e);
-enum status engines_send(void *arg, void *peer, const struct msg_job *job, struct frames *frames);
+enum status engines_send(void *arg, void *peer, const struct msg_job *job, uint32_t rows,
+                         struct frames *frames);
 void engines_parted(void *arg, void *peer);
 
 /* ---- route.c: which version serves ---- */
 /* The lane for a request to the model, by its plain name (version 0) or a version.
- * NOT_FOUND, UNAVAILABLE (nothing deployed, or not loaded yet) with *err saying what to do. */
+ * NOT_FOUND; CONFLICT (not deployed, cannot be loaded); UNAVAILABLE (no catalog yet, or *loading:
+ * the version has not been loaded once, so that nobody knows its inputs) with *err saying what
+ * to do. */
 enum status route_find(struct gateway *g, struct bytes model, uint32_t version, struct lane **lane,
-                       struct error *err) MUST_CHECK;
+                       bool *loading, struct error *err) MUST_CHECK;
 /* The version that the plain name serves now; 0: none. */
 uint32_t route_serving(struct gateway *g, const struct catalog_model *m);
 /* Engines or the catalog have changed: requests that wait where nobody will come move on. */
@@ -71,10 +87,21 @@ void route_refresh(struct gateway *g);
 /* The only deployed model, for a request that names none.  INVALID: there are several or none. */
 enum status route_only_model(struct gateway *g, struct bytes *name, struct error *err) MUST_CHECK;
 
+/* ---- meters.c: measurements per version ---- */
+/* The series of a family labelled with the lane's model and version. */
+struct metric *lane_series(const struct lane *l, struct metric_family *f);
+
 /* ---- suite_view.c: the processes that the registry knows ---- */
 struct suite_view *suite_view_create(void);
 void suite_view_put(struct suite_view *v, const struct msg_suite *suite);
 void suite_view_destroy(struct suite_view *v);
 const struct msg_suite *suite_view_get(const struct suite_view *v);
+/* What the workers say of their engines of a version. */
+struct suite_engines {
+    size_t loading;
+    struct bytes reason; /* the words of one that has trouble; good until the next put */
+};
+struct suite_engines suite_engines(const struct suite_view *v, struct bytes model,
+                                   uint32_t version);
 
 #endif

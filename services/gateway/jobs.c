@@ -11,7 +11,7 @@ static bool same_row_shape(const struct inference *a, const struct inference *b)
         return false;
     for (size_t i = 0; i < a->inputs_count; i++) {
         size_t rank = a->inputs[i].shape.count;
-        if (rank != b->inputs[i].shape.count ||
+        if (!rank || rank != b->inputs[i].shape.count ||
             memcmp(a->shapes[i] + 1, b->shapes[i] + 1, (rank - 1) * sizeof(int64_t)) != 0)
             return false;
     }
@@ -27,7 +27,8 @@ static size_t batch_size(const struct lane *l, uint32_t max_batch, uint32_t *row
     if (max_batch <= 1 || first->alone)
         return 1;
     for (r = first->next; r; r = r->next) {
-        if (r->alone || *rows + r->rows > max_batch || !same_row_shape(first, r))
+        if (r->alone || *rows >= max_batch || r->rows > max_batch - *rows ||
+            !same_row_shape(first, r))
             break;
         *rows += r->rows;
         count++;
@@ -49,15 +50,27 @@ static void join_input(const struct job *j, size_t input, struct frame *to)
     }
 }
 
-static enum status send_job(struct queue *q, struct job *j)
+/* What is left of the latest deadline among its requests. */
+static uint32_t job_timeout_ms(const struct job *j, uint64_t now_ms)
+{
+    uint64_t latest = now_ms;
+    for (size_t i = 0; i < j->count; i++)
+        if (j->items[i].request->deadline_ms > latest)
+            latest = j->items[i].request->deadline_ms;
+    return latest - now_ms < UINT32_MAX ? (uint32_t)(latest - now_ms) : UINT32_MAX;
+}
+
+static enum status send_job(struct queue *q, struct job *j, uint64_t now_ms)
 {
     const struct inference *first = j->items[0].request;
     struct frames frames = { .count = 0 };
     struct msg_tensor inputs[MAX_TENSORS];
     int64_t shapes[MAX_TENSORS][MAX_RANK];
-    struct msg_job body = {
-        .job = j->id, .attempt = j->attempt, .inputs = inputs, .inputs_count = first->inputs_count
-    };
+    struct msg_job body = { .job = j->id,
+                            .attempt = j->attempt,
+                            .timeout_ms = job_timeout_ms(j, now_ms),
+                            .inputs = inputs,
+                            .inputs_count = first->inputs_count };
     for (size_t i = 0; i < first->inputs_count; i++) {
         inputs[i] = first->inputs[i];
         struct frame *f = frames_add(&frames);
@@ -70,7 +83,7 @@ static enum status send_job(struct queue *q, struct job *j)
         inputs[i].shape.at = shapes[i];
         join_input(j, i, f);
     }
-    enum status st = q->events.send(q->arg, j->engine->peer, &body, &frames);
+    enum status st = q->events.send(q->arg, j->engine->peer, &body, j->rows, &frames);
     if (st)
         frames_finish(&frames);
     return st;
@@ -83,15 +96,14 @@ void job_destroy(struct queue *q, struct job *j)
     free(j);
 }
 
-/* Puts the requests of a job back, ahead of newer work and in their order. */
-void job_requeue(struct queue *q, struct job *j, bool kill)
+void job_requeue(struct queue *q, struct job *j, enum requeue why)
 {
     for (size_t i = j->count; i > 0; i--) {
         struct inference *r = j->items[i - 1].request;
         if (!r)
             continue;
-        r->kills += kill;
-        r->alone = true; /* the next crash or error names the guilty one */
+        r->kills += why == REQUEUE_KILLED;
+        r->alone |= why != REQUEUE_UNTRIED;
         q->requeued++;
         request_move(q, r, INFERENCE_WAITING, true);
         if (r->kills < POISON_KILLS)
@@ -102,94 +114,124 @@ void job_requeue(struct queue *q, struct job *j, bool kill)
     }
 }
 
-static bool dispatch_one(struct queue *q, struct lane *l)
+/* The engine for the request that waits first; NULL: none has credit for it.  A suspect gets an
+ * engine with nothing to do, and nobody gets the engine that has one. */
+static struct engine_link *choose_engine(const struct lane *l)
 {
     struct engine_link *e;
+    bool suspect = l->waiting->kills > 0;
+    DL_FOREACH(l->ready, e)
+    if (!e->jobs || (!suspect && !e->jobs->suspect))
+        return e;
+    return NULL;
+}
+
+/* Takes requests off the lane. */
+static struct job *job_create(struct queue *q, struct engine_link *e, uint64_t now_us)
+{
+    struct lane *l = e->lane;
     uint32_t rows;
-    DL_FOREACH(l->engines, e)
-    if (e->credit && !e->leaving)
-        break;
-    if (!e || !l->waiting)
-        return false;
     size_t count = batch_size(l, e->max_batch, &rows);
-    struct job *j = mem_zalloc(sizeof *j + count * sizeof j->items[0]);
-    j->id = ++q->next_job;
-    j->engine = e;
-    j->count = count;
-    j->rows = rows;
-    j->attempt = l->waiting->kills + 1;
+    struct job *j = mem_alloc(sizeof *j + count * sizeof j->items[0]);
+    *j = (struct job){ .id = ++q->next_job,
+                       .attempt = l->waiting->kills + 1,
+                       .engine = e,
+                       .suspect = l->waiting->kills > 0,
+                       .count = count,
+                       .rows = rows };
     for (size_t i = 0; i < count; i++) {
         struct inference *r = l->waiting;
         request_move(q, r, INFERENCE_RUNNING, false);
         r->job = j;
+        r->sent_us = now_us;
         j->items[i].request = r;
         j->items[i].rows = r->rows;
     }
     HASH_ADD(hh, q->jobs, id, sizeof j->id, j);
     DL_APPEND(e->jobs, j);
-    DL_DELETE(l->engines, e); /* least recently used first */
-    DL_APPEND(l->engines, e);
-    e->credit--;
-    if (send_job(q, j)) {
-        e->credit = 0; /* its caller learns of its death by other ways */
-        job_requeue(q, j, false);
+    return j;
+}
+
+static bool dispatch_one(struct queue *q, struct lane *l, uint64_t now_us)
+{
+    struct engine_link *e = l->waiting ? choose_engine(l) : NULL;
+    if (!e)
+        return false;
+    struct job *j = job_create(q, e, now_us);
+    enum status st = send_job(q, j, now_us / 1000);
+    e->credit = st ? 0 : e->credit - 1; /* its owner learns of its death by other ways */
+    engine_place(e);
+    if (st) {
+        job_requeue(q, j, REQUEUE_UNTRIED);
         job_destroy(q, j);
         return true;
     }
     q->jobs_sent++;
-    q->rows_sent += rows;
+    q->rows_sent += j->rows;
     return true;
 }
 
-void queue_dispatch(struct queue *q)
+void queue_dispatch(struct queue *q, uint64_t now_us)
 {
+    queue_expire(q, now_us / 1000);
     while (q->dirty) {
         struct lane *l = q->dirty;
         q->dirty = l->next_dirty;
         l->is_dirty = false;
-        while (dispatch_one(q, l))
+        while (dispatch_one(q, l, now_us))
             ;
     }
 }
 
 /* ---- results ---------------------------------------------------------------------------------- */
 
-/* The rows [from, from + rows) of an output of `all` rows. */
-static enum status slice(const struct msg_tensor *t, struct bytes data, uint32_t from,
-                         uint32_t rows, uint32_t all, struct bytes *out)
+/* Where the rows of the next request begin, in each output. */
+struct cut {
+    size_t at[MAX_TENSORS];
+};
+
+/* The bytes of the next rows of an output of `all` rows; tensor_check has seen it. */
+static struct bytes cut_rows(const struct msg_tensor *t, struct bytes data, uint32_t rows,
+                             uint32_t all, size_t *at)
 {
+    const char *begin = (const char *)data.data + *at;
+    size_t len = 0;
+    uint64_t elements = 0;
     if (t->datatype != DT_BYTES) {
-        size_t row = data.len / all;
-        *out = bytes_of((const char *)data.data + from * row, rows * row);
-        return STATUS_OK;
+        len = rows * (data.len / all);
+    } else if (!shape_elements(t->shape.at + 1, t->shape.count - 1, &elements)) {
+        for (uint64_t i = 0; i < rows * elements; i++) {
+            uint32_t element;
+            memcpy(&element, begin + len, sizeof element);
+            len += sizeof element + element;
+        }
     }
-    uint64_t elements;
-    if (shape_elements(t->shape.at + 1, t->shape.count - 1, &elements))
-        return STATUS_INVALID;
-    const unsigned char *p = data.data, *begin = NULL;
-    for (uint64_t i = 0; i <= (from + rows) * elements; i++) {
-        uint32_t len = 0;
-        if (i == from * elements)
-            begin = p;
-        if (i == (from + rows) * elements)
-            break;
-        memcpy(&len, p, sizeof len); /* tensor_check has walked them */
-        p += sizeof len + len;
-    }
-    *out = bytes_of(begin, (size_t)(p - begin));
-    return STATUS_OK;
+    *at += len;
+    return bytes_of(begin, len);
+}
+
+/* An engine is trusted no more than the signature that it has shown. */
+static enum status check_output(const struct msg_tensor *t, const struct msg_tensor *promised,
+                                struct bytes data, struct error *err)
+{
+    if (!bytes_equal(t->name, promised->name) || t->datatype != promised->datatype)
+        return error_set(err, STATUS_INVALID, "output '%.*s' is '%.*s' %s in the answer",
+                         (int)promised->name.len, (const char *)promised->name.data,
+                         (int)t->name.len, (const char *)t->name.data,
+                         datatype_name(datatype_from_wire(t->datatype)));
+    return tensor_check(datatype_from_wire(t->datatype), t->shape.at, t->shape.count, data, err);
 }
 
 static enum status check_result(const struct job *j, const struct msg_result *m,
                                 const struct frame *frames, size_t frames_count, struct error *err)
 {
-    if (m->outputs_count != frames_count)
-        return error_set(err, STATUS_INVALID, "%zu outputs came in %zu frames", m->outputs_count,
-                         frames_count);
+    const struct msg_hello *signature = &j->engine->lane->signature;
+    if (m->outputs_count != frames_count || m->outputs_count != signature->outputs_count)
+        return error_set(err, STATUS_INVALID, "%zu of %zu outputs came in %zu frames",
+                         m->outputs_count, signature->outputs_count, frames_count);
     for (size_t i = 0; i < m->outputs_count; i++) {
         const struct msg_tensor *t = &m->outputs[i];
-        if (tensor_check(datatype_from_wire(t->datatype), t->shape.at, t->shape.count,
-                         frame_bytes(&frames[i]), err))
+        if (check_output(t, &signature->outputs[i], frame_bytes(&frames[i]), err))
             return STATUS_INVALID;
         if (j->count > 1 && (t->shape.count == 0 || t->shape.at[0] != j->rows))
             return error_set(err, STATUS_INVALID, "output %zu does not have the batch's %u rows", i,
@@ -198,7 +240,7 @@ static enum status check_result(const struct job *j, const struct msg_result *m,
     return STATUS_OK;
 }
 
-static void finish_item(struct queue *q, struct job *j, size_t item, uint32_t from,
+static void finish_item(struct queue *q, struct job *j, size_t item, struct cut *cut,
                         const struct msg_result *m, const struct frame *frames)
 {
     struct msg_tensor outputs[MAX_TENSORS];
@@ -214,13 +256,13 @@ static void finish_item(struct queue *q, struct job *j, size_t item, uint32_t fr
         data[i] = frame_bytes(&frames[i]);
         if (j->count == 1)
             continue;
+        data[i] = cut_rows(&m->outputs[i], data[i], rows, j->rows, &cut->at[i]);
         memcpy(shapes[i], m->outputs[i].shape.at, m->outputs[i].shape.count * sizeof(int64_t));
         shapes[i][0] = rows;
         outputs[i].shape.at = shapes[i];
-        if (slice(&m->outputs[i], frame_bytes(&frames[i]), from, rows, j->rows, &data[i]))
-            outcome = (struct outcome){ .status = STATUS_INTERNAL, .text = "bad output shape" };
     }
-    request_finish(q, j->items[item].request, &outcome);
+    if (j->items[item].request)
+        request_finish(q, j->items[item].request, &outcome);
 }
 
 void job_fail(struct queue *q, struct job *j, enum status st, const char *text)
@@ -230,28 +272,34 @@ void job_fail(struct queue *q, struct job *j, enum status st, const char *text)
             request_fail(q, j->items[i].request, st, text);
 }
 
+/* The requests of a job that did not go well: who was alone is told, the others are tried alone,
+ * so that one bad request does not spoil it for the rest. */
+static void job_failed(struct queue *q, struct job *j, enum status st, const char *text)
+{
+    if (j->count > 1)
+        job_requeue(q, j, REQUEUE_FAILED);
+    else
+        job_fail(q, j, st, text);
+}
+
 static enum status settle(struct queue *q, struct job *j, const struct msg_result *m,
                           const struct frame *frames, size_t frames_count, struct error *err)
 {
     char text[MAX_REASON + 1];
-    if (m->status && j->count > 1) {
-        job_requeue(q, j, false); /* one bad request must not spoil the others */
-        return STATUS_OK;
-    }
+    struct cut cut = { 0 };
     if (m->status) {
-        if (bytes_copy_str(m->text, text, sizeof text))
-            text[0] = 0;
-        job_fail(q, j, status_from_wire(m->status), text);
+        enum status failed = status_from_wire(m->status);
+        bool says = !bytes_copy_str(m->text, text, sizeof text) && text[0];
+        job_failed(q, j, failed, says ? text : status_text(failed));
         return STATUS_OK;
     }
     enum status st = check_result(j, m, frames, frames_count, err);
     if (st) {
-        job_fail(q, j, STATUS_INTERNAL, "the engine's answer makes no sense");
+        job_failed(q, j, STATUS_INTERNAL, "the engine's answer makes no sense");
         return st;
     }
-    for (uint32_t i = 0, from = 0; i < j->count; from += j->items[i].rows, i++)
-        if (j->items[i].request)
-            finish_item(q, j, i, from, m, frames);
+    for (size_t i = 0; i < j->count; i++)
+        finish_item(q, j, i, &cut, m, frames);
     return STATUS_OK;
 }
 

@@ -70,19 +70,30 @@ const struct msg_hello *lane_signature(const struct lane *l)
     return &l->signature;
 }
 
-void lane_set_signature(struct lane *l, const struct msg_tensor *inputs, size_t inputs_count,
-                        const struct msg_tensor *outputs, size_t outputs_count)
+struct lane_meters *lane_meters(struct lane *l)
+{
+    return &l->meters;
+}
+
+enum status lane_set_signature(struct lane *l, const struct msg_tensor *inputs, size_t inputs_count,
+                               const struct msg_tensor *outputs, size_t outputs_count)
 {
     struct msg_hello body = { .inputs = (struct msg_tensor *)(uintptr_t)inputs,
                               .inputs_count = inputs_count,
                               .outputs = (struct msg_tensor *)(uintptr_t)outputs,
                               .outputs_count = outputs_count };
+    struct buf packed = { 0 };
     const void *copy;
-    if (l->packed.len)
-        return; /* a version is immutable, and so is its signature */
-    msg_pack(&l->packed, &schema_hello, &body);
+    msg_pack(&packed, &schema_hello, &body);
+    if (l->packed.len) {
+        bool same = bytes_equal(buf_bytes(&packed), buf_bytes(&l->packed));
+        buf_finish(&packed);
+        return same ? STATUS_OK : STATUS_CONFLICT;
+    }
+    l->packed = packed;
     if (!msg_unpack(&l->decoder, &schema_hello, buf_bytes(&l->packed), &copy, NULL))
         l->signature = *(const struct msg_hello *)copy;
+    return STATUS_OK;
 }
 
 /* ---- requests --------------------------------------------------------------------------------- */
@@ -116,6 +127,7 @@ static void recycle(struct queue *q, struct inference *r)
     r->state = INFERENCE_IDLE;
     r->job = NULL;
     r->kills = 0;
+    r->sent_us = 0;
     r->alone = false;
     r->prev = NULL;
     r->next = q->pool;
@@ -204,34 +216,61 @@ void queue_cancel(struct queue *q, struct inference *r)
 
 void queue_move(struct queue *q, struct lane *from, struct lane *to)
 {
-    struct inference *r, *next;
-    DL_FOREACH_SAFE(from->waiting, r, next)
-    {
+    bool fits = bytes_equal(buf_bytes(&from->packed), buf_bytes(&to->packed));
+    struct inference *r = from->waiting ? from->waiting->prev : NULL, *before;
+    for (size_t left = from->waiting_count; left > 0; left--, r = before) { /* the last one first */
+        before = r->prev;
         if (r->pinned)
             continue;
-        request_move(q, r, INFERENCE_IDLE, false);
-        r->lane = to;
-        request_move(q, r, INFERENCE_WAITING, false);
+        if (fits) {
+            request_move(q, r, INFERENCE_IDLE, false);
+            r->lane = to;
+            request_move(q, r, INFERENCE_WAITING, true);
+        } else {
+            request_fail(q, r, STATUS_UNAVAILABLE,
+                         "the model was replaced by a version with other inputs or outputs while "
+                         "the request waited; ask again");
+        }
     }
+}
+
+void queue_each_stranded(struct queue *q, queue_stranded_fn *each, void *arg)
+{
+    struct lane *l, *next;
+    HASH_ITER(hh, q->lanes, l, next)
+    if (l->waiting && !l->engines_count)
+        each(arg, l);
+}
+
+static void expire_one(struct queue *q, struct inference *r)
+{
+    leave_job(r);
+    if (r->state == INFERENCE_RUNNING)
+        request_fail(q, r, STATUS_TIMEOUT, "the model did not answer within the deadline");
+    else if (r->lane->engines_count)
+        request_fail(q, r, STATUS_TIMEOUT, "the deadline passed while the request waited");
+    else
+        request_fail(q, r, STATUS_UNAVAILABLE, "no engine came up within the deadline");
 }
 
 uint64_t queue_expire(struct queue *q, uint64_t now_ms)
 {
     struct heap_node *first;
-    while ((first = heap_first(&q->deadlines)) && first->key <= now_ms) {
-        struct inference *r =
-            (struct inference *)((char *)first - offsetof(struct inference, deadline));
-        const char *text =
-            r->state == INFERENCE_RUNNING ? "the model did not answer within the deadline"
-            : r->lane->engines_count      ? "the deadline passed while the request waited"
-                                          : "no engine of this version came up within the deadline";
-        leave_job(r);
-        request_fail(q, r, STATUS_TIMEOUT, text);
-    }
+    while ((first = heap_first(&q->deadlines)) && first->key <= now_ms)
+        expire_one(q, (struct inference *)((char *)first - offsetof(struct inference, deadline)));
     return first ? first->key : 0;
 }
 
 /* ---- engines ---------------------------------------------------------------------------------- */
+
+void engine_place(struct engine_link *e)
+{
+    struct lane *l = e->lane;
+    if (e->list)
+        DL_DELETE(*e->list, e);
+    e->list = e->credit && !e->leaving ? &l->ready : &l->busy;
+    DL_APPEND(*e->list, e);
+}
 
 struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer,
                                      uint32_t max_batch, uint32_t credit)
@@ -240,8 +279,8 @@ struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer
     e->lane = l;
     e->peer = peer;
     e->max_batch = max_batch > BATCH_MAX ? BATCH_MAX : max_batch;
-    DL_PREPEND(l->engines, e);
     l->engines_count++;
+    engine_place(e);
     queue_engine_credit(q, e, credit);
     return e;
 }
@@ -249,6 +288,8 @@ struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer
 void queue_engine_credit(struct queue *q, struct engine_link *e, uint32_t credit)
 {
     e->credit = credit > CREDIT_MAX - e->credit ? CREDIT_MAX : e->credit + credit;
+    if (e->list == &e->lane->busy)
+        engine_place(e);
     if (e->lane->waiting)
         mark_dirty(q, e->lane);
 }
@@ -258,6 +299,7 @@ void queue_engine_leave(struct queue *q, struct engine_link *e)
     if (!e->leaving) {
         e->leaving = true;
         e->lane->engines_count--;
+        engine_place(e);
     }
     if (!e->jobs)
         q->events.parted(q->arg, e->peer);
@@ -265,14 +307,14 @@ void queue_engine_leave(struct queue *q, struct engine_link *e)
 
 void queue_engine_remove(struct queue *q, struct engine_link *e, bool crashed)
 {
-    while (e->jobs) {
-        struct job *j = e->jobs->prev; /* the last one first: each is put ahead */
-        job_requeue(q, j, crashed);
-        job_destroy(q, j);
-    }
-    DL_DELETE(e->lane->engines, e);
+    DL_DELETE(*e->list, e); /* first: what it had may go to others at once, but not to it */
     if (!e->leaving)
         e->lane->engines_count--;
+    while (e->jobs) {
+        struct job *j = e->jobs->prev; /* the last one first: each is put ahead */
+        job_requeue(q, j, crashed ? REQUEUE_KILLED : REQUEUE_UNTRIED);
+        job_destroy(q, j);
+    }
     free(e);
 }
 
@@ -302,8 +344,10 @@ void queue_finish(struct queue *q)
     {
         while (l->waiting)
             request_fail(q, l->waiting, STATUS_CANCELLED, "the gateway is stopping");
-        while (l->engines)
-            queue_engine_remove(q, l->engines, false);
+        while (l->ready)
+            queue_engine_remove(q, l->ready, false);
+        while (l->busy)
+            queue_engine_remove(q, l->busy, false);
         HASH_DEL(q->lanes, l);
         buf_finish(&l->packed);
         msg_decoder_finish(&l->decoder);

@@ -7,9 +7,13 @@
  *        ^                     |
  *        +---- engine died ----+      ahead of newer work; alone, if it was in a batch
  *
- * An engine grants credit; a job is sent only against credit.  A job is (id, attempt): a
- * result whose job is not out with that engine is late and dropped.  A request whose jobs
- * have killed POISON_KILLS engines is finished with POISON.
+ * An engine grants credit; a job is sent only against credit, to the engine that has had it
+ * longest.  A job is (id, attempt): a result whose job is not out with that engine is late and
+ * dropped.
+ *
+ * A request that was with an engine when it crashed is a suspect: from then on it runs alone,
+ * on an engine that has nothing else to do, so that a second crash names the guilty one.  After
+ * POISON_KILLS it is finished with POISON.
  */
 #ifndef SERVICES_GATEWAY_QUEUE_H
 #define SERVICES_GATEWAY_QUEUE_H
@@ -50,6 +54,7 @@ struct inference {
     struct frame data[MAX_TENSORS]; /* inputs_count are initialised; owned */
     size_t inputs_count;
     uint32_t rows; /* first dimension; 1 when the model is not batchable */
+    bool alone;    /* shares its job with no other request; the queue sets it too */
     bool pinned;   /* the client named the version: never moved to another */
     uint64_t deadline_ms;
     inference_done_fn *done;
@@ -58,21 +63,22 @@ struct inference {
     /* read-only */
     enum inference_state state;
     uint64_t submitted_us;
+    uint64_t sent_us; /* when it last left the queue, 0: never */
 
     /* private */
     struct inference *next, *prev;
     struct heap_node deadline;
     struct job *job;
     uint32_t kills;
-    bool alone;
     uint64_t bytes;
 };
 
 /* How a queue speaks to the world. */
 struct queue_events {
-    /* Sends the job to the engine.  frames: the input tensors, moved out on OK.  Any other status:
-     * nothing was sent; the engine is considered gone. */
-    enum status (*send)(void *arg, void *peer, const struct msg_job *job, struct frames *frames);
+    /* Sends the job of so many rows to the engine.  frames: the input tensors, moved out on OK.
+     * Any other status: nothing was sent; the engine is considered gone. */
+    enum status (*send)(void *arg, void *peer, const struct msg_job *job, uint32_t rows,
+                        struct frames *frames);
     /* No job is out any more with an engine that is leaving. */
     void (*parted)(void *arg, void *peer);
 };
@@ -113,8 +119,14 @@ uint32_t lane_version(const struct lane *l);
 const char *lane_model(const struct lane *l);
 /* The tensors that the engines of this version take and give; counts are 0 before the first. */
 const struct msg_hello *lane_signature(const struct lane *l);
-void lane_set_signature(struct lane *l, const struct msg_tensor *inputs, size_t inputs_count,
-                        const struct msg_tensor *outputs, size_t outputs_count);
+/* Kept by the first call: a version is immutable.  CONFLICT: it is another one now. */
+enum status lane_set_signature(struct lane *l, const struct msg_tensor *inputs, size_t inputs_count,
+                               const struct msg_tensor *outputs, size_t outputs_count) MUST_CHECK;
+/* Measurements of one version; the queue makes room for them and does not look at them. */
+struct lane_meters {
+    struct metric *total, *wait, *compute, *rows;
+};
+struct lane_meters *lane_meters(struct lane *l);
 
 struct inference *inference_create(struct queue *q);       /* zeroed, but for the shapes */
 void inference_drop(struct queue *q, struct inference *r); /* not submitted */
@@ -125,26 +137,32 @@ enum status queue_submit(struct queue *q, struct lane *l, struct inference *r, u
                          struct error *err) MUST_CHECK;
 /* Nobody wants the answer: done is not called. */
 void queue_cancel(struct queue *q, struct inference *r);
-/* Moves what waits, and is not pinned, to another lane of the same model. */
+/* Moves what waits, and is not pinned, to another lane of the same model, ahead of what is newer
+ * there.  What the other version cannot take as it is ends with UNAVAILABLE: ask again. */
 void queue_move(struct queue *q, struct lane *from, struct lane *to);
+/* Calls each for the lanes where requests wait, but no engine is. */
+typedef void queue_stranded_fn(void *arg, struct lane *l);
+void queue_each_stranded(struct queue *q, queue_stranded_fn *each, void *arg);
 
 /* peer: the caller's handle, given back in send.  BUSY: ENGINES_MAX. */
 struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer,
                                      uint32_t max_batch, uint32_t credit);
 void queue_engine_credit(struct queue *q, struct engine_link *e, uint32_t credit);
 void queue_engine_leave(struct queue *q, struct engine_link *e); /* BYE: no more jobs */
-/* The engine is gone.  crashed: its jobs count as kills. */
+/* The engine is gone.  crashed: what it had may be the reason. */
 void queue_engine_remove(struct queue *q, struct engine_link *e, bool crashed);
 uint64_t queue_engine_job(const struct engine_link *e); /* a job that is out, 0: none */
 
 /* The result of a job.  frames: the outputs.  NOT_FOUND: late, dropped.  INVALID: it does not
- * fit the job; its requests end with INTERNAL. */
+ * fit the job or the signature; a request that was alone in it ends with INTERNAL, the others
+ * are tried alone. */
 enum status queue_result(struct queue *q, struct engine_link *e, const struct msg_result *result,
                          const struct frame *frames, size_t frames_count, struct error *err);
 
-/* Sends what can be sent; once per turn of the loop. */
-void queue_dispatch(struct queue *q);
-/* Ends requests whose deadline has passed.  The next deadline, or 0 when there is none. */
+/* Sends what can be sent, but nothing whose deadline has passed; once per turn of the loop. */
+void queue_dispatch(struct queue *q, uint64_t now_us);
+/* Ends requests whose deadline has passed: TIMEOUT; or UNAVAILABLE when they have waited for an
+ * engine that never came.  The next deadline, or 0 when there is none. */
 uint64_t queue_expire(struct queue *q, uint64_t now_ms);
 
 #endif

@@ -14,6 +14,7 @@ struct job {
     uint32_t attempt;
     struct engine_link *engine;
     struct job *next, *prev; /* of the engine */
+    bool suspect;            /* nothing else may be with its engine */
     size_t count;
     uint32_t rows;
     struct {
@@ -22,8 +23,10 @@ struct job {
     } items[];
 };
 
+/* An engine is in one list of its lane; engine_place() in queue.c moves it. */
 struct engine_link {
-    struct engine_link *next, *prev; /* of the lane; least recently used first */
+    struct engine_link *next, *prev;
+    struct engine_link **list;
     struct lane *lane;
     void *peer;
     uint32_t max_batch;
@@ -43,8 +46,10 @@ struct lane {
     struct inference *waiting; /* in order */
     size_t waiting_count;
     uint64_t waiting_bytes;
-    struct engine_link *engines;
-    size_t engines_count; /* not leaving */
+    struct engine_link *ready; /* have credit, those that have had it longest first */
+    struct engine_link *busy;  /* have none, or take no more jobs */
+    size_t engines_count;      /* not leaving */
+    struct lane_meters meters;
     bool is_dirty;
     struct lane *next_dirty;
     struct msg_hello signature;
@@ -56,11 +61,19 @@ struct lane {
 void request_move(struct queue *q, struct inference *r, enum inference_state to, bool ahead);
 void request_finish(struct queue *q, struct inference *r, const struct outcome *outcome);
 void request_fail(struct queue *q, struct inference *r, enum status st, const char *text);
+/* Puts the engine at the end of the list where its credit belongs. */
+void engine_place(struct engine_link *e);
 
 /* jobs.c */
 void job_destroy(struct queue *q, struct job *j);
+/* Why the requests of a job go back to where they waited. */
+enum requeue {
+    REQUEUE_UNTRIED, /* no fault of theirs */
+    REQUEUE_FAILED,  /* one of them may have spoiled it for all */
+    REQUEUE_KILLED,  /* one of them may have crashed the engine */
+};
 /* Puts the requests of a job back, ahead of newer work and in their order. */
-void job_requeue(struct queue *q, struct job *j, bool kill);
+void job_requeue(struct queue *q, struct job *j, enum requeue why);
 void job_fail(struct queue *q, struct job *j, enum status st, const char *text);
 
 #endif

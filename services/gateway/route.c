@@ -34,24 +34,51 @@ static enum status check_version(const struct catalog_model *m, uint32_t version
     return STATUS_OK;
 }
 
-enum status route_find(struct gateway *g, struct bytes model, uint32_t version, struct lane **lane,
-                       struct error *err)
+/* A version that may be asked for by its number: deployed, or an engine of it is here. */
+static enum status check_named(struct gateway *g, const struct catalog_model *m, uint32_t version,
+                               struct error *err)
+{
+    const struct msg_deployment *d = &m->deployment;
+    const struct msg_version *v;
+    if (version == d->version || version == d->previous || engines_of(g, m, version))
+        return STATUS_OK;
+    enum status st = check_version(m, version, &v, err);
+    return st ? st
+              : error_set(err, STATUS_CONFLICT,
+                          "version %u of '%s' is not deployed; PUT /api/models/%s/deployment",
+                          version, m->name, m->name);
+}
+
+/* The signature comes from the first engine, or before that from the version's record. */
+static enum status learn_signature(struct lane *l, const struct catalog_model *m, bool *loading,
+                                   struct error *err)
 {
     const struct msg_version *v;
+    if (lane_signature(l)->inputs_count)
+        return STATUS_OK;
+    enum status st = check_version(m, lane_version(l), &v, err);
+    if (st)
+        return st;
+    *loading = v->check == CHECK_PENDING;
+    if (*loading)
+        return error_set(err, STATUS_UNAVAILABLE, "version %u of '%s' is loading; try again",
+                         v->number, m->name);
+    return lane_set_signature(l, v->inputs, v->inputs_count, v->outputs, v->outputs_count);
+}
+
+enum status route_find(struct gateway *g, struct bytes model, uint32_t version, struct lane **lane,
+                       bool *loading, struct error *err)
+{
+    *loading = false;
     if (!replica_synced(g->replica))
         return error_set(err, STATUS_UNAVAILABLE, "the catalog has not come yet; try again");
     struct catalog_model *m = catalog_find(replica_catalog(g->replica), model);
     if (!m)
         return error_set(err, STATUS_NOT_FOUND, "there is no model '%.*s'", (int)model.len,
                          (const char *)model.data);
-    const struct msg_deployment *d = &m->deployment;
-    if (version && version != d->version && version != d->previous && !engines_of(g, m, version)) {
-        enum status st = check_version(m, version, &v, err);
-        return st ? st
-                  : error_set(err, STATUS_CONFLICT,
-                              "version %u of '%s' is not deployed; PUT /api/models/%s/deployment",
-                              version, m->name, m->name);
-    }
+    enum status st = version ? check_named(g, m, version, err) : STATUS_OK;
+    if (st)
+        return st;
     if (!version)
         version = route_serving(g, m);
     if (!version)
@@ -59,33 +86,23 @@ enum status route_find(struct gateway *g, struct bytes model, uint32_t version, 
                          "no version of '%s' is deployed; PUT /api/models/%s/deployment", m->name,
                          m->name);
     *lane = queue_lane(&g->queue, bytes_str(m->name), version);
-    if (lane_signature(*lane)->inputs_count || lane_engines(*lane))
-        return STATUS_OK;
-    enum status st = check_version(m, version, &v, err);
-    if (st)
-        return st;
-    if (v->check == CHECK_PENDING)
-        return error_set(err, STATUS_UNAVAILABLE, "version %u of '%s' is loading; try again",
-                         version, m->name);
-    lane_set_signature(*lane, v->inputs, v->inputs_count, v->outputs, v->outputs_count);
-    return STATUS_OK;
+    return learn_signature(*lane, m, loading, err);
+}
+
+static void rescue(void *arg, struct lane *from)
+{
+    struct gateway *g = arg;
+    struct catalog_model *m =
+        catalog_find(replica_catalog(g->replica), bytes_str(lane_model(from)));
+    uint32_t serving = m ? route_serving(g, m) : 0;
+    if (serving && serving != lane_version(from) && engines_of(g, m, serving))
+        queue_move(&g->queue, from, queue_lane(&g->queue, bytes_str(m->name), serving));
 }
 
 void route_refresh(struct gateway *g)
 {
-    const struct catalog *c = replica_catalog(g->replica);
-    for (size_t i = 0; i < c->count; i++) {
-        struct catalog_model *m = c->models[i];
-        uint32_t serving = route_serving(g, m);
-        if (!engines_of(g, m, serving))
-            continue;
-        struct lane *to = queue_lane(&g->queue, bytes_str(m->name), serving);
-        for (uint32_t n = 1; n <= m->versions_count; n++) {
-            struct lane *from = queue_find_lane(&g->queue, bytes_str(m->name), n);
-            if (from && from != to && !lane_engines(from) && lane_waiting(from))
-                queue_move(&g->queue, from, to);
-        }
-    }
+    queue_each_stranded(&g->queue, rescue, g);
+    g->changed = true;
 }
 
 enum status route_only_model(struct gateway *g, struct bytes *name, struct error *err)

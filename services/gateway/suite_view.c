@@ -40,3 +40,20 @@ const struct msg_suite *suite_view_get(const struct suite_view *v)
 {
     return v->suite;
 }
+
+struct suite_engines suite_engines(const struct suite_view *v, struct bytes model, uint32_t version)
+{
+    struct suite_engines view = { 0 };
+    for (size_t p = 0; p < v->suite->processes_count; p++) {
+        const struct msg_process *process = &v->suite->processes[p];
+        for (size_t i = 0; i < process->engines_count; i++) {
+            const struct msg_engine *e = &process->engines[i];
+            if (e->version != version || !bytes_equal(e->model, model))
+                continue;
+            view.loading += e->state == ENGINE_LOADING || e->state == ENGINE_FETCHING;
+            if (e->state != ENGINE_READY && e->reason.len)
+                view.reason = e->reason;
+        }
+    }
+    return view;
+}

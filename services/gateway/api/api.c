@@ -1,77 +1,58 @@
-/* api.c - finds the route of a request, and what all protocols share. */
+/* api.c - what all protocols share: answers, parts of requests, questions to the registry. */
 #include "services/gateway/api/api.h"
-
-#include "services/gateway/api/upload.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "common/base/metrics.h"
+#include "services/gateway/api/dispatch.h"
 #include "services/gateway/tensor_json.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
-static const struct route *const tables[] = { predict_routes,  oip_routes,      models_routes,
-                                              datasets_routes, training_routes, ops_routes };
-
-static struct metric_family requests = {
-    .name = "maas_gateway_requests_total",
-    .help = "HTTP requests by class of status",
-    .type = METRIC_COUNTER,
-};
+#define LOG_EVERY_MS 1000 /* at most, of failures that come in floods */
 
 /* ---- answers ---------------------------------------------------------------------------------- */
 
-static void count_answer(int status)
-{
-    static struct metric *classes[6]; /* by the first digit of the status */
-    int class = status / 100 % 6;
-    if (!classes[class]) {
-        char text[8];
-        snprintf(text, sizeof text, "%dxx", class);
-        classes[class] = metrics_series(&requests, &(struct metric_label){ "status", text }, 1);
-    }
-    metric_add(classes[class], 1);
-}
-
-static size_t open_requests; /* begun and neither answered nor gone */
-
-size_t api_open(void)
-{
-    return open_requests;
-}
-
-static void respond(struct http_request *r, int status, const char *type, struct bytes body)
-{
-    count_answer(status);
-    r->user = NULL;
-    open_requests--;
-    if (log_enabled(LOG_DEBUG))
-        log_debug("answer", LOG_S("request_id", r->request_id), LOG_S("method", r->method),
-                  LOG_B("target", buf_bytes(&r->target)), LOG_I("status", status),
-                  LOG_U("us", clock_us() - r->begin_us));
-    http_respond(r, status, type, body);
-}
-
 void api_json(struct http_request *r, int status, struct buf *body)
 {
-    respond(r, status, NULL, buf_bytes(body));
-    buf_finish(body);
+    dispatch_answered(r, status);
+    http_respond(r, status, NULL, body);
 }
 
 void api_text(struct http_request *r, const char *content_type, struct buf *body)
 {
-    respond(r, 200, content_type, buf_bytes(body));
-    buf_finish(body);
+    dispatch_answered(r, 200);
+    http_respond(r, 200, content_type, body);
 }
 
 void api_add_header(struct http_request *r, const char *name, const char *value)
 {
-    size_t len = strlen(r->headers);
-    if (len + strlen(name) + strlen(value) + 5 < sizeof r->headers)
-        snprintf(r->headers + len, sizeof r->headers - len, "%s: %s\r\n", name, value);
+    buf_append_str(&r->headers, name);
+    buf_append_str(&r->headers, ": ");
+    buf_append_str(&r->headers, value);
+    buf_append_str(&r->headers, "\r\n");
+}
+
+/* Our own failures are logged, each; those that the state of the suite explains, now and then. */
+static void log_failure(const struct http_request *r, enum status st, const char *text)
+{
+    static uint64_t last_ms, left_out;
+    bool ours = st == STATUS_INTERNAL || st == STATUS_CORRUPT || st == STATUS_POISON ||
+                st == STATUS_IO || st == STATUS_FULL;
+    if (!ours && st != STATUS_UNAVAILABLE && st != STATUS_TIMEOUT)
+        return;
+    if (!ours && clock_ms() - last_ms < LOG_EVERY_MS) {
+        left_out++;
+        return;
+    }
+    log_warn("request failed", LOG_S("request_id", r->request_id),
+             LOG_B("target", buf_bytes(&r->target)), LOG_I("status", status_http(st)),
+             LOG_S("error", text), LOG_U("left_out", left_out));
+    if (!ours) {
+        last_ms = clock_ms();
+        left_out = 0;
+    }
 }
 
 void api_error(struct http_request *r, enum status st, const char *fmt, ...)
@@ -86,9 +67,7 @@ void api_error(struct http_request *r, enum status st, const char *fmt, ...)
         api_add_header(r, "retry-after", "1");
     if (st == STATUS_POISON)
         api_add_header(r, "x-should-retry", "false");
-    if (st == STATUS_INTERNAL || st == STATUS_CORRUPT || st == STATUS_POISON)
-        log_warn("request failed", LOG_S("request_id", r->request_id),
-                 LOG_B("target", buf_bytes(&r->target)), LOG_S("error", text));
+    log_failure(r, st, text);
     buf_append_str(&body, "{\"error\":");
     json_string(&body, bytes_str(text));
     buf_append_str(&body, "}");
@@ -105,8 +84,7 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Percent-decoding (RFC 3986 section 2.1) into out; the length, or -1 when it does not fit. */
-static int decode(struct bytes in, char *out, size_t size)
+int api_decode(struct bytes in, char *out, size_t size)
 {
     const char *p = in.data;
     size_t n = 0;
@@ -134,8 +112,8 @@ enum status api_query(const struct call *c, const char *name, char *out, size_t 
             stop = end;
         if ((size_t)(stop - p) > name_len && memcmp(p, name, name_len) == 0 && p[name_len] == '=') {
             p += name_len + 1;
-            return decode(bytes_of(p, (size_t)(stop - p)), out, size) < 0 ? STATUS_INVALID
-                                                                          : STATUS_OK;
+            return api_decode(bytes_of(p, (size_t)(stop - p)), out, size) < 0 ? STATUS_INVALID
+                                                                              : STATUS_OK;
         }
         p = stop + 1;
     }
@@ -159,6 +137,10 @@ yyjson_doc *api_body(struct call *c)
 {
     struct buf *body = &c->http->body;
     yyjson_read_err err;
+    if (!body->len) {
+        api_error(c->http, STATUS_INVALID, "the body is not JSON: it is empty");
+        return NULL;
+    }
     yyjson_doc *doc = yyjson_read_opts((char *)body->data, body->len, 0, NULL, &err);
     if (!doc)
         api_error(c->http, STATUS_INVALID, "the body is not JSON: %s at byte %zu", err.msg,
@@ -183,12 +165,46 @@ enum status api_string(yyjson_val *object, const char *name, struct bytes *out, 
     return STATUS_OK;
 }
 
+bool api_catalog(struct call *c)
+{
+    if (replica_synced(c->gateway->replica))
+        return true;
+    api_error(c->http, STATUS_UNAVAILABLE,
+              "the catalog has not come from the registry yet; try again");
+    return false;
+}
+
+struct catalog_model *api_model(struct call *c)
+{
+    if (!api_catalog(c))
+        return NULL;
+    struct catalog_model *m = catalog_find(replica_catalog(c->gateway->replica), c->params[0]);
+    if (!m)
+        api_error(c->http, STATUS_NOT_FOUND, "there is no model '%.*s'", (int)c->params[0].len,
+                  (const char *)c->params[0].data);
+    return m;
+}
+
 /* ---- pieces ----------------------------------------------------------------------------------- */
 
 void api_put_string(struct buf *out, const char *name, struct bytes value)
 {
     buf_printf(out, "\"%s\":", name);
     json_string(out, value);
+}
+
+void api_put_tensors(struct buf *out, const char *name, const struct msg_tensor *list, size_t count)
+{
+    buf_printf(out, ",\"%s\":[", name);
+    for (size_t i = 0; i < count; i++) {
+        buf_append_str(out, i ? ",{" : "{");
+        api_put_string(out, "name", list[i].name);
+        buf_printf(out, ",\"datatype\":\"%s\",\"shape\":",
+                   datatype_name(datatype_from_wire(list[i].datatype)));
+        shape_text(list[i].shape.at, list[i].shape.count, out);
+        buf_append_str(out, "}");
+    }
+    buf_append_str(out, "]");
 }
 
 void api_put_time(struct buf *out, const char *name, uint64_t wall_ms)
@@ -252,156 +268,3 @@ void api_ask(struct call *c, enum msg_kind kind, const void *body, api_reply_fn 
         api_error(c->http, STATUS_BUSY, "too many requests wait for the registry; try again");
     }
 }
-
-/* ---- routes ----------------------------------------------------------------------------------- */
-
-/* Matches path against pattern; "{}" takes one segment that is not empty. */
-static bool match(const char *pattern, struct bytes path, struct bytes *params)
-{
-    const char *p = path.data, *end = p + path.len;
-    size_t n = 0;
-    while (*pattern) {
-        if (pattern[0] == '{') {
-            const char *stop = p;
-            while (stop < end && *stop != '/')
-                stop++;
-            if (stop == p)
-                return false;
-            params[n++] = bytes_of(p, (size_t)(stop - p));
-            p = stop;
-            pattern += 2;
-        } else if (p < end && *p == *pattern) {
-            p++;
-            pattern++;
-        } else {
-            return false;
-        }
-    }
-    return p == end;
-}
-
-static const struct route *find_route(const char *method, struct bytes path, struct bytes *params,
-                                      struct buf *allow)
-{
-    bool head = strcmp(method, "HEAD") == 0;
-    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
-        for (const struct route *r = tables[t]; r->method; r++) {
-            if (!match(r->pattern, path, params))
-                continue;
-            if (strcmp(r->method, head ? "GET" : method) == 0)
-                return r;
-            buf_append_str(allow, allow->len ? ", " : "");
-            buf_append_str(allow, r->method);
-        }
-    }
-    return NULL;
-}
-
-static void fill_call(struct call *c, struct gateway *g, struct http_request *r, struct bytes *path)
-{
-    const char *target = (const char *)r->target.data;
-    const char *mark = memchr(target, '?', r->target.len);
-    *c = (struct call){ .gateway = g, .http = r };
-    *path = bytes_of(target, mark ? (size_t)(mark - target) : r->target.len);
-    if (mark)
-        c->query = bytes_of(mark + 1, r->target.len - path->len - 1);
-    if (path->len > 1 && target[path->len - 1] == '/')
-        path->len--; /* "/v2/" is "/v2" */
-}
-
-static void ensure_request_id(struct http_request *r)
-{
-    static uint64_t prefix, count;
-    if (!prefix && getrandom(&prefix, sizeof prefix, 0) != sizeof prefix)
-        prefix = clock_us();
-    if (!r->request_id[0])
-        snprintf(r->request_id, sizeof r->request_id, "%012llx-%llx",
-                 (unsigned long long)(prefix >> 16), (unsigned long long)++count);
-}
-
-static void no_route(struct http_request *r, struct buf *allow, struct bytes path)
-{
-    struct buf body = { 0 };
-    if (!allow->len) {
-        api_error(r, STATUS_NOT_FOUND, "there is nothing at %.*s",
-                  (int)(path.len < 200 ? path.len : 200), (const char *)path.data);
-        return;
-    }
-    api_add_header(r, "allow", buf_cstr(allow));
-    buf_printf(&body, "{\"error\":\"%s is not allowed here; use %s\"}", r->method, buf_cstr(allow));
-    api_json(r, 405, &body);
-}
-
-/* Finds the route and decodes its parameters into text.  NULL: it has been answered. */
-static const struct route *resolve(struct call *c, struct gateway *g, struct http_request *r,
-                                   char text[API_PARAMS_MAX][MAX_NAME * 3 + 1])
-{
-    struct buf allow = { 0 };
-    struct bytes path;
-    fill_call(c, g, r, &path);
-    const struct route *route = find_route(r->method, path, c->params, &allow);
-    if (!route)
-        no_route(r, &allow, path);
-    buf_finish(&allow);
-    for (size_t i = 0; route && i < API_PARAMS_MAX && c->params[i].data; i++) {
-        int len = decode(c->params[i], text[i], MAX_NAME * 3 + 1);
-        if (len < 0) {
-            api_error(r, STATUS_INVALID, "a part of the path is too long");
-            return NULL;
-        }
-        c->params[i] = bytes_of(text[i], (size_t)len);
-    }
-    return route;
-}
-
-static void begin(void *arg, struct http_request *r)
-{
-    struct gateway *g = arg;
-    struct call c;
-    char text[API_PARAMS_MAX][MAX_NAME * 3 + 1];
-    ensure_request_id(r);
-    open_requests++;
-    const struct route *route = resolve(&c, g, r, text);
-    if (route && route->stream)
-        route->stream(&c);
-}
-
-static void complete(void *arg, struct http_request *r)
-{
-    struct gateway *g = arg;
-    struct call c;
-    char text[API_PARAMS_MAX][MAX_NAME * 3 + 1];
-    if (r->stream) {
-        upload_complete(r);
-        return;
-    }
-    const struct route *route = resolve(&c, g, r, text);
-    if (route)
-        route->handle(&c);
-}
-
-static void body(void *arg, struct http_request *r, struct bytes piece)
-{
-    (void)arg;
-    upload_piece(r, piece);
-}
-
-static void gone(void *arg, struct http_request *r)
-{
-    struct pending *p = r->user;
-    (void)arg;
-    open_requests--;
-    r->user = NULL;
-    if (p)
-        p->gone(p);
-}
-
-static void refused(void *arg, int status)
-{
-    (void)arg;
-    count_answer(status);
-}
-
-const struct http_events api_events = {
-    .begin = begin, .body = body, .complete = complete, .gone = gone, .refused = refused
-};

@@ -41,13 +41,18 @@ extern const struct route predict_routes[], oip_routes[], models_routes[], datas
     training_routes[], ops_routes[];
 
 /* ---- answers ---- */
-void api_json(struct http_request *r, int status, struct buf *body);               /* frees body */
+/* These take body's memory. */
+void api_json(struct http_request *r, int status, struct buf *body);
 void api_text(struct http_request *r, const char *content_type, struct buf *body); /* 200 */
 void api_error(struct http_request *r, enum status st, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void api_add_header(struct http_request *r, const char *name, const char *value);
 
 /* ---- requests ---- */
-/* The value of a query parameter, decoded into out[size].  NOT_FOUND: it is not there. */
+/* Percent-decoding (RFC 3986 section 2.1) into out; the length, or -1: it does not fit, or has a
+ * NUL. */
+int api_decode(struct bytes in, char *out, size_t size);
+/* The value of a query parameter, decoded into out[size].  NOT_FOUND: it is not there.
+ * INVALID: it does not fit. */
 enum status api_query(const struct call *c, const char *name, char *out, size_t size) MUST_CHECK;
 /* A version number in a path or body.  INVALID. */
 enum status api_version(struct bytes text, uint32_t *out, struct error *err) MUST_CHECK;
@@ -57,9 +62,17 @@ yyjson_doc *api_body(struct call *c);
 enum status api_string(yyjson_val *object, const char *name, struct bytes *out,
                        struct error *err) MUST_CHECK;
 
+/* The model that the first parameter of the path names; NULL: it has been answered. */
+struct catalog_model *api_model(struct call *c);
+/* false: the catalog has never come; it has been answered. */
+bool api_catalog(struct call *c);
+
 /* ---- pieces ---- */
 void api_put_string(struct buf *out, const char *name, struct bytes value); /* "name":"value" */
 void api_put_time(struct buf *out, const char *name, uint64_t wall_ms);
+/* ,"name":[{"name":...,"datatype":...,"shape":...},...] */
+void api_put_tensors(struct buf *out, const char *name, const struct msg_tensor *list,
+                     size_t count);
 /* A text that is JSON already, or empty: then `otherwise`. */
 void api_put_json(struct buf *out, const char *name, struct bytes json, const char *otherwise);
 
@@ -69,9 +82,5 @@ void api_put_json(struct buf *out, const char *name, struct bytes json, const ch
 typedef int api_reply_fn(struct gateway *g, struct http_request *r, const struct rpc_reply *reply,
                          struct buf *out);
 void api_ask(struct call *c, enum msg_kind kind, const void *body, api_reply_fn *fn);
-
-/* ---- the dispatcher, for gateway.c ---- */
-extern const struct http_events api_events;
-size_t api_open(void); /* requests that are neither answered nor gone */
 
 #endif

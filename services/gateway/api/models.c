@@ -7,49 +7,11 @@
 
 /* ---- reading ----------------------------------------------------------------------------------- */
 
-static void put_tensors(struct buf *out, const char *name, const struct msg_tensor *list,
-                        size_t count)
-{
-    buf_printf(out, ",\"%s\":[", name);
-    for (size_t i = 0; i < count; i++) {
-        buf_append_str(out, i ? ",{" : "{");
-        api_put_string(out, "name", list[i].name);
-        buf_printf(out, ",\"datatype\":\"%s\",\"shape\":",
-                   datatype_name(datatype_from_wire(list[i].datatype)));
-        shape_text(list[i].shape.at, list[i].shape.count, out);
-        buf_append_str(out, "}");
-    }
-    buf_append_str(out, "]");
-}
-
-/* What the workers say of their engines of this version. */
-struct engines_view {
-    size_t loading;
-    struct bytes reason; /* of one that has trouble */
-};
-
-static struct engines_view view_engines(struct gateway *g, const struct msg_version *v)
-{
-    const struct msg_suite *suite = suite_view_get(g->suite);
-    struct engines_view view = { 0 };
-    for (size_t p = 0; p < suite->processes_count; p++) {
-        for (size_t i = 0; i < suite->processes[p].engines_count; i++) {
-            const struct msg_engine *e = &suite->processes[p].engines[i];
-            if (e->version != v->number || !bytes_equal(e->model, v->model))
-                continue;
-            view.loading += e->state == ENGINE_LOADING || e->state == ENGINE_FETCHING;
-            if (e->state != ENGINE_READY && e->reason.len)
-                view.reason = e->reason;
-        }
-    }
-    return view;
-}
-
 static void put_state(struct gateway *g, struct buf *out, const struct msg_version *v)
 {
     struct lane *l = queue_find_lane(&g->queue, v->model, v->number);
     size_t count = l ? lane_engines(l) : 0;
-    struct engines_view view = view_engines(g, v);
+    struct suite_engines view = suite_engines(g->suite, v->model, v->number);
     const char *state = v->check == CHECK_FAILED ? "failed"
                         : count                  ? "ready"
                         : view.loading           ? "loading"
@@ -87,8 +49,8 @@ static void put_version(struct gateway *g, struct buf *out, const struct msg_ver
         buf_append_str(out, ",");
         api_put_json(out, "tags", v->tags, "{}");
         buf_printf(out, ",\"batchable\":%s", v->batchable ? "true" : "false");
-        put_tensors(out, "inputs", v->inputs, v->inputs_count);
-        put_tensors(out, "outputs", v->outputs, v->outputs_count);
+        api_put_tensors(out, "inputs", v->inputs, v->inputs_count);
+        api_put_tensors(out, "outputs", v->outputs, v->outputs_count);
     }
     buf_append_str(out, "}");
 }
@@ -125,21 +87,11 @@ static void put_model(struct gateway *g, struct buf *out, const struct catalog_m
     buf_append_str(out, "]}");
 }
 
-/* false: the catalog has never come; it has been answered. */
-static bool have_catalog(struct call *c)
-{
-    if (replica_synced(c->gateway->replica))
-        return true;
-    api_error(c->http, STATUS_UNAVAILABLE,
-              "the catalog has not come from the registry yet; try again");
-    return false;
-}
-
 static void list_models(struct call *c)
 {
     const struct catalog *catalog = replica_catalog(c->gateway->replica);
     struct buf out = { 0 };
-    if (!have_catalog(c))
+    if (!api_catalog(c))
         return;
     buf_append_str(&out, "{\"models\":[");
     for (size_t i = 0; i < catalog->count; i++) {
@@ -150,21 +102,10 @@ static void list_models(struct call *c)
     api_json(c->http, 200, &out);
 }
 
-static struct catalog_model *find_model(struct call *c)
-{
-    if (!have_catalog(c))
-        return NULL;
-    struct catalog_model *m = catalog_find(replica_catalog(c->gateway->replica), c->params[0]);
-    if (!m)
-        api_error(c->http, STATUS_NOT_FOUND, "there is no model '%.*s'", (int)c->params[0].len,
-                  (const char *)c->params[0].data);
-    return m;
-}
-
 static void get_model(struct call *c)
 {
     struct buf out = { 0 };
-    struct catalog_model *m = find_model(c);
+    struct catalog_model *m = api_model(c);
     if (!m)
         return;
     put_model(c->gateway, &out, m, true);
@@ -176,7 +117,7 @@ static void get_version(struct call *c)
     struct buf out = { 0 };
     struct error err;
     uint32_t number;
-    struct catalog_model *m = find_model(c);
+    struct catalog_model *m = api_model(c);
     if (!m)
         return;
     if (api_version(c->params[1], &number, &err)) {
@@ -198,18 +139,12 @@ static int answer_deploy(struct gateway *g, struct http_request *r, const struct
                          struct buf *out)
 {
     struct msg_deployment d = *(const struct msg_deployment *)reply->body;
-    char model[MAX_NAME + 1] = "";
-    /* "/api/models/NAME/deployment": the name was checked on its way to the registry. */
-    const char *begin = (const char *)r->target.data + strlen("/api/models/");
-    size_t len = strcspn(begin, "/?");
-    if (!bytes_copy_str(bytes_of(begin, len), model, sizeof model)) {
-        d.model = bytes_str(model);
-        struct msg_catalog put = { .deployments = &d, .deployments_count = 1 };
-        replica_put(g->replica, &put); /* so that a GET right after this shows it */
-    }
-    struct catalog_model *m = catalog_find(replica_catalog(g->replica), bytes_str(model));
+    struct msg_catalog put = { .deployments = &d, .deployments_count = 1 };
+    (void)r;
+    replica_put(g->replica, &put); /* so that a GET right after this shows it */
+    struct catalog_model *m = catalog_find(replica_catalog(g->replica), d.model);
     buf_append_str(out, "{");
-    api_put_string(out, "model", bytes_str(model));
+    api_put_string(out, "model", d.model);
     buf_append_str(out, ",");
     put_deployment(out, &d, m ? route_serving(g, m) : 0);
     buf_append_str(out, "}");

@@ -23,7 +23,7 @@ static void live(struct call *c)
 
 static void server_ready(struct call *c)
 {
-    bool ready = replica_synced(c->gateway->replica) && !c->gateway->draining;
+    bool ready = replica_synced(c->gateway->replica) && !gateway_draining(c->gateway);
     struct buf out = { 0 };
     buf_printf(&out, "{\"live\":true,\"ready\":%s}", ready ? "true" : "false");
     api_json(c->http, ready ? 200 : 503, &out);
@@ -42,35 +42,11 @@ static bool path_version(struct call *c, uint32_t *version)
     return false;
 }
 
-static struct catalog_model *find_model(struct call *c)
-{
-    struct catalog_model *m = catalog_find(replica_catalog(c->gateway->replica), c->params[0]);
-    if (!m)
-        api_error(c->http, STATUS_NOT_FOUND, "there is no model '%.*s'", (int)c->params[0].len,
-                  (const char *)c->params[0].data);
-    return m;
-}
-
-static void put_tensors(struct buf *out, const char *name, const struct msg_tensor *list,
-                        size_t count)
-{
-    buf_printf(out, ",\"%s\":[", name);
-    for (size_t i = 0; i < count; i++) {
-        buf_append_str(out, i ? ",{" : "{");
-        api_put_string(out, "name", list[i].name);
-        buf_printf(out, ",\"datatype\":\"%s\",\"shape\":",
-                   datatype_name(datatype_from_wire(list[i].datatype)));
-        shape_text(list[i].shape.at, list[i].shape.count, out);
-        buf_append_str(out, "}");
-    }
-    buf_append_str(out, "]");
-}
-
 static void model_metadata(struct call *c)
 {
     struct buf out = { 0 };
     uint32_t version;
-    struct catalog_model *m = find_model(c);
+    struct catalog_model *m = api_model(c);
     if (!m || !path_version(c, &version))
         return;
     if (!version)
@@ -91,8 +67,8 @@ static void model_metadata(struct call *c)
     buf_append_str(&out, "],");
     api_put_string(&out, "platform",
                    bytes_equal_str(v->format, "onnx") ? bytes_str(PLATFORM_ONNX) : v->format);
-    put_tensors(&out, "inputs", v->inputs, v->inputs_count);
-    put_tensors(&out, "outputs", v->outputs, v->outputs_count);
+    api_put_tensors(&out, "inputs", v->inputs, v->inputs_count);
+    api_put_tensors(&out, "outputs", v->outputs, v->outputs_count);
     buf_append_str(&out, "}");
     api_json(c->http, 200, &out);
 }
@@ -101,7 +77,7 @@ static void model_ready(struct call *c)
 {
     struct buf out = { 0 };
     uint32_t version;
-    struct catalog_model *m = find_model(c);
+    struct catalog_model *m = api_model(c);
     if (!m || !path_version(c, &version))
         return;
     if (!version)
@@ -138,7 +114,7 @@ static enum status write_answer(struct infer_call *call, const struct outcome *o
     enum status st = STATUS_OK;
     size_t count = call->named ? call->wanted_count : o->outputs_count;
     buf_append_str(out, "{");
-    api_put_string(out, "model_name", bytes_str(lane_model(call->lane)));
+    api_put_string(out, "model_name", bytes_str(lane_model(call->inference->lane)));
     buf_printf(out, ",\"model_version\":\"%u\",", lane_version(call->inference->lane));
     if (call->id[0]) {
         api_put_string(out, "id", bytes_str(call->id));

@@ -1,6 +1,6 @@
 /* ops.c - for those who run the suite: health, readiness, processes, metrics. */
 #include "common/base/metrics.h"
-#include "services/gateway/api/api.h"
+#include "services/gateway/api/dispatch.h"
 
 #include <stdio.h>
 
@@ -38,7 +38,7 @@ static void readyz(struct call *c)
     const struct catalog *catalog = replica_catalog(g->replica);
     char name[MAX_NAME * 2];
     bool one = !api_query(c, "model", name, sizeof name);
-    if (g->draining) {
+    if (gateway_draining(g)) {
         answer_ready(c, false, "the gateway is draining", "");
         return;
     }

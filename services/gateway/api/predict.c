@@ -33,7 +33,7 @@ static enum status write_answer(struct infer_call *call, const struct outcome *o
         buf_append_str(out, o->outputs_count ? "}" : "{}");
     }
     buf_append_str(out, ",\"model\":");
-    json_string(out, bytes_str(lane_model(call->lane)));
+    json_string(out, bytes_str(lane_model(call->inference->lane)));
     buf_printf(out, ",\"version\":\"%u\"}", lane_version(call->inference->lane));
     return st;
 }
@@ -84,7 +84,10 @@ static enum status find_model(struct call *c, yyjson_val *root, char text[MAX_NA
     enum status st = api_string(root, "model", model, err);
     if (st || model->len)
         return st;
-    if (!api_query(c, "model", text, MAX_NAME * 2)) {
+    st = api_query(c, "model", text, MAX_NAME * 2);
+    if (st == STATUS_INVALID)
+        return error_set(err, st, "?model= is too long, or has a NUL");
+    if (!st) {
         *model = bytes_str(text);
         return STATUS_OK;
     }

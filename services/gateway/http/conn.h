@@ -1,5 +1,13 @@
-/* conn.h - a connection, as http.c (sockets, answers) and parse.c (llhttp) share it.
- * Private to these two. */
+/* conn.h - a connection, as the files of this folder share it: http.c (server, time),
+ * conn.c (states, reading), answer.c (writing), parse.c (llhttp).  Private to these.
+ *
+ * The state of a connection is the list of the server that holds it; conn_move() moves it:
+ *
+ *     IDLE -> HEAD -> BODY -> HANDLING -> FLUSHING -> IDLE ...
+ *                       any but IDLE -> CLOSING       any -> DEAD
+ *
+ * The owner knows of the request in BODY and HANDLING, and in no other state.
+ */
 #ifndef SERVICES_GATEWAY_HTTP_CONN_H
 #define SERVICES_GATEWAY_HTTP_CONN_H
 
@@ -8,12 +16,17 @@
 #include <llhttp.h>
 #include <uv.h>
 
-#define READ_BYTES 65536 /* one buffer for all connections: what is read is parsed at once */
+#define READ_BYTES 65536 /* one buffer for all connections: what is read is used at once */
 
 enum conn_state {
-    CONN_READING,  /* waits for a request, or for the rest of one */
+    CONN_IDLE,     /* no byte of a request has come; by deadline */
+    CONN_HEAD,     /* the header is coming; by deadline */
+    CONN_BODY,     /* the owner has had begin; the body is coming */
     CONN_HANDLING, /* the owner has the whole request */
-    CONN_CLOSING,  /* answered for the last time; nothing is parsed any more */
+    CONN_FLUSHING, /* the client has not taken the answer yet; the next request waits */
+    CONN_CLOSING,  /* answered for the last time; what comes is thrown away */
+    CONN_DEAD,     /* uv_close was called; freed when libuv says so */
+    CONN_STATES
 };
 
 struct conn {
@@ -23,23 +36,29 @@ struct conn {
     uv_tcp_t tcp;
     llhttp_t parser;
     enum conn_state state;
-    bool begun;    /* begin was called for the present request */
-    bool answered; /* http_respond came before the body's end */
-    bool parsing;  /* inside llhttp_execute */
-    bool closed;   /* uv_close was called */
+    bool feeding; /* inside conn_feed(), which goes on by itself after an answer */
+    bool reading; /* uv_read_start */
+    bool eof;     /* the client has ended its stream */
     bool keep_alive;
-    bool paused;
-    bool head;          /* HEAD: no body in the answer */
-    struct buf waiting; /* read, but not parsed yet */
-    size_t header_bytes;
-    char name[32]; /* of the present header; longer ones are none of ours */
+    bool head;    /* HEAD: no body in the answer */
+    bool chunked; /* the parser reads the body; else body_left says how much is to come */
+    unsigned hosts;
+    uint64_t body_left;
+    uint64_t reserved; /* of the server's bodies_max_bytes */
+    uint64_t deadline_ms;
+    struct buf waiting; /* read, but not looked at yet: pipelined requests */
+    size_t field_bytes;
+    size_t field_count;
+    size_t writes;    /* under way */
+    size_t unwritten; /* bytes of them when the sweep last looked */
+    int refuse;       /* status to refuse with, set by the parser's callbacks */
+    const char *refuse_text;
+    char expect[16];
+    char name[24]; /* of the present header; longer ones are none of ours */
     size_t name_len;
     char *value; /* where its value goes, or NULL */
+    size_t value_size;
     size_t value_len;
-    size_t writes; /* under way */
-    int refuse;    /* status to refuse with, set by the parser's callbacks */
-    const char *refuse_text;
-    uint64_t deadline_ms;
 };
 
 struct http_server {
@@ -48,27 +67,51 @@ struct http_server {
     struct http_events events;
     void *arg;
     uv_tcp_t listener;
-    bool listening;
     bool draining;
     bool listener_closed;
     struct loop_timer *sweep;
-    struct conn *conns;
+    struct conn *conns[CONN_STATES];
     size_t count;
+    uint64_t bodies_bytes; /* reserved by connections */
     llhttp_settings_t settings;
+    uint64_t id_prefix;
+    uint64_t id_count;
+    long date_of; /* the second that date tells */
+    char date[64];
     char address[128];
     struct buf scratch; /* the head of an answer */
     char read_buffer[READ_BYTES];
 };
 
-/* parse.c */
-void conn_parse_init(llhttp_settings_t *settings);
-/* Feeds the parser until the data is used up or a request is under way. */
-void conn_parse(struct conn *c, struct bytes data);
-/* After an answer: what has been read meanwhile. */
-void conn_go_on(struct conn *c);
-
 /* http.c */
-void conn_send(struct conn *c, struct bytes head, struct bytes body);
+void server_release(struct http_server *s); /* frees it once nothing needs it any more */
+
+/* conn.c */
+struct conn *conn_create(struct http_server *s);
+void conn_move(struct conn *c, enum conn_state to);
+/* Uses up the data, or keeps what must wait for the present request. */
+void conn_feed(struct conn *c, struct bytes data);
+/* Ready for the next request, which may be here already. */
+void conn_next(struct conn *c);
+void conn_set_reading(struct conn *c, bool on);
+/* Counts so many bytes of body more.  BUSY: all connections have too many together. */
+enum status conn_reserve(struct conn *c, uint64_t more) MUST_CHECK;
+/* The owner hears of it when it has a request that is not answered. */
+void conn_close(struct conn *c);
+
+/* parse.c */
+void parse_init(llhttp_settings_t *settings);
+/* Gives data to the parser, which stops at the end of a header or of a chunked body.  How much
+ * was used; c->refuse is set when it is no request. */
+size_t parse(struct conn *c, struct bytes data);
+void parse_reset(struct conn *c);
+/* Makes sure that the request has an id that can be shown. */
+void conn_choose_id(struct conn *c);
+
+/* answer.c */
+/* Sends what the kernel takes now and queues the rest; takes body's memory. */
+void conn_send(struct conn *c, struct bytes head, struct buf *body);
+void conn_answer(struct conn *c, int status, const char *content_type, struct buf *body);
 /* Refuses what is not a request that anybody could handle. */
 void conn_refuse(struct conn *c, int status, const char *text);
 

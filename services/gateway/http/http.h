@@ -1,8 +1,9 @@
 /* http.h - an HTTP/1.1 server (RFC 9112) on libuv and llhttp.
  *
  * A connection handles one request at a time; pipelined ones wait in its buffer, so answers
- * are in order by construction.  While a request is being handled the socket is still read,
- * so a client that goes away is noticed.
+ * are in order by construction, and the next request waits until the client has taken the
+ * last answer.  While a request is being handled the socket is still read, so a client that
+ * goes away is noticed: the end of its stream cancels what it has asked.
  *
  * Life of a request: begin (headers are complete; the owner may choose to stream the body)
  * -> body* (only when streaming) -> complete -> http_respond by the owner, at any later time.
@@ -16,33 +17,39 @@
 #include "common/net/loop.h"
 
 #define HTTP_TARGET_MAX     8192  /* bytes of the request target: 414 beyond */
-#define HTTP_HEADERS_MAX    16384 /* bytes of all header fields: 431 beyond */
-#define HTTP_VALUE_MAX      256   /* bytes that are kept of a header's value that we look at */
-#define HTTP_PIPELINE_BYTES 65536 /* of requests that wait behind the present one */
+#define HTTP_HEADERS_MAX    16384 /* bytes of all header fields and chunk extensions: 431 beyond */
+#define HTTP_FIELDS_MAX     100   /* header fields: 431 beyond */
+#define HTTP_ID_MAX         128   /* bytes of an X-Request-Id that is taken over */
+#define HTTP_PIPELINE_BYTES 65536 /* that wait behind the present request; then reading stops */
+#define HTTP_BODY_RATE      1024  /* bytes per second that a body must bring */
+#define HTTP_BODY_PADDING   4     /* zeros behind a body, so that it can be parsed in place */
 
 struct http_config {
-    uint64_t body_max_bytes;  /* of a body that is not streamed: 413 beyond */
-    uint32_t connections_max; /* more are closed at once */
-    uint32_t idle_timeout_ms; /* of a connection without a request */
-    uint32_t read_timeout_ms; /* between two pieces of a request: 408 beyond */
+    uint64_t body_max_bytes;   /* of a body that is not streamed: 413 beyond */
+    uint64_t bodies_max_bytes; /* of all such bodies that are in memory: 503 beyond */
+    uint32_t connections_max;  /* more are closed at once */
+    uint32_t idle_timeout_ms;  /* of a connection without a request */
+    uint32_t read_timeout_ms;  /* for the header, and for a body that has stopped: 408 beyond */
 };
 
 struct http_request {
     /* read-only from begin on */
     const char *method;
-    struct buf target;                   /* as sent */
-    char request_id[HTTP_VALUE_MAX + 1]; /* X-Request-Id, or empty */
-    char encoding[HTTP_VALUE_MAX + 1];   /* Content-Encoding, or empty */
+    struct buf target;                /* as sent */
+    char request_id[HTTP_ID_MAX + 1]; /* X-Request-Id if there is a sane one, else one of ours */
+    char encoding[16];                /* Content-Encoding, or empty */
     bool has_length;
+    bool has_body;
     uint64_t content_length;
     /* to be set in begin */
     bool stream; /* body comes in pieces, without limit */
-    /* read-only from complete on, when not streaming */
+    /* read-only from complete on, when not streaming; HTTP_BODY_PADDING zeros follow */
     struct buf body;
     /* the owner's */
+    const void *route;
     void *user;
-    uint64_t begin_us;
-    char headers[512]; /* more header lines for the answer, each with its CRLF */
+    uint64_t begin_us;  /* clock_us() when the header, then the whole request was there */
+    struct buf headers; /* more header lines for the answer, each with its CRLF */
 };
 
 struct http_events {
@@ -58,17 +65,19 @@ struct http_server;
 
 struct http_server *http_create(struct loop *l, const struct http_config *config,
                                 const struct http_events *events, void *arg);
-/* address: HOST:PORT.  INVALID, CONFLICT (in use). */
+/* address: HOST:PORT, HOST a number; [HOST]:PORT for IPv6.  INVALID, CONFLICT (in use). */
 enum status http_listen(struct http_server *s, const char *address, struct error *err) MUST_CHECK;
 const char *http_address(const struct http_server *s); /* as bound, port 0 resolved */
 size_t http_connections(const struct http_server *s);
-/* No new connections or requests: answers carry "connection: close", idle connections end. */
+/* From now on answers carry "connection: close", and idle connections end.  New ones are still
+ * served, so that those who watch readiness can see it go. */
 void http_drain(struct http_server *s);
-void http_destroy(struct http_server *s);
+void http_stop_listening(struct http_server *s); /* twice is fine */
+void http_destroy(struct http_server *s);        /* NULL is fine; open requests are gone */
 
 /* Answers and, if more is to come on the connection, goes on.  r is invalid afterwards.
- * content_type NULL: application/json. */
-void http_respond(struct http_request *r, int status, const char *content_type, struct bytes body);
+ * Takes body's memory.  content_type NULL: application/json. */
+void http_respond(struct http_request *r, int status, const char *content_type, struct buf *body);
 
 /* Back-pressure of a streamed body. */
 void http_pause(struct http_request *r);

@@ -1,13 +1,18 @@
-/* parse.c - requests out of bytes, by llhttp; see http.h. */
+/* parse.c - headers and chunked bodies out of bytes, by llhttp; see conn.h.
+ *
+ * A body with a length never goes through the parser: at the end of such a header the parser
+ * is told that there is none, and conn.c counts the bytes itself.
+ */
 #include "services/gateway/http/conn.h"
 
 #include "common/base/clock.h"
 
+#include <stdio.h>
 #include <strings.h>
 
-/* ---- parsing --------------------------------------------------------------------------------- */
+#define NO_BODY 1 /* on_headers_end's word to llhttp */
 
-/* Remembers why; the parser stops, and conn_parse() answers. */
+/* Remembers why; the parser stops, and conn_feed() answers. */
 static int stop_with(struct conn *c, int status, const char *text)
 {
     c->refuse = status;
@@ -24,155 +29,209 @@ static int on_url(llhttp_t *p, const char *at, size_t len)
     return 0;
 }
 
-static int on_header_name(llhttp_t *p, const char *at, size_t len)
+static int count_field_bytes(struct conn *c, size_t len)
+{
+    c->field_bytes += len;
+    return c->field_bytes > HTTP_HEADERS_MAX ? stop_with(c, 431, "the header fields are too long")
+                                             : 0;
+}
+
+static int on_extension(llhttp_t *p, const char *at, size_t len)
+{
+    (void)at;
+    return count_field_bytes(p->data, len);
+}
+
+/* ---- header fields ---------------------------------------------------------------------------- */
+
+static int on_name(llhttp_t *p, const char *at, size_t len)
 {
     struct conn *c = p->data;
-    c->header_bytes += len;
-    if (c->header_bytes > HTTP_HEADERS_MAX)
-        return stop_with(c, 431, "the header fields are too long");
     if (c->name_len + len < sizeof c->name)
         memcpy(c->name + c->name_len, at, len);
     c->name_len += len;
-    return 0;
+    return count_field_bytes(c, len);
 }
 
-static int on_header_name_end(llhttp_t *p)
+static bool named(const struct conn *c, const char *name)
+{
+    return c->name_len == strlen(name) && strncasecmp(c->name, name, c->name_len) == 0;
+}
+
+static void keep_value(struct conn *c, char *to, size_t size)
+{
+    c->value = to;
+    c->value_size = size;
+}
+
+static int on_name_end(llhttp_t *p)
 {
     struct conn *c = p->data;
     c->value = NULL;
-    if (c->name_len == 12 && strncasecmp(c->name, "x-request-id", 12) == 0)
-        c->value = c->request.request_id;
-    else if (c->name_len == 16 && strncasecmp(c->name, "content-encoding", 16) == 0)
-        c->value = c->request.encoding;
     c->value_len = 0;
-    if (c->name_len == 6 && strncasecmp(c->name, "expect", 6) == 0)
-        c->name[0] = 'E'; /* marks the value that on_headers_end must answer */
+    if (++c->field_count > HTTP_FIELDS_MAX)
+        return stop_with(c, 431, "there are too many header fields");
+    if (c->state != CONN_HEAD)
+        return 0; /* a trailer */
+    if (named(c, "x-request-id"))
+        keep_value(c, c->request.request_id, sizeof c->request.request_id);
+    else if (named(c, "content-encoding"))
+        keep_value(c, c->request.encoding, sizeof c->request.encoding);
+    else if (named(c, "expect"))
+        keep_value(c, c->expect, sizeof c->expect);
+    else if (named(c, "host"))
+        c->hosts++;
     return 0;
 }
 
-static int on_header_value(llhttp_t *p, const char *at, size_t len)
+static int on_value(llhttp_t *p, const char *at, size_t len)
 {
     struct conn *c = p->data;
-    c->header_bytes += len;
-    if (c->header_bytes > HTTP_HEADERS_MAX)
-        return stop_with(c, 431, "the header fields are too long");
+    if (c->value && c->value_len + len < c->value_size)
+        memcpy(c->value + c->value_len, at, len);
+    c->value_len += len;
+    return count_field_bytes(c, len);
+}
+
+static int on_value_end(llhttp_t *p)
+{
+    struct conn *c = p->data;
+    c->name_len = 0;
     if (!c->value)
         return 0;
-    for (size_t i = 0; i < len && c->value_len < HTTP_VALUE_MAX; i++)
-        if (at[i] > ' ' && at[i] < 0x7f) /* it goes into answers and logs */
-            c->value[c->value_len++] = at[i];
+    if (c->value_len >= c->value_size) { /* a value that we know is never that long */
+        c->value[0] = '?';
+        c->value_len = 1;
+    }
+    while (c->value_len &&
+           (c->value[c->value_len - 1] == ' ' || c->value[c->value_len - 1] == '\t'))
+        c->value_len--;
+    c->value[c->value_len] = 0;
     return 0;
 }
 
-static int on_header_value_end(llhttp_t *p)
+/* ---- the whole header --------------------------------------------------------------------------- */
+
+/* It goes into answers and logs, so it must be a plain word. */
+void conn_choose_id(struct conn *c)
 {
-    struct conn *c = p->data;
-    if (c->value)
-        c->value[c->value_len] = 0;
-    c->name_len = 0;
+    static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                "-_.:/+=@,;#~!$%&()[]{}|^*";
+    struct http_server *s = c->server;
+    char *id = c->request.request_id;
+    if (!id[0] || id[strspn(id, plain)])
+        snprintf(id, sizeof c->request.request_id, "%012llx-%llx",
+                 (unsigned long long)(s->id_prefix >> 16), (unsigned long long)++s->id_count);
+}
+
+static int check_head(struct conn *c, const llhttp_t *p)
+{
+    if (p->http_major != 1)
+        return stop_with(c, 505, "this server speaks HTTP/1.1");
+    if (p->http_minor >= 1 && c->hosts != 1)
+        return stop_with(c, 400, "a request needs one Host header");
+    if (c->expect[0] && strcasecmp(c->expect, "100-continue") != 0)
+        return stop_with(c, 417, "the only expectation known is 100-continue");
     return 0;
+}
+
+/* Room for a body that is collected; the client may be waiting for our word to send it. */
+static int expect_body(struct conn *c, const llhttp_t *p)
+{
+    struct http_request *r = &c->request;
+    if (!r->stream && r->has_length) {
+        if (r->content_length > c->server->config.body_max_bytes)
+            return stop_with(c, 413, "the body is too large");
+        if (conn_reserve(c, r->content_length))
+            return stop_with(c, 503, "too many bodies are being received; try again");
+        buf_reserve(&r->body, (size_t)r->content_length + HTTP_BODY_PADDING);
+    }
+    if (r->has_body && c->expect[0] && p->http_minor >= 1)
+        conn_send(c, bytes_str("HTTP/1.1 100 Continue\r\n\r\n"), NULL);
+    return c->state != CONN_BODY ? HPE_USER : c->chunked ? 0 : NO_BODY;
 }
 
 static int on_headers_end(llhttp_t *p)
 {
     struct conn *c = p->data;
-    struct http_server *s = c->server;
     struct http_request *r = &c->request;
+    conn_choose_id(c);
+    int refused = check_head(c, p);
+    if (refused)
+        return refused;
+    p->upgrade = 0; /* RFC 9110 section 7.8: a server may ignore an Upgrade */
+    c->chunked = (p->flags & F_CHUNKED) != 0;
+    c->head = llhttp_get_method(p) == HTTP_HEAD;
+    c->keep_alive = llhttp_should_keep_alive(p);
     r->method = llhttp_method_name(llhttp_get_method(p));
     r->begin_us = clock_us();
     r->has_length = (p->flags & F_CONTENT_LENGTH) != 0;
-    r->content_length = p->content_length;
-    c->head = llhttp_get_method(p) == HTTP_HEAD;
-    c->keep_alive = llhttp_should_keep_alive(p);
-    c->begun = true;
-    s->events.begin(s->arg, r);
-    if (c->answered || c->closed)
-        return HPE_USER;
-    if (!r->stream && r->has_length) {
-        if (r->content_length > s->config.body_max_bytes)
-            return stop_with(c, 413, "the body is too large");
-        buf_reserve(&r->body, (size_t)r->content_length + 1);
-    }
-    if ((r->content_length || !r->has_length) && p->http_minor >= 1 && c->name[0] == 'E')
-        conn_send(c, bytes_str("HTTP/1.1 100 Continue\r\n\r\n"), bytes_of(NULL, 0));
-    c->name[0] = 0;
-    return 0;
+    r->content_length = r->has_length ? p->content_length : 0;
+    r->has_body = c->chunked || r->content_length;
+    c->body_left = r->content_length;
+    conn_move(c, CONN_BODY);
+    c->server->events.begin(c->server->arg, r);
+    return c->state == CONN_BODY ? expect_body(c, p) : HPE_USER;
 }
+
+/* ---- chunked bodies ----------------------------------------------------------------------------- */
 
 static int on_body(llhttp_t *p, const char *at, size_t len)
 {
     struct conn *c = p->data;
-    struct http_server *s = c->server;
-    if (c->request.stream) {
-        s->events.body(s->arg, &c->request, bytes_of(at, len));
-        return c->answered || c->closed ? HPE_USER : 0;
+    struct http_request *r = &c->request;
+    if (r->stream) {
+        c->server->events.body(c->server->arg, r, bytes_of(at, len));
+        return c->state == CONN_BODY ? 0 : HPE_USER;
     }
-    if (c->request.body.len + len > s->config.body_max_bytes)
+    if (r->body.len + len > c->server->config.body_max_bytes)
         return stop_with(c, 413, "the body is too large");
-    buf_append(&c->request.body, at, len);
+    if (conn_reserve(c, len))
+        return stop_with(c, 503, "too many bodies are being received; try again");
+    buf_append(&r->body, at, len);
     return 0;
 }
 
-/* The parser pauses here: the next request on the connection waits for this one's answer. */
 static int on_message_end(llhttp_t *p)
 {
     struct conn *c = p->data;
-    c->state = CONN_HANDLING;
+    c->chunked = false; /* what is to come of the body, if any, body_left says */
     return HPE_PAUSED;
 }
 
-static void hand_over(struct conn *c)
+size_t parse(struct conn *c, struct bytes data)
 {
-    struct http_server *s = c->server;
-    s->events.complete(s->arg, &c->request);
+    llhttp_errno_t err = llhttp_execute(&c->parser, data.data, data.len);
+    if (err == HPE_OK)
+        return data.len;
+    if (err == HPE_PAUSED)
+        llhttp_resume(&c->parser);
+    else if (!c->refuse)
+        stop_with(c, 400, "this is not HTTP/1.1: see RFC 9112");
+    return (size_t)(llhttp_get_error_pos(&c->parser) - (const char *)data.data);
 }
 
-/* Feeds the parser until the data is used up or a request is under way. */
-void conn_parse(struct conn *c, struct bytes data)
+void parse_reset(struct conn *c)
 {
-    while (data.len && c->state == CONN_READING && !c->closed) {
-        c->parsing = true;
-        llhttp_errno_t err = llhttp_execute(&c->parser, data.data, data.len);
-        size_t used = err == HPE_OK
-                          ? data.len
-                          : (size_t)(llhttp_get_error_pos(&c->parser) - (const char *)data.data);
-        data = bytes_of((const char *)data.data + used, data.len - used);
-        if (err == HPE_PAUSED && c->state == CONN_HANDLING) {
-            llhttp_resume(&c->parser);
-            hand_over(c); /* may answer at once: then the loop goes on */
-        } else if (c->refuse) {
-            conn_refuse(c, c->refuse, c->refuse_text);
-        } else if (err == HPE_PAUSED_UPGRADE) {
-            conn_refuse(c, 400, "upgrades are not supported");
-        } else if (err != HPE_OK && !c->answered) {
-            conn_refuse(c, 400, "this is not HTTP/1.1: see RFC 9112");
-        }
-        c->parsing = false;
-    }
-    if (data.len && c->state == CONN_HANDLING)
-        buf_append_bytes(&c->waiting, data);
+    llhttp_reset(&c->parser);
+    c->field_bytes = c->field_count = c->name_len = 0;
+    c->hosts = 0;
+    c->expect[0] = 0;
+    c->head = false;
+    c->refuse = 0;
 }
 
-/* After an answer: what has been read meanwhile. */
-void conn_go_on(struct conn *c)
-{
-    if (!c->waiting.len)
-        return;
-    struct buf waiting = c->waiting;
-    c->waiting = (struct buf){ 0 };
-    conn_parse(c, buf_bytes(&waiting));
-    buf_finish(&waiting);
-}
-
-void conn_parse_init(llhttp_settings_t *settings)
+void parse_init(llhttp_settings_t *settings)
 {
     llhttp_settings_init(settings);
     settings->on_url = on_url;
-    settings->on_header_field = on_header_name;
-    settings->on_header_field_complete = on_header_name_end;
-    settings->on_header_value = on_header_value;
-    settings->on_header_value_complete = on_header_value_end;
+    settings->on_header_field = on_name;
+    settings->on_header_field_complete = on_name_end;
+    settings->on_header_value = on_value;
+    settings->on_header_value_complete = on_value_end;
     settings->on_headers_complete = on_headers_end;
+    settings->on_chunk_extension_name = on_extension;
+    settings->on_chunk_extension_value = on_extension;
     settings->on_body = on_body;
     settings->on_message_complete = on_message_end;
 }

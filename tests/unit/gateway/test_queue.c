@@ -25,13 +25,15 @@ struct world {
     enum status last_status[8192];
 };
 
-static enum status send_job(void *arg, void *peer, const struct msg_job *job, struct frames *frames)
+static enum status send_job(void *arg, void *peer, const struct msg_job *job, uint32_t rows,
+                            struct frames *frames)
 {
     struct world *w = arg;
     struct sent *s = &w->sent[w->sent_count++];
     cr_assert(w->sent_count <= 64);
     *s = (struct sent){ .peer = peer, .job = job->job, .attempt = job->attempt };
     s->rows = (uint32_t)job->inputs[0].shape.at[0];
+    cr_assert(s->rows == rows);
     struct bytes data = frame_bytes(&frames->at[0]);
     cr_assert(data.len == s->rows * sizeof(float), "a job's frame holds its rows");
     memcpy(&s->first, data.data, sizeof s->first);
@@ -71,7 +73,7 @@ static struct world *world_create(void)
     struct world *w = mem_zalloc(sizeof *w);
     queue_init(&w->queue, &limits, &events, w);
     w->lane = queue_lane(&w->queue, bytes_str("m"), 1);
-    lane_set_signature(w->lane, &tensor, 1, &tensor, 1);
+    cr_assert(lane_set_signature(w->lane, &tensor, 1, &tensor, 1) == STATUS_OK);
     return w;
 }
 
@@ -127,11 +129,11 @@ Test(queue, sends_only_against_credit)
 {
     struct world *w = world_create();
     submit(w, 1, 1, 1000);
-    queue_dispatch(&w->queue);
+    queue_dispatch(&w->queue, 0);
     cr_assert(w->sent_count == 0, "nobody is there");
     queue_engine_add(&w->queue, w->lane, w, 1, 1);
     submit(w, 2, 1, 1000);
-    queue_dispatch(&w->queue);
+    queue_dispatch(&w->queue, 0);
     cr_assert(w->sent_count == 1 && w->sent[0].first == 1);
     world_destroy(w);
     /* queue_finish answered both. */
@@ -143,13 +145,13 @@ Test(queue, what_waits_becomes_one_batch_in_order)
     struct engine_link *e = queue_engine_add(&w->queue, w->lane, w, 4, 1);
     for (size_t n = 1; n <= 5; n++)
         submit(w, n, 1, 1000);
-    queue_dispatch(&w->queue);
+    queue_dispatch(&w->queue, 0);
     cr_assert(w->sent_count == 1 && w->sent[0].rows == 4);
     const float numbers[] = { 1, 2, 3, 4 };
     cr_assert(answer(w, e, &w->sent[0], numbers, STATUS_OK) == STATUS_OK);
     for (size_t n = 1; n <= 4; n++)
         cr_assert(w->answered[n] == 1);
-    queue_dispatch(&w->queue);
+    queue_dispatch(&w->queue, 0);
     cr_assert(w->sent_count == 2 && w->sent[1].first == 5);
     world_destroy(w);
 }
@@ -160,11 +162,11 @@ Test(queue, a_batch_that_fails_is_tried_one_by_one)
     struct engine_link *e = queue_engine_add(&w->queue, w->lane, w, 4, 1);
     for (size_t n = 1; n <= 3; n++)
         submit(w, n, 1, 1000);
-    queue_dispatch(&w->queue);
+    queue_dispatch(&w->queue, 0);
     cr_assert(answer(w, e, &w->sent[0], NULL, STATUS_INVALID) == STATUS_OK);
     for (size_t n = 1; n <= 3; n++) {
         float number = (float)n;
-        queue_dispatch(&w->queue);
+        queue_dispatch(&w->queue, 0);
         cr_assert(w->sent[n].rows == 1 && w->sent[n].first == number, "in their order");
         answer(w, e, &w->sent[n], &number, n == 2 ? STATUS_INVALID : STATUS_OK);
         cr_assert(w->last_status[n] == (n == 2 ? STATUS_INVALID : STATUS_OK));
@@ -179,7 +181,7 @@ Test(queue, two_dead_engines_make_a_request_poisonous)
     for (int i = 0; i < POISON_KILLS; i++) {
         struct engine_link *e = queue_engine_add(&w->queue, w->lane, w, 4, 1);
         cr_assert(w->answered[1] == 0);
-        queue_dispatch(&w->queue);
+        queue_dispatch(&w->queue, 0);
         queue_engine_remove(&w->queue, e, true);
     }
     cr_assert(w->answered[1] == 1 && w->last_status[1] == STATUS_POISON);
@@ -192,11 +194,11 @@ Test(queue, a_late_result_is_dropped)
     struct engine_link *slow = queue_engine_add(&w->queue, w->lane, w, 1, 1);
     float one = 1;
     submit(w, 1, 1, 1000);
-    queue_dispatch(&w->queue);
+    queue_dispatch(&w->queue, 0);
     struct sent old = w->sent[0];
     queue_engine_remove(&w->queue, slow, true);
     struct engine_link *fresh = queue_engine_add(&w->queue, w->lane, w, 1, 1);
-    queue_dispatch(&w->queue);
+    queue_dispatch(&w->queue, 0);
     cr_assert(answer(w, fresh, &old, &one, STATUS_OK) == STATUS_NOT_FOUND);
     cr_assert(w->answered[1] == 0 && w->queue.late == 1);
     cr_assert(answer(w, fresh, &w->sent[1], &one, STATUS_OK) == STATUS_OK);
@@ -211,7 +213,7 @@ Test(queue, deadlines_end_requests_that_wait_and_that_run)
     float one = 1;
     submit(w, 1, 1, 100);
     submit(w, 2, 1, 200);
-    queue_dispatch(&w->queue);
+    queue_dispatch(&w->queue, 0);
     cr_assert(queue_expire(&w->queue, 99) == 100);
     cr_assert(queue_expire(&w->queue, 100) == 200);
     cr_assert(w->answered[1] == 1 && w->last_status[1] == STATUS_TIMEOUT);
@@ -228,10 +230,10 @@ Test(queue, an_engine_that_leaves_finishes_what_it_has)
     struct engine_link *e = queue_engine_add(&w->queue, w->lane, w, 1, 2);
     float one = 1;
     submit(w, 1, 1, 1000);
-    queue_dispatch(&w->queue);
+    queue_dispatch(&w->queue, 0);
     queue_engine_leave(&w->queue, e);
     submit(w, 2, 1, 1000);
-    queue_dispatch(&w->queue);
+    queue_dispatch(&w->queue, 0);
     cr_assert(w->sent_count == 1 && w->parted == 0);
     answer(w, e, &w->sent[0], &one, STATUS_OK);
     cr_assert(w->parted == 1 && w->answered[1] == 1 && w->answered[2] == 0);
@@ -275,7 +277,7 @@ static uint32_t dice(struct history *h, uint32_t sides)
 
 static void collect(struct history *h)
 {
-    queue_dispatch(&h->w->queue);
+    queue_dispatch(&h->w->queue, h->now_ms * 1000);
     for (size_t i = 0; i < h->w->sent_count; i++) {
         struct sent *s = &h->w->sent[i];
         struct peer *p = s->peer;

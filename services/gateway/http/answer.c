@@ -1,0 +1,205 @@
+/* answer.c - answers and their way to the client; see conn.h. */
+#include "services/gateway/http/conn.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+
+struct write {
+    uv_write_t uv;
+    struct conn *conn;
+    struct buf head; /* what the kernel has not taken yet */
+    struct buf body;
+};
+
+/* Nothing is left to be written. */
+static void after_flush(struct conn *c)
+{
+    uv_os_fd_t fd;
+    if (c->state == CONN_FLUSHING)
+        conn_next(c);
+    if (c->state != CONN_CLOSING)
+        return;
+    if (c->eof) {
+        conn_close(c);
+        return;
+    }
+    /* Half-close, and let the client read: closing now might reset what it has not read. */
+    conn_move(c, CONN_CLOSING);
+    if (uv_fileno((uv_handle_t *)&c->tcp, &fd) == 0)
+        shutdown(fd, SHUT_WR);
+}
+
+static void on_written(uv_write_t *uv, int status)
+{
+    struct write *w = uv->data;
+    struct conn *c = w->conn;
+    buf_finish(&w->head);
+    buf_finish(&w->body);
+    free(w);
+    c->writes--;
+    if (status < 0)
+        conn_close(c);
+    else if (!c->writes)
+        after_flush(c);
+}
+
+/* Queues what is left behind the first done bytes. */
+static void send_later(struct conn *c, struct bytes head, struct buf *body, size_t done)
+{
+    struct write *w = mem_zalloc(sizeof *w);
+    size_t of_head = done < head.len ? done : head.len;
+    uv_buf_t bufs[2];
+    w->conn = c;
+    w->uv.data = w;
+    buf_append(&w->head, (const char *)head.data + of_head, head.len - of_head);
+    bufs[0] = (uv_buf_t){ (char *)w->head.data, w->head.len };
+    bufs[1] = (uv_buf_t){ NULL, 0 };
+    if (body && body->len) {
+        w->body = *body;
+        *body = (struct buf){ 0 };
+        bufs[1] =
+            (uv_buf_t){ (char *)w->body.data + (done - of_head), w->body.len - (done - of_head) };
+    }
+    c->writes++;
+    c->unwritten = 0;
+    if (uv_write(&w->uv, (uv_stream_t *)&c->tcp, bufs, 2, on_written)) {
+        c->writes--;
+        buf_finish(&w->head);
+        buf_finish(&w->body);
+        free(w);
+        conn_close(c);
+    }
+}
+
+void conn_send(struct conn *c, struct bytes head, struct buf *body)
+{
+    size_t body_len = body ? body->len : 0;
+    uv_buf_t bufs[2] = { { (char *)(uintptr_t)head.data, head.len },
+                         { body ? (char *)body->data : NULL, body_len } };
+    int n = c->writes ? UV_EAGAIN : uv_try_write((uv_stream_t *)&c->tcp, bufs, body_len ? 2 : 1);
+    if (n < 0 && n != UV_EAGAIN)
+        conn_close(c);
+    else if (n < 0 || (size_t)n < head.len + body_len)
+        send_later(c, head, body, n < 0 ? 0 : (size_t)n);
+    if (body)
+        buf_finish(body);
+}
+
+/* ---- the head -------------------------------------------------------------------------------------- */
+
+/* X(status, reason): those that this program sends (RFC 9110 section 15) */
+#define REASON_LIST(X)                        \
+    X(200, "OK")                              \
+    X(201, "Created")                         \
+    X(202, "Accepted")                        \
+    X(400, "Bad Request")                     \
+    X(404, "Not Found")                       \
+    X(405, "Method Not Allowed")              \
+    X(408, "Request Timeout")                 \
+    X(409, "Conflict")                        \
+    X(413, "Content Too Large")               \
+    X(414, "URI Too Long")                    \
+    X(415, "Unsupported Media Type")          \
+    X(417, "Expectation Failed")              \
+    X(422, "Unprocessable Content")           \
+    X(429, "Too Many Requests")               \
+    X(431, "Request Header Fields Too Large") \
+    X(499, "Client Closed Request")           \
+    X(500, "Internal Server Error")           \
+    X(503, "Service Unavailable")             \
+    X(504, "Gateway Timeout")                 \
+    X(505, "HTTP Version Not Supported")      \
+    X(507, "Insufficient Storage")
+
+static const char *status_line(int status)
+{
+    switch (status) {
+#define X(number, reason) \
+    case number:          \
+        return "HTTP/1.1 " #number " " reason "\r\n";
+        REASON_LIST(X)
+#undef X
+    default:
+        return "HTTP/1.1 500 Internal Server Error\r\n";
+    }
+}
+
+static void put_number(struct buf *out, size_t n)
+{
+    char digits[24];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while (n /= 10);
+    buf_append(out, digits + at, sizeof digits - at);
+}
+
+/* RFC 9110 section 6.6.1; made once a second. */
+static const char *date_line(struct http_server *s)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+    if ((long)now != s->date_of && gmtime_r(&now, &tm) &&
+        strftime(s->date, sizeof s->date, "date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm))
+        s->date_of = (long)now;
+    return s->date;
+}
+
+static void put_line(struct buf *head, const char *name, const char *value)
+{
+    buf_append_str(head, name);
+    buf_append_str(head, value);
+    buf_append_str(head, "\r\n");
+}
+
+void conn_answer(struct conn *c, int status, const char *content_type, struct buf *body)
+{
+    struct http_server *s = c->server;
+    struct http_request *r = &c->request;
+    struct buf *head = &s->scratch;
+    struct buf nothing = { 0 };
+    bool last = !c->keep_alive || s->draining;
+    head->len = 0;
+    buf_append_str(head, status_line(status));
+    buf_append_str(head, date_line(s));
+    put_line(head, "content-type: ", content_type ? content_type : "application/json");
+    buf_append_str(head, "content-length: ");
+    put_number(head, body->len);
+    buf_append_str(head, "\r\n");
+    put_line(head, "x-request-id: ", r->request_id);
+    buf_append_bytes(head, buf_bytes(&r->headers));
+    buf_append_str(head, last ? "connection: close\r\n\r\n" : "\r\n");
+    conn_move(c, last ? CONN_CLOSING : CONN_FLUSHING);
+    conn_send(c, buf_bytes(head), c->head ? &nothing : body);
+    buf_finish(body);
+    if (c->state == CONN_DEAD)
+        return;
+    conn_set_reading(c, last || c->waiting.len <= HTTP_PIPELINE_BYTES);
+    if (!c->writes)
+        after_flush(c);
+}
+
+void http_respond(struct http_request *r, int status, const char *content_type, struct buf *body)
+{
+    struct conn *c = (struct conn *)r;
+    if (c->state == CONN_BODY)
+        c->keep_alive = false; /* the rest of the body will not be looked at */
+    conn_answer(c, status, content_type, body);
+}
+
+void conn_refuse(struct conn *c, int status, const char *text)
+{
+    struct http_server *s = c->server;
+    struct buf body = { 0 };
+    s->events.refused(s->arg, status);
+    if (c->state == CONN_BODY)
+        s->events.gone(s->arg, &c->request);
+    c->keep_alive = false;
+    conn_choose_id(c);
+    buf_finish(&c->request.headers);
+    if (status == 503)
+        buf_append_str(&c->request.headers, "retry-after: 1\r\n");
+    buf_printf(&body, "{\"error\":\"%s\"}", text);
+    conn_answer(c, status, NULL, &body);
+}

@@ -1,0 +1,265 @@
+/* conn.c - the states of a connection, and what is read in each; see conn.h. */
+#include "services/gateway/http/conn.h"
+
+#include "common/base/clock.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define IDLE_BODY_BYTES   2048 /* memory that an idle connection may keep for its next body */
+#define IDLE_TARGET_BYTES 512  /* the same for its next target */
+#define LINGER_MS         2000 /* a client may read its last answer for so long */
+
+/* ---- states ------------------------------------------------------------------------------------- */
+
+static uint64_t time_allowed_ms(const struct conn *c, enum conn_state state)
+{
+    const struct http_config *config = &c->server->config;
+    switch (state) {
+    case CONN_IDLE:
+        return config->idle_timeout_ms;
+    case CONN_CLOSING:
+        return LINGER_MS;
+    default:
+        return config->read_timeout_ms;
+    }
+}
+
+/* The one function that changes a connection's state, and with it the list that holds it. */
+void conn_move(struct conn *c, enum conn_state to)
+{
+    struct http_server *s = c->server;
+    assert(c->state != CONN_DEAD);
+    DL_DELETE(s->conns[c->state], c);
+    DL_APPEND(s->conns[to], c);
+    c->state = to;
+    c->deadline_ms = loop_now_ms(s->loop) + time_allowed_ms(c, to);
+}
+
+static void release_body(struct conn *c, size_t keep)
+{
+    c->server->bodies_bytes -= c->reserved;
+    c->reserved = 0;
+    c->request.body.len = 0;
+    if (c->request.body.cap > keep)
+        buf_finish(&c->request.body);
+}
+
+enum status conn_reserve(struct conn *c, uint64_t more)
+{
+    struct http_server *s = c->server;
+    if (more > s->config.bodies_max_bytes - s->bodies_bytes)
+        return STATUS_BUSY;
+    s->bodies_bytes += more;
+    c->reserved += more;
+    return STATUS_OK;
+}
+
+static void reset_request(struct conn *c)
+{
+    struct http_request *r = &c->request;
+    release_body(c, IDLE_BODY_BYTES);
+    if (r->target.cap > IDLE_TARGET_BYTES)
+        buf_finish(&r->target);
+    r->target.len = 0;
+    buf_finish(&r->headers);
+    r->request_id[0] = r->encoding[0] = 0;
+    r->stream = r->has_length = r->has_body = false;
+    r->content_length = 0;
+    r->route = r->user = NULL;
+    parse_reset(c);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct conn *c = handle->data;
+    struct http_server *s = c->server;
+    DL_DELETE(s->conns[CONN_DEAD], c);
+    s->count--;
+    release_body(c, 0);
+    buf_finish(&c->request.target);
+    buf_finish(&c->request.headers);
+    buf_finish(&c->waiting);
+    free(c);
+    server_release(s);
+}
+
+void conn_close(struct conn *c)
+{
+    if (c->state == CONN_DEAD)
+        return;
+    bool owned = c->state == CONN_BODY || c->state == CONN_HANDLING;
+    conn_move(c, CONN_DEAD);
+    c->reading = false;
+    if (owned)
+        c->server->events.gone(c->server->arg, &c->request);
+    uv_close((uv_handle_t *)&c->tcp, on_closed);
+}
+
+/* ---- requests out of bytes ------------------------------------------------------------------------ */
+
+static void complete(struct conn *c)
+{
+    struct http_request *r = &c->request;
+    if (!r->stream) {
+        buf_reserve(&r->body, HTTP_BODY_PADDING);
+        memset(r->body.data + r->body.len, 0, HTTP_BODY_PADDING);
+        r->begin_us = clock_us(); /* how long the client took to send it is not our time */
+    }
+    conn_move(c, CONN_HANDLING);
+    c->server->events.complete(c->server->arg, r);
+}
+
+/* A body that trickles is given up in the end; one that flows never is. */
+static void extend_deadline(struct conn *c, size_t bytes)
+{
+    uint64_t most = loop_now_ms(c->server->loop) + c->server->config.read_timeout_ms;
+    c->deadline_ms += (uint64_t)bytes * 1000 / HTTP_BODY_RATE;
+    if (c->deadline_ms > most)
+        c->deadline_ms = most;
+}
+
+/* A body with a length: it needs no parser. */
+static size_t take_body(struct conn *c, struct bytes data)
+{
+    struct http_request *r = &c->request;
+    size_t len = data.len < c->body_left ? data.len : (size_t)c->body_left;
+    c->body_left -= len;
+    if (r->stream)
+        c->server->events.body(c->server->arg, r, bytes_of(data.data, len));
+    else
+        buf_append(&r->body, data.data, len);
+    return len;
+}
+
+static size_t take(struct conn *c, struct bytes data)
+{
+    if (c->state == CONN_IDLE)
+        conn_move(c, CONN_HEAD);
+    if (c->state == CONN_BODY)
+        extend_deadline(c, data.len);
+    size_t used = c->state == CONN_BODY && !c->chunked ? take_body(c, data) : parse(c, data);
+    if (c->state == CONN_DEAD || c->state == CONN_CLOSING)
+        return used; /* answered before its end */
+    if (c->refuse)
+        conn_refuse(c, c->refuse, c->refuse_text);
+    else if (c->state == CONN_BODY && !c->chunked && !c->body_left)
+        complete(c);
+    return used;
+}
+
+void conn_feed(struct conn *c, struct bytes data)
+{
+    c->feeding = true;
+    while (data.len && c->state <= CONN_BODY) {
+        size_t used = take(c, data);
+        data = bytes_of((const char *)data.data + used, data.len - used);
+    }
+    c->feeding = false;
+    if (!data.len || c->state >= CONN_CLOSING)
+        return;
+    buf_append_bytes(&c->waiting, data);
+    if (c->waiting.len > HTTP_PIPELINE_BYTES)
+        conn_set_reading(c, false);
+}
+
+void conn_next(struct conn *c)
+{
+    reset_request(c);
+    if (c->eof) {
+        conn_close(c);
+        return;
+    }
+    conn_move(c, CONN_IDLE);
+    if (c->feeding)
+        return;
+    conn_set_reading(c, true);
+    struct buf waiting = c->waiting;
+    c->waiting = (struct buf){ 0 };
+    conn_feed(c, buf_bytes(&waiting));
+    buf_finish(&waiting);
+}
+
+/* ---- reading -------------------------------------------------------------------------------------- */
+
+/* The rest of a body that is collected goes straight to its place. */
+static bool straight(const struct conn *c)
+{
+    return c->state == CONN_BODY && !c->chunked && !c->request.stream;
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    struct conn *c = handle->data;
+    struct buf *body = &c->request.body;
+    (void)suggested;
+    *buf = straight(c) ? (uv_buf_t){ (char *)body->data + body->len, (size_t)c->body_left }
+                       : (uv_buf_t){ c->server->read_buffer, READ_BYTES };
+}
+
+/* The client sends no more, but it may still read: what is being written to it goes on. */
+static void on_end(struct conn *c)
+{
+    c->eof = true;
+    if (c->writes && (c->state == CONN_FLUSHING || c->state == CONN_CLOSING))
+        conn_set_reading(c, false);
+    else
+        conn_close(c);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
+{
+    struct conn *c = stream->data;
+    if (count == UV_EOF) {
+        on_end(c);
+    } else if (count < 0) {
+        conn_close(c);
+    } else if (count > 0 && straight(c)) {
+        c->request.body.len += (size_t)count;
+        c->body_left -= (uint64_t)count;
+        extend_deadline(c, (size_t)count);
+        if (!c->body_left)
+            complete(c);
+    } else if (count > 0) {
+        conn_feed(c, bytes_of(buf->base, (size_t)count));
+    }
+}
+
+void conn_set_reading(struct conn *c, bool on)
+{
+    if (c->reading == on || c->state == CONN_DEAD || (on && c->eof))
+        return;
+    c->reading = on;
+    if (on)
+        uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
+    else
+        uv_read_stop((uv_stream_t *)&c->tcp);
+}
+
+void http_pause(struct http_request *r)
+{
+    conn_set_reading((struct conn *)r, false);
+}
+
+void http_resume(struct http_request *r)
+{
+    struct conn *c = (struct conn *)r;
+    c->deadline_ms = loop_now_ms(c->server->loop) + c->server->config.read_timeout_ms;
+    conn_set_reading(c, true);
+}
+
+struct conn *conn_create(struct http_server *s)
+{
+    struct conn *c = mem_zalloc(sizeof *c);
+    c->server = s;
+    c->tcp.data = c;
+    uv_tcp_init(loop_uv(s->loop), &c->tcp);
+    llhttp_init(&c->parser, HTTP_REQUEST, &s->settings);
+    c->parser.data = c;
+    c->state = CONN_IDLE;
+    c->deadline_ms = loop_now_ms(s->loop) + s->config.idle_timeout_ms;
+    DL_APPEND(s->conns[CONN_IDLE], c);
+    s->count++;
+    return c;
+}
