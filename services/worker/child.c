@@ -1,11 +1,11 @@
-/* child.c - spawns, watches and reaps one engine. */
+/* child.c - fetches, starts and restarts one engine; see child.h. */
 #include "services/worker/child.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "services/worker/cache.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +13,6 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#define PAUSE_FIRST_MS 100
-#define PAUSE_LAST_MS  30000
 #define HEALTHY_MS     30000 /* ready for so long: the next crash is a first one again */
 #define REPORT_WAIT_MS 10000 /* for the answer to VERSION_CHECKED */
 #define ARGS_MAX       24
@@ -29,20 +27,22 @@ static struct metric_family bad_messages = {
     .help = "messages from gateways that engines could not make sense of",
     .type = METRIC_COUNTER,
 };
-
-static void start(void *arg);
+static struct metric_family fetch_failures = {
+    .name = "maas_worker_fetch_failures_total",
+    .help = "downloads of artifacts that failed",
+    .type = METRIC_COUNTER,
+};
+static struct metric_family checks = {
+    .name = "maas_worker_checks_total",
+    .help = "new versions that were checked, by result",
+    .type = METRIC_COUNTER,
+};
 
 static void set_state(struct child *c, enum engine_state state, const char *reason)
 {
     c->state = state;
     snprintf(c->reason, sizeof c->reason, "%s", reason);
     host_child_changed(c->host);
-}
-
-static void retry_later(struct child *c)
-{
-    loop_timer_start(c->timer, c->pause_ms, 0);
-    c->pause_ms = c->pause_ms < PAUSE_LAST_MS / 2 ? 2 * c->pause_ms : PAUSE_LAST_MS;
 }
 
 /* ---- what the registry is told -------------------------------------------------------------- */
@@ -61,9 +61,12 @@ static void send_checked(struct child *c, enum version_check check, const char *
                                      .version = c->version,
                                      .check = check,
                                      .reason = bytes_str(reason) };
+    const struct metric_label labels[] = { { "result",
+                                             check == CHECK_PASSED ? "passed" : "failed" } };
     if (c->reported)
         return;
     c->reported = true;
+    metric_add(metrics_series(&checks, labels, 1), 1);
     if (check == CHECK_PASSED &&
         !msg_unpack(&decoder, &schema_engine_status, buf_bytes(&c->status), &body, NULL)) {
         const struct msg_engine_status *s = body;
@@ -80,12 +83,13 @@ static void send_checked(struct child *c, enum version_check check, const char *
 }
 
 /* The model is to blame: no other try would help. */
-static void fail_for_good(struct child *c, const char *reason)
+static void give_up(struct child *c, const char *reason)
 {
     log_warn("version cannot be loaded", LOG_S("model", c->model), LOG_U("version", c->version),
              LOG_S("reason", reason));
     loop_timer_stop(c->timer);
     send_checked(c, CHECK_FAILED, reason);
+    c->given_up = true;
     set_state(c, ENGINE_FAILED, reason);
 }
 
@@ -93,6 +97,7 @@ static void fail_for_good(struct child *c, const char *reason)
 
 static void on_ready(struct child *c, const struct msg_engine_status *m)
 {
+    c->said = SAID_READY;
     c->status.len = 0;
     msg_pack(&c->status, &schema_engine_status, m);
     loop_timer_stop(c->timer);
@@ -103,16 +108,37 @@ static void on_ready(struct child *c, const struct msg_engine_status *m)
         return;
     }
     log_info("engine ready", LOG_S("model", c->model), LOG_U("version", c->version),
-             LOG_U("pid", (uint64_t)c->pid));
+             LOG_U("pid", (uint64_t)c->process.pid));
     set_state(c, ENGINE_READY, "");
+}
+
+/* It could not load, and ends by itself now. */
+static void on_trouble(struct child *c, const struct msg_engine_status *m)
+{
+    char reason[MAX_REASON + 1];
+    if (bytes_copy_str(m->reason, reason, sizeof reason))
+        snprintf(reason, sizeof reason, "the engine gave an unreadable reason");
+    if (m->state == ENGINE_FETCHING) {
+        log_warn("a file of the cache is damaged and fetched again", LOG_S("path", c->path));
+        c->said = SAID_DAMAGED;
+        unlink(c->path);
+        set_state(c, ENGINE_FETCHING, "its file in the cache was damaged");
+    } else if (m->state == ENGINE_FAILED && !c->reported) {
+        c->said = SAID_REFUSED;
+        give_up(c, reason);
+    } else { /* not for the model's sake, or it has passed its check elsewhere */
+        log_warn("engine cannot load here", LOG_S("model", c->model), LOG_U("version", c->version),
+                 LOG_S("reason", reason));
+        c->said = SAID_UNABLE;
+        set_state(c, ENGINE_FAILED, reason);
+    }
 }
 
 static void on_message(void *arg, const struct msg *m)
 {
     struct child *c = arg;
     if (!m) { /* the end, or garbage: either way this engine is no use */
-        if (c->pid)
-            kill(c->pid, SIGTERM);
+        process_signal(&c->process, SIGTERM);
         return;
     }
     if (m->kind != MSG_ENGINE_STATUS)
@@ -124,21 +150,12 @@ static void on_message(void *arg, const struct msg *m)
                    status->bad_messages - c->bad_messages);
         c->bad_messages = status->bad_messages;
     }
-    if (c->spoke || c->stopping)
+    if (c->said != SAID_NOTHING || c->state == ENGINE_LEAVING)
         return;
-    c->spoke = true;
-    if (status->state == ENGINE_READY) {
+    if (status->state == ENGINE_READY)
         on_ready(c, status);
-    } else if (status->state == ENGINE_FETCHING) {
-        log_warn("a file of the cache is damaged and fetched again", LOG_S("path", c->path));
-        unlink(c->path);
-        set_state(c, ENGINE_FETCHING, "its file in the cache was damaged");
-    } else {
-        char reason[MAX_REASON + 1];
-        if (bytes_copy_str(status->reason, reason, sizeof reason))
-            snprintf(reason, sizeof reason, "the engine gave an unreadable reason");
-        fail_for_good(c, reason);
-    }
+    else
+        on_trouble(c, status);
 }
 
 void child_tell_gateways(struct child *c)
@@ -147,17 +164,29 @@ void child_tell_gateways(struct child *c)
     struct msg_gateways m;
     if (!c->pipe || c->check)
         return;
-    host_list_gateways(c->host, list, &m);
+    gateways_list(&c->host->gateways, list, &m);
     if (pipe_send(c->pipe, MSG_GATEWAYS, &m))
         log_debug("an engine does not listen", LOG_S("model", c->model));
 }
 
 /* ---- the engine ends -------------------------------------------------------------------------- */
 
+static void end_download(struct child *c)
+{
+    struct child *other;
+    if (!c->download)
+        return;
+    download_destroy(c->download);
+    c->download = NULL;
+    DL_FOREACH(c->host->children, other)
+    if (other->waits && digest_equal(&other->digest, &c->digest))
+        loop_timer_start(other->timer, 0, 0);
+}
+
 static void destroy(struct child *c)
 {
     struct host *h = c->host;
-    download_destroy(c->download);
+    end_download(c);
     loop_timer_destroy(c->timer);
     buf_finish(&c->status);
     free(c->path);
@@ -165,119 +194,62 @@ static void destroy(struct child *c)
     h->children_count--;
     free(c);
     host_child_changed(h);
+    host_trim_cache(h);
 }
 
-/* The last line of stderr that is not empty. */
-static const char *last_line(struct child *c)
+static void retry_later(struct child *c)
 {
-    while (c->words_len && c->words[c->words_len - 1] == '\n')
-        c->words_len--;
-    c->words[c->words_len] = 0;
-    const char *newline = strrchr(c->words, '\n');
-    return newline ? newline + 1 : c->words;
+    uint64_t pause_ms = backoff_next(&c->backoff);
+    if (c->state == ENGINE_FAILED)
+        log_warn("engine is started again", LOG_S("model", c->model), LOG_U("version", c->version),
+                 LOG_S("reason", c->reason), LOG_U("next_try_ms", pause_ms));
+    loop_timer_start(c->timer, pause_ms, 0);
 }
 
-static void describe_end(struct child *c, int64_t exit_status, int signal_number, char *out,
-                         size_t size)
+/* It ended without having been told to, and without having said why. */
+static void on_crash(struct child *c)
 {
-    const char *words = last_line(c);
-    if (signal_number)
-        snprintf(out, size, "the engine was ended by signal %d (%s)%s%s", signal_number,
-                 strsignal(signal_number), *words ? ": " : "", words);
-    else
-        snprintf(out, size, "the engine ended with status %d%s%s", (int)exit_status,
-                 *words ? ": " : "", words);
+    char reason[MAX_REASON + 1], all[MAX_REASON + 1];
+    bool loading = c->said == SAID_NOTHING && !c->process.start_error;
+    metric_count(&crashes);
+    process_describe_end(&c->process, reason, sizeof reason);
+    if (c->late)
+        snprintf(reason, sizeof reason, "it was not ready within %u ms",
+                 c->host->config->load_timeout_ms);
+    if (loading && ++c->load_crashes >= LOAD_CRASHES_MAX && !c->reported) {
+        snprintf(all, sizeof all, "loading it %s %u times; %.400s", c->late ? "failed" : "crashed",
+                 c->load_crashes, reason);
+        give_up(c, all);
+        return;
+    }
+    if (c->said == SAID_READY && clock_ms() - c->ready_ms > HEALTHY_MS)
+        backoff_reset(&c->backoff);
+    set_state(c, ENGINE_FAILED, reason);
 }
 
-/* All handles of this start are closed: what next? */
-static void ended(struct child *c)
+static void on_ended(void *arg)
 {
-    if (c->stopping) {
+    struct child *c = arg;
+    pipe_destroy(c->pipe);
+    c->pipe = NULL;
+    loop_timer_stop(c->timer);
+    if (c->state == ENGINE_LEAVING) {
         destroy(c);
         return;
     }
-    if (c->state == ENGINE_FAILED)
+    if (c->said == SAID_NOTHING || c->said == SAID_READY)
+        on_crash(c);
+    if (c->given_up)
         return;
-    bool loading = !c->spoke;
-    if (c->state == ENGINE_FETCHING) {
-        retry_later(c);
-        return;
-    }
-    metric_count(&crashes);
-    log_warn("engine ended by itself", LOG_S("model", c->model), LOG_U("version", c->version),
-             LOG_S("reason", c->reason), LOG_U("next_try_ms", c->pause_ms));
-    if (loading && ++c->load_crashes >= LOAD_CRASHES_MAX && !c->reported) {
-        char reason[MAX_REASON + 1];
-        snprintf(reason, sizeof reason, "loading it crashed %u times; %.400s", c->load_crashes,
-                 c->reason);
-        fail_for_good(c, reason);
+    if (c->check && c->said == SAID_UNABLE) {
+        child_stop(c); /* the claim runs out: perhaps another worker can */
         return;
     }
     c->restarts++;
     retry_later(c);
-    host_child_changed(c->host);
 }
 
-static void on_handle_closed(uv_handle_t *handle)
-{
-    struct child *c = handle->data;
-    if (--c->handles == 0)
-        ended(c);
-}
-
-static void on_exit_status(uv_process_t *process, int64_t exit_status, int signal_number)
-{
-    struct child *c = process->data;
-    char reason[MAX_REASON + 1];
-    c->pid = 0;
-    pipe_destroy(c->pipe);
-    c->pipe = NULL;
-    loop_timer_stop(c->timer);
-    if (c->state == ENGINE_READY && clock_ms() - c->ready_ms > HEALTHY_MS)
-        c->pause_ms = PAUSE_FIRST_MS;
-    if (c->state != ENGINE_FAILED && c->state != ENGINE_FETCHING && !c->stopping) {
-        describe_end(c, exit_status, signal_number, reason, sizeof reason);
-        c->state = ENGINE_LOADING;
-        snprintf(c->reason, sizeof c->reason, "%s", reason);
-    }
-    uv_close((uv_handle_t *)&c->process, on_handle_closed);
-    uv_close((uv_handle_t *)&c->err_pipe, on_handle_closed);
-}
-
-/* ---- stderr: forwarded, and its end kept as last words ---------------------------------------- */
-
-static void on_err_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
-{
-    struct child *c = handle->data;
-    (void)suggested;
-    *buf = uv_buf_init(c->err_chunk, sizeof c->err_chunk);
-}
-
-static void on_err(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
-{
-    struct child *c = stream->data;
-    if (count < 0) {
-        uv_read_stop(stream);
-        return;
-    }
-    size_t len = (size_t)count;
-    if (write(STDERR_FILENO, buf->base, len) < 0)
-        log_debug("stderr is closed");
-    const char *from = buf->base;
-    if (len > LAST_WORDS_BYTES) {
-        from += len - LAST_WORDS_BYTES;
-        len = LAST_WORDS_BYTES;
-    }
-    if (c->words_len + len > LAST_WORDS_BYTES) {
-        size_t drop = c->words_len + len - LAST_WORDS_BYTES;
-        memmove(c->words, c->words + drop, c->words_len - drop);
-        c->words_len -= drop;
-    }
-    memcpy(c->words + c->words_len, from, len);
-    c->words_len += len;
-}
-
-/* ---- spawn ------------------------------------------------------------------------------------ */
+/* ---- launch ----------------------------------------------------------------------------------- */
 
 static void arguments(struct child *c, char **argv, char numbers[3][16], char hex[DIGEST_HEX_SIZE])
 {
@@ -307,60 +279,23 @@ static void arguments(struct child *c, char **argv, char numbers[3][16], char he
     argv[n] = NULL;
 }
 
-/* Gives the engine: nothing on stdin and stdout, a pipe for stderr, a socket pair as fd 3. */
-static int spawn(struct child *c, int theirs)
-{
-    char *argv[ARGS_MAX + 4];
-    char numbers[3][16], hex[DIGEST_HEX_SIZE];
-    uv_stdio_container_t stdio[4] = { { .flags = UV_IGNORE },
-                                      { .flags = UV_IGNORE },
-                                      { .flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE,
-                                        .data.stream = (uv_stream_t *)&c->err_pipe },
-                                      { .flags = UV_INHERIT_FD, .data.fd = theirs } };
-    uv_process_options_t options = { .exit_cb = on_exit_status,
-                                     .file = "/proc/self/exe",
-                                     .args = argv,
-                                     .stdio = stdio,
-                                     .stdio_count = 4 };
-    arguments(c, argv, numbers, hex);
-    c->process.data = c->err_pipe.data = c;
-    uv_pipe_init(loop_uv(c->host->loop), &c->err_pipe, 0);
-    return uv_spawn(loop_uv(c->host->loop), &c->process, &options);
-}
-
-static void on_load_timeout(struct child *c)
-{
-    log_warn("engine does not get ready in time and is killed", LOG_S("model", c->model),
-             LOG_U("version", c->version));
-    if (c->pid)
-        kill(c->pid, SIGKILL);
-}
-
 static void launch(struct child *c)
 {
+    char *argv[ARGS_MAX + 4], numbers[3][16], hex[DIGEST_HEX_SIZE];
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+        set_state(c, ENGINE_FAILED, "no file descriptor is left for an engine");
         retry_later(c);
         return;
     }
-    c->spoke = false;
-    c->words_len = 0;
-    c->handles = 2;
-    int rc = spawn(c, pair[1]);
-    close(pair[1]);
-    if (rc) {
-        log_error("cannot start an engine", LOG_S("reason", uv_strerror(rc)));
-        close(pair[0]);
-        snprintf(c->reason, sizeof c->reason, "cannot start an engine: %s", uv_strerror(rc));
-        c->spoke = true; /* not a crash of the model */
-        uv_close((uv_handle_t *)&c->process, on_handle_closed);
-        uv_close((uv_handle_t *)&c->err_pipe, on_handle_closed);
-        return;
-    }
-    c->pid = c->process.pid;
-    c->pipe = pipe_create(c->host->loop, pair[0], on_message, c);
+    c->said = SAID_NOTHING;
+    c->late = false;
     c->bad_messages = 0;
-    uv_read_start((uv_stream_t *)&c->err_pipe, on_err_alloc, on_err);
+    cache_touch(c->path);
+    arguments(c, argv, numbers, hex);
+    process_start(&c->process, c->host->loop, argv, pair[1], on_ended, c);
+    close(pair[1]);
+    c->pipe = pipe_create(c->host->loop, pair[0], on_message, c);
     c->state = ENGINE_LOADING; /* the reason of the last end stays to be seen */
     host_child_changed(c->host);
     loop_timer_start(c->timer, c->host->config->load_timeout_ms, 0);
@@ -372,103 +307,99 @@ static void launch(struct child *c)
 static void on_fetched(void *arg, const struct error *err)
 {
     struct child *c = arg;
-    download_destroy(c->download);
-    c->download = NULL;
-    if (err) {
-        log_warn("artifact cannot be fetched", LOG_S("model", c->model),
-                 LOG_U("version", c->version), LOG_S("reason", err->text));
-        set_state(c, ENGINE_FETCHING, err->text);
-        retry_later(c);
+    struct error why = err ? *err : (struct error){ .status = STATUS_OK };
+    end_download(c);
+    if (!why.status) {
+        host_trim_cache(c->host);
+        launch(c);
         return;
     }
-    launch(c);
+    metric_count(&fetch_failures);
+    log_warn("artifact cannot be fetched", LOG_S("model", c->model), LOG_U("version", c->version),
+             LOG_S("reason", why.text));
+    if (c->check) {
+        child_stop(c); /* the claim runs out; other versions need not wait */
+        return;
+    }
+    set_state(c, ENGINE_FETCHING, why.text);
+    retry_later(c);
 }
 
-static void fetch(struct child *c)
+static bool fetched_by_another(struct child *c)
 {
-    c->download = download_create(c->host->loop, c->host->registry, &c->digest, c->path,
-                                  c->host->config->max_artifact_bytes, NULL, on_fetched, c);
+    struct child *other;
+    DL_FOREACH(c->host->children, other)
+    if (other != c && other->download && digest_equal(&other->digest, &c->digest))
+        return true;
+    return false;
 }
 
-/* The timer of a child: the next try, or the end of patience. */
-static void start(void *arg)
+/* The next try. */
+static void start(struct child *c)
 {
-    struct child *c = arg;
-    if (c->stopping) {
-        if (c->pid)
-            kill(c->pid, SIGKILL);
-    } else if (c->pid) {
-        on_load_timeout(c);
-    } else if (access(c->path, R_OK) == 0) {
+    c->waits = false;
+    if (access(c->path, R_OK) == 0) {
         launch(c);
+    } else if (fetched_by_another(c)) {
+        c->waits = true;
     } else {
-        fetch(c);
+        c->state = ENGINE_FETCHING;
+        c->download = download_create(c->host->loop, c->host->registry, &c->digest, c->path,
+                                      c->host->config->max_artifact_bytes, NULL, on_fetched, c);
     }
 }
 
-/* The file's name is the digest: versions with equal artifacts share it. */
-static char *cache_path(struct host *h, const struct digest *digest)
+static void on_timer(void *arg)
 {
-    struct buf path = { 0 };
-    char hex[DIGEST_HEX_SIZE];
-    digest_hex(digest, hex);
-    buf_printf(&path, "%s/%s", h->config->cache, hex);
-    buf_cstr(&path);
-    return buf_take(&path, NULL);
+    struct child *c = arg;
+    if (c->state == ENGINE_LEAVING) {
+        log_warn("engine does not leave in time and is killed", LOG_S("model", c->model),
+                 LOG_U("version", c->version));
+        process_signal(&c->process, SIGKILL);
+    } else if (c->process.pid) {
+        log_warn("engine does not get ready in time and is killed", LOG_S("model", c->model),
+                 LOG_U("version", c->version));
+        c->late = true;
+        process_signal(&c->process, SIGKILL);
+    } else if (!process_busy(&c->process)) {
+        start(c);
+    }
 }
 
-struct child *child_create(struct host *h, const struct msg_version *v, uint32_t max_batch,
-                           bool check)
+/* ---- life ------------------------------------------------------------------------------------- */
+
+void child_create(struct host *h, const struct msg_version *v, uint32_t max_batch, bool check)
 {
     struct child *c = mem_zalloc(sizeof *c);
     c->host = h;
     c->version = v->number;
     c->max_batch = max_batch;
     c->check = check;
-    c->pause_ms = PAUSE_FIRST_MS;
-    c->timer = loop_timer_create(h->loop, start, c);
+    c->timer = loop_timer_create(h->loop, on_timer, c);
     c->reported = v->check == CHECK_PASSED;
     bool bad = v->digest.len != DIGEST_SIZE ||
                bytes_copy_str(v->model, c->model, sizeof c->model) ||
                bytes_copy_str(v->format, c->format, sizeof c->format);
     if (!bad)
         memcpy(c->digest.byte, v->digest.data, DIGEST_SIZE);
-    c->path = cache_path(h, &c->digest);
+    c->path = cache_path(h->config->cache, &c->digest);
     DL_APPEND(h->children, c);
     h->children_count++;
     if (bad)
-        fail_for_good(c, "the version's record is damaged");
+        give_up(c, "the version's record is damaged");
     else
         loop_timer_start(c->timer, 0, 0);
-    return c;
 }
 
 void child_stop(struct child *c)
 {
-    if (c->stopping)
+    if (c->state == ENGINE_LEAVING)
         return;
-    c->stopping = true;
     c->state = ENGINE_LEAVING;
-    if (c->pid) {
-        kill(c->pid, SIGTERM);
+    if (process_busy(&c->process)) {
+        process_signal(&c->process, SIGTERM);
         loop_timer_start(c->timer, c->host->config->stop_timeout_ms, 0);
-    } else if (!c->handles) {
+    } else {
         destroy(c);
     }
-}
-
-uint64_t child_rss_bytes(const struct child *c)
-{
-    char path[32];
-    unsigned long long size, resident = 0;
-    if (!c->pid)
-        return 0;
-    snprintf(path, sizeof path, "/proc/%d/statm", (int)c->pid);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return 0;
-    if (fscanf(file, "%llu %llu", &size, &resident) != 2)
-        resident = 0;
-    fclose(file);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }

@@ -5,24 +5,30 @@
  * a job to another thread and back would cost two wake-ups for each.  What must not wait for
  * a long inference, the heartbeat, has a thread of its own (pulse.c).
  *
- *     load -> warm up -> READY to the host -> HELLO to each gateway with credit 1
+ *     load -> warm up -> HELLO to each gateway with credit 1 -> READY to the host
  *     JOB -> check -> run -> RESULT with credit 1
  *     SIGTERM, or the host is gone -> BYE to each -> BYE_ACK from each -> exit
+ *
+ * READY waits a moment for the gateways' WELCOME, for it ends the engine of the version before:
+ * so no gateway is without an engine in between.
+ *
+ * Until the model is loaded there is nothing to lose: SIGTERM simply ends the process.
  */
 #include "services/worker/engine.h"
 
 #include "common/base/clock.h"
-#include "common/base/digest.h"
 #include "common/base/log.h"
 #include "common/net/pipe.h"
 #include "common/net/report.h"
+#include "services/worker/model.h"
 #include "services/worker/pulse.h"
-#include "services/worker/runtime.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define CREDIT         1     /* jobs out with an engine: one running, none waiting in the pipe */
@@ -30,6 +36,7 @@
 #define LEAVE_MS       10000 /* for the gateways' BYE_ACK */
 #define COUNT_DELAY_MS 1000  /* bad messages are told to the host at most this often */
 #define GREET_MS       50    /* between tries to reach a gateway */
+#define WELCOME_MS     500   /* READY waits so long for gateways that do not answer */
 
 struct engine;
 
@@ -38,8 +45,9 @@ struct channel {
     char gateway[MAX_NAME + 1];
     char endpoint[MAX_ENDPOINT + 1];
     struct sock *sock;
-    bool greeted; /* HELLO has been handed to the socket */
-    bool parted;  /* BYE_ACK has come, or nobody was there */
+    bool greeted;  /* HELLO has been handed to the socket */
+    bool welcomed; /* WELCOME has come, once */
+    bool parted;   /* BYE_ACK has come, or nobody was there */
 };
 
 struct engine {
@@ -50,10 +58,9 @@ struct engine {
     struct pulse_state state;
     struct loop_timer *greet; /* tries HELLO again on channels without a peer */
     struct loop_timer *counters;
+    struct loop_timer *announce; /* READY to the host; not active any more once it was told */
     struct loop_timer *leave;
-    const struct runtime *runtime;
-    void *model;
-    struct signature signature;
+    struct model model;
     struct channel *channels[MAX_GATEWAYS];
     size_t channels_count;
     char id[MAX_NAME + 1];
@@ -66,6 +73,40 @@ static void count_bad(struct engine *e)
 {
     if (e->bad_messages++ == 0 || !loop_timer_active(e->counters))
         loop_timer_start(e->counters, COUNT_DELAY_MS, 0);
+}
+
+/* ---- messages to the host -------------------------------------------------------------------- */
+
+static void tell_host(struct engine *e, enum engine_state state, const char *reason)
+{
+    struct msg_engine_status body = { .state = state,
+                                      .reason = bytes_str(reason),
+                                      .inputs = e->model.signature.inputs,
+                                      .inputs_count = e->model.signature.inputs_count,
+                                      .outputs = e->model.signature.outputs,
+                                      .outputs_count = e->model.signature.outputs_count,
+                                      .batchable = e->model.signature.batchable,
+                                      .bad_messages = e->bad_messages };
+    if (pipe_send(e->host, MSG_ENGINE_STATUS, &body))
+        log_debug("the host does not listen");
+}
+
+static void announce(void *arg)
+{
+    struct engine *e = arg;
+    loop_timer_stop(e->announce);
+    tell_host(e, ENGINE_READY, "");
+}
+
+static void on_welcome(struct channel *c)
+{
+    struct engine *e = c->engine;
+    c->welcomed = true;
+    for (size_t i = 0; i < e->channels_count; i++)
+        if (!e->channels[i]->welcomed)
+            return;
+    if (loop_timer_active(e->announce))
+        announce(e);
 }
 
 /* ---- messages to gateways ------------------------------------------------------------------ */
@@ -90,11 +131,11 @@ static void greet(struct channel *c)
         .worker = bytes_str(e->config->worker),
         .model = bytes_str(e->config->model),
         .version = e->config->version,
-        .inputs = e->signature.inputs,
-        .inputs_count = e->signature.inputs_count,
-        .outputs = e->signature.outputs,
-        .outputs_count = e->signature.outputs_count,
-        .max_batch = e->signature.batchable ? e->config->max_batch : 1,
+        .inputs = e->model.signature.inputs,
+        .inputs_count = e->model.signature.inputs_count,
+        .outputs = e->model.signature.outputs,
+        .outputs_count = e->model.signature.outputs_count,
+        .max_batch = e->model.signature.batchable ? e->config->max_batch : 1,
         .credit = CREDIT,
         .pid = (uint32_t)getpid(),
     };
@@ -120,39 +161,10 @@ static void on_unknown(void *arg, const char *gateway)
 
 /* ---- a job --------------------------------------------------------------------------------- */
 
-/* Checks the job against the signature, so that the runtime sees only what it expects. */
-static enum status check_inputs(struct engine *e, const struct msg_job *job, struct frames *frames,
-                                struct tensor_in *in, struct error *err)
-{
-    const struct signature *s = &e->signature;
-    if (job->inputs_count != s->inputs_count || frames->count != job->inputs_count + 1)
-        return error_set(err, STATUS_INVALID, "the model takes %zu inputs; %zu came in %zu frames",
-                         s->inputs_count, job->inputs_count, frames->count - 1);
-    for (size_t i = 0; i < s->inputs_count; i++) {
-        const struct msg_tensor *is = &job->inputs[i];
-        const struct msg_tensor *want = &s->inputs[i];
-        in[i] = (struct tensor_in){ datatype_from_wire(is->datatype), is->shape.at, is->shape.count,
-                                    frame_bytes(&frames->at[i + 1]) };
-        if (!bytes_equal(is->name, want->name) || is->datatype != want->datatype ||
-            is->shape.count != want->shape.count)
-            return error_set(err, STATUS_INVALID, "input %zu does not fit the model's signature",
-                             i);
-        for (size_t k = 0; k < want->shape.count; k++)
-            if (want->shape.at[k] >= 0 && want->shape.at[k] != is->shape.at[k])
-                return error_set(err, STATUS_INVALID,
-                                 "dimension %zu of input %zu is %lld, not %lld", k, i,
-                                 (long long)is->shape.at[k], (long long)want->shape.at[k]);
-        enum status st = tensor_check(in[i].type, is->shape.at, is->shape.count, in[i].data, err);
-        if (st)
-            return st;
-    }
-    return STATUS_OK;
-}
-
 /* Moves the outputs' frames behind the envelope and sends it. */
 static void answer(struct channel *c, struct msg_result *result, struct tensor_out *out)
 {
-    const struct signature *s = &c->engine->signature;
+    const struct signature *s = &c->engine->model.signature;
     struct msg_tensor described[MAX_TENSORS];
     struct frames frames = { .count = 0 };
     struct buf envelope = { 0 };
@@ -183,9 +195,9 @@ static void on_job(struct channel *c, const struct msg_job *job, struct frames *
     uint64_t begin = clock_us();
     atomic_store(&e->state.since_ms, begin / 1000);
     atomic_store(&e->state.job, job->job);
-    enum status st = check_inputs(e, job, frames, in, &err);
+    enum status st = model_check(&e->model, job, frames, in, &err);
     if (!st)
-        st = e->runtime->run(e->model, in, job->inputs_count, out, &result.outputs_count, &err);
+        st = model_run(&e->model, in, job->inputs_count, out, &result.outputs_count, &err);
     atomic_store(&e->state.job, 0);
     result.status = st;
     result.text = bytes_str(st ? err.text : "");
@@ -224,6 +236,8 @@ static void on_message(void *arg, struct frames *frames)
             finish_leaving(e);
         return;
     case MSG_WELCOME:
+        on_welcome(c);
+        return;
     case MSG_PROBE:
         return;
     default:
@@ -290,20 +304,6 @@ static void on_gateways(struct engine *e, const struct msg_gateways *m)
 
 /* ---- the host ---------------------------------------------------------------------------------- */
 
-static void tell_host(struct engine *e, enum engine_state state, const char *reason)
-{
-    struct msg_engine_status body = { .state = state,
-                                      .reason = bytes_str(reason),
-                                      .inputs = e->signature.inputs,
-                                      .inputs_count = e->signature.inputs_count,
-                                      .outputs = e->signature.outputs,
-                                      .outputs_count = e->signature.outputs_count,
-                                      .batchable = e->signature.batchable,
-                                      .bad_messages = e->bad_messages };
-    if (pipe_send(e->host, MSG_ENGINE_STATUS, &body))
-        log_debug("the host does not listen");
-}
-
 static void report_counters(void *arg)
 {
     struct engine *e = arg;
@@ -342,78 +342,38 @@ static void on_host(void *arg, const struct msg *m)
 
 /* ---- life ------------------------------------------------------------------------------------- */
 
-/* One run with zeros and dimensions of 1, so that the first request does not pay for what the
- * runtime does once.  Some models dislike zeros: that is no reason to fail. */
-static void warm_up(struct engine *e)
+/* What the host shall do about it: fetch the file again, try again later, or blame the model. */
+static enum engine_state state_of(enum status st)
 {
-    const struct signature *s = &e->signature;
-    struct tensor_in in[MAX_TENSORS];
-    struct tensor_out out[MAX_TENSORS];
-    int64_t shapes[MAX_TENSORS][MAX_RANK];
-    struct buf zeros[MAX_TENSORS] = { 0 };
-    struct error err;
-    size_t count = 0, i;
-    for (i = 0; i < s->inputs_count; i++) {
-        const struct msg_tensor *t = &s->inputs[i];
-        uint64_t elements = 0;
-        for (size_t k = 0; k < t->shape.count; k++)
-            shapes[i][k] = t->shape.at[k] < 0 ? 1 : t->shape.at[k];
-        size_t size = datatype_size(datatype_from_wire(t->datatype));
-        if (shape_elements(shapes[i], t->shape.count, &elements) || elements > MAX_TENSOR_BYTES / 8)
-            break;
-        size_t bytes = (size_t)elements * (size ? size : sizeof(uint32_t));
-        buf_reserve(&zeros[i], bytes + 1);
-        memset(zeros[i].data, 0, bytes);
-        in[i] = (struct tensor_in){ datatype_from_wire(t->datatype), shapes[i], t->shape.count,
-                                    bytes_of(zeros[i].data, bytes) };
-    }
-    if (i == s->inputs_count) {
-        if (e->runtime->run(e->model, in, i, out, &count, &err))
-            log_debug("warm-up run failed", LOG_S("reason", err.text));
-        while (count)
-            frame_finish(&out[--count].data);
-    }
-    for (i = 0; i < s->inputs_count; i++)
-        buf_finish(&zeros[i]);
+    if (!st)
+        return ENGINE_READY;
+    if (st == STATUS_CORRUPT)
+        return ENGINE_FETCHING;
+    return status_retryable(st) ? ENGINE_LOADING : ENGINE_FAILED;
 }
 
-/* A file in the cache may have rotted since it was fetched. */
-static enum status verify_artifact(const struct engine_config *c, struct error *err)
-{
-    static unsigned char block[1 << 16];
-    struct digest_stream stream;
-    struct digest is, want;
-    size_t n;
-    FILE *file = fopen(c->path, "re");
-    if (!file)
-        return error_set(err, STATUS_CORRUPT, "cannot read %s", c->path);
-    digest_start(&stream);
-    do {
-        n = fread(block, 1, sizeof block, file);
-        digest_update(&stream, bytes_of(block, n));
-    } while (n == sizeof block); /* less: the end, or an error that the digest shows */
-    digest_end(&stream, &is);
-    fclose(file);
-    if (digest_parse(bytes_str(c->digest), &want) || !digest_equal(&is, &want))
-        return error_set(err, STATUS_CORRUPT, "%s does not have its digest", c->path);
-    return STATUS_OK;
-}
-
-static enum status engine_load(struct engine *e, struct error *err)
+static enum status load(struct engine *e, struct error *err)
 {
     const struct engine_config *c = e->config;
-    struct runtime_options options = { .threads = c->threads };
-    e->runtime = runtime_find(bytes_str(c->format), c->allow_fake);
-    if (!e->runtime)
-        return error_set(err, STATUS_UNSUPPORTED, "this worker has no runtime for the format '%s'",
-                         c->format);
-    enum status st = verify_artifact(c, err);
-    if (st)
-        return st;
-    st = e->runtime->load(c->path, &options, &e->model, &e->signature, err);
-    if (!st)
-        warm_up(e);
-    return st;
+    struct model_source from = { c->path, c->digest, c->format, c->threads, c->allow_fake };
+    return model_load(&e->model, &from, err);
+}
+
+/* The host's death ends this process too, while it loads; later it finishes its work first.
+ * false: the host was gone before it could be watched. */
+static bool watch_host(void)
+{
+    struct pollfd host = { .fd = ENGINE_PIPE_FD, .events = POLLIN };
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    return poll(&host, 1, 0) < 0 || !(host.revents & POLLHUP);
+}
+
+/* It runs a stranger's model: no core files of other people's data, no new rights by exec. */
+static void confine(void)
+{
+    const struct rlimit none = { 0, 0 };
+    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        log_warn("the engine keeps rights that it does not need");
 }
 
 static void engine_finish(struct engine *e)
@@ -421,10 +381,9 @@ static void engine_finish(struct engine *e)
     pulse_destroy(e->pulse);
     while (e->channels_count)
         channel_destroy(e->channels[--e->channels_count]);
-    if (e->model)
-        e->runtime->unload(e->model);
     loop_timer_destroy(e->greet);
     loop_timer_destroy(e->counters);
+    loop_timer_destroy(e->announce);
     loop_timer_destroy(e->leave);
     pipe_destroy(e->host);
     msg_decoder_finish(&e->decoder);
@@ -432,18 +391,21 @@ static void engine_finish(struct engine *e)
 
 static void serve(struct engine *e)
 {
+    loop_on_stop_signal(e->loop, leave, e); /* before the host learns that it is ready */
     e->pulse = pulse_create(e->loop, e->id, &e->state, on_unknown, e);
-    tell_host(e, ENGINE_READY, "");
+    loop_timer_start(e->announce, WELCOME_MS, 0);
     loop_timer_start(e->greet, GREET_MS, GREET_MS);
     loop_run(e->loop);
 }
 
 int engine_main(const struct engine_config *config)
 {
-    struct engine *e = mem_zalloc(sizeof *e);
     struct identity me;
     struct error err;
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (!watch_host())
+        return 1;
+    confine();
+    struct engine *e = mem_zalloc(sizeof *e);
     e->config = config;
     identity_init(&me, ROLE_WORKER);
     snprintf(e->id, sizeof e->id, "e-%.*s", MAX_NAME - 2, me.id);
@@ -451,12 +413,12 @@ int engine_main(const struct engine_config *config)
     e->host = pipe_create(e->loop, ENGINE_PIPE_FD, on_host, e);
     e->greet = loop_timer_create(e->loop, greet_all, e);
     e->counters = loop_timer_create(e->loop, report_counters, e);
+    e->announce = loop_timer_create(e->loop, announce, e);
     e->leave = loop_timer_create(e->loop, leave_now, e);
-    loop_on_stop_signal(e->loop, leave, e);
-    enum status st = engine_load(e, &err);
+    enum status st = load(e, &err);
     if (st || config->check) {
-        enum engine_state failed = st == STATUS_CORRUPT ? ENGINE_FETCHING : ENGINE_FAILED;
-        tell_host(e, st ? failed : ENGINE_READY, st ? err.text : "");
+        loop_on_stop_signal(e->loop, leave_now, e);
+        tell_host(e, state_of(st), st ? err.text : "");
         loop_timer_start(e->leave, 0, 0); /* one turn, in which the status is written */
         loop_run(e->loop);
     } else {
@@ -465,6 +427,7 @@ int engine_main(const struct engine_config *config)
     struct loop *loop = e->loop;
     engine_finish(e);
     loop_destroy(loop);
+    model_unload(&e->model); /* last: answers that ZeroMQ was still sending borrow from it */
     free(e);
     return 0;
 }

@@ -1,14 +1,15 @@
 /* host.c - the desired set, and what keeps it.
  *
- * reconcile() compares what the catalog wants with the children there are.  For each
- * deployment: its version; and the previous one as long as our own engine of the new one is
- * not ready.  A version whose check failed is not wanted.
+ * reconcile() compares what the catalog wants (desired.h) with the children there are; checks
+ * of new versions are children of their own.
  */
 #include "services/worker/host.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "services/worker/cache.h"
 #include "services/worker/child.h"
+#include "services/worker/desired.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,12 +17,9 @@
 #include <sys/stat.h>
 #include <utlist.h>
 
-#define GATEWAY_KEPT_MS   30000 /* after it was last listed */
 #define CHECK_INTERVAL_MS 200
 #define CLAIM_TIMEOUT_MS  5000
 #define CHECKS_MAX        1 /* engines that check, at once */
-
-static void reconcile(struct host *h);
 
 static struct child *find(struct host *h, const char *model, uint32_t version, bool check)
 {
@@ -33,25 +31,10 @@ static struct child *find(struct host *h, const char *model, uint32_t version, b
     return NULL;
 }
 
-static bool loadable(const struct catalog_model *m, uint32_t number)
-{
-    const struct msg_version *v = catalog_version(m, number);
-    return v && v->check != CHECK_FAILED;
-}
-
-static bool ready(struct host *h, const struct catalog_model *m, uint32_t number)
-{
-    struct child *c = find(h, m->name, number, false);
-    return c && c->state == ENGINE_READY;
-}
-
-/* Is this version wanted on this host? */
 static bool wanted(struct host *h, const struct catalog_model *m, uint32_t number)
 {
-    const struct msg_deployment *d = &m->deployment;
-    if (!number || !loadable(m, number))
-        return false;
-    return number == d->version || (number == d->previous && !ready(h, m, d->version));
+    const struct child *deployed = find(h, m->name, m->deployment.version, false);
+    return desired_wants(m, number, deployed && deployed->ready_ms);
 }
 
 static void start_wanted(struct host *h, const struct catalog_model *m, uint32_t number)
@@ -60,18 +43,21 @@ static void start_wanted(struct host *h, const struct catalog_model *m, uint32_t
         child_create(h, catalog_version(m, number), m->deployment.max_batch, false);
 }
 
+static bool keep(struct host *h, const struct child *c)
+{
+    if (c->check)
+        return !c->given_up;
+    const struct catalog_model *m = catalog_find(replica_catalog(h->replica), bytes_str(c->model));
+    return m && wanted(h, m, c->version);
+}
+
+/* Stopping one may destroy it and nothing else, so the walk goes on. */
 static void stop_unwanted(struct host *h)
 {
     struct child *c, *next;
     DL_FOREACH_SAFE(h->children, c, next)
-    {
-        struct catalog_model *m = catalog_find(replica_catalog(h->replica), bytes_str(c->model));
-        bool keep = c->check ? c->state != ENGINE_FAILED : m && wanted(h, m, c->version);
-        if (!keep && c->state != ENGINE_LEAVING) {
-            child_stop(c);
-            return; /* the list may have changed: the child's change brings us back */
-        }
-    }
+    if (!keep(h, c))
+        child_stop(c);
 }
 
 static void reconcile(struct host *h)
@@ -107,21 +93,6 @@ static size_t checks_running(struct host *h)
     return n;
 }
 
-/* Something is pending that no engine of ours is loading anyway. */
-static bool something_pending(struct host *h)
-{
-    const struct catalog *catalog = replica_catalog(h->replica);
-    for (size_t i = 0; i < catalog->count; i++) {
-        const struct catalog_model *m = catalog->models[i];
-        for (size_t n = 1; n <= m->versions_count; n++) {
-            const struct msg_version *v = catalog_version(m, n);
-            if (v && v->check == CHECK_PENDING)
-                return true;
-        }
-    }
-    return false;
-}
-
 static void on_claim(void *arg, const struct rpc_reply *reply)
 {
     struct host *h = arg;
@@ -137,7 +108,7 @@ static void on_check_timer(void *arg)
     struct host *h = arg;
     reconcile(h);
     if (h->stopping || h->claim || !replica_synced(h->replica) || checks_running(h) >= CHECKS_MAX ||
-        !something_pending(h)) {
+        !desired_checks(replica_catalog(h->replica))) {
         if (!h->claim)
             loop_timer_stop(h->check);
         return;
@@ -169,74 +140,74 @@ static void fill_report(void *arg, struct msg_process *me)
                                                .version = c->version,
                                                .state = c->state,
                                                .reason = bytes_str(c->reason),
-                                               .pid = (uint32_t)c->pid,
-                                               .rss_bytes = child_rss_bytes(c),
+                                               .pid = (uint32_t)c->process.pid,
+                                               .rss_bytes = process_rss_bytes(&c->process),
                                                .restarts = c->restarts };
     }
     me->engines = h->engines;
     me->engines_count = n;
 }
 
-static bool put_gateway(struct host *h, const struct msg_process *p, uint64_t now)
-{
-    for (size_t i = 0; i < h->gateways_count; i++) {
-        if (!bytes_equal_str(p->id, h->gateways[i].id))
-            continue;
-        h->gateways[i].seen_ms = now;
-        return false;
-    }
-    if (h->gateways_count == MAX_GATEWAYS)
-        return false;
-    struct host_gateway *g = &h->gateways[h->gateways_count];
-    if (bytes_copy_str(p->id, g->id, sizeof g->id) ||
-        bytes_copy_str(p->jobs, g->jobs, sizeof g->jobs) || !p->jobs.len)
-        return false;
-    g->seen_ms = now;
-    h->gateways_count++;
-    return true;
-}
-
-/* A gateway at the endpoint of an older one has replaced it: they are one after a restart. */
-static bool drop_old_gateways(struct host *h, uint64_t now)
-{
-    bool changed = false;
-    for (size_t i = 0; i < h->gateways_count;) {
-        struct host_gateway *g = &h->gateways[i];
-        bool old = now - g->seen_ms > GATEWAY_KEPT_MS;
-        for (size_t k = 0; k < h->gateways_count; k++)
-            old |= h->gateways[k].seen_ms > g->seen_ms && strcmp(h->gateways[k].jobs, g->jobs) == 0;
-        if (old) {
-            *g = h->gateways[--h->gateways_count];
-            changed = true;
-        } else {
-            i++;
-        }
-    }
-    return changed;
-}
-
 static void on_suite(void *arg, const struct msg_suite *suite)
 {
     struct host *h = arg;
-    uint64_t now = clock_ms();
-    bool changed = false;
     struct child *c;
-    for (size_t i = 0; i < suite->processes_count; i++)
-        if (suite->processes[i].role == ROLE_GATEWAY)
-            changed |= put_gateway(h, &suite->processes[i], now);
-    changed |= drop_old_gateways(h, now);
-    if (!changed)
+    if (!gateways_update(&h->gateways, suite, clock_ms()))
         return;
     DL_FOREACH(h->children, c)
     child_tell_gateways(c);
 }
 
-void host_list_gateways(struct host *h, struct msg_endpoint *list, struct msg_gateways *out)
+/* ---- the cache --------------------------------------------------------------------------------- */
+
+/* What a pool thread needs to look at the cache. */
+struct trim {
+    struct host *host;
+    char *folder;
+    uint64_t limit_bytes;
+    struct digest_list used;
+    size_t removed;
+    bool again; /* something has changed meanwhile */
+};
+
+static void trim(void *arg) /* pool thread */
 {
-    for (size_t i = 0; i < h->gateways_count; i++)
-        list[i] =
-            (struct msg_endpoint){ bytes_str(h->gateways[i].id), bytes_str(h->gateways[i].jobs) };
-    *out = (struct msg_gateways){ list, h->gateways_count };
+    struct trim *t = arg;
+    t->removed = cache_trim(t->folder, t->limit_bytes, &t->used);
+}
+
+static void on_trimmed(void *arg)
+{
+    struct trim *t = arg;
+    struct host *h = t->host;
+    bool again = t->again;
+    if (t->removed)
+        log_info("unused artifacts removed from the cache", LOG_U("files", t->removed));
+    h->trim = NULL;
+    free(t->used.at);
+    free(t->folder);
+    free(t);
+    if (again)
+        host_trim_cache(h);
+}
+
+/* A child that begins with a file while it is removed finds it missing, and fetches it. */
+void host_trim_cache(struct host *h)
+{
+    struct child *c;
+    if (h->trim)
+        h->trim->again = true;
+    if (!h->config->cache_bytes || h->trim || h->stopping)
+        return;
+    struct trim *t = mem_zalloc(sizeof *t);
+    t->host = h;
+    t->folder = mem_str(bytes_str(h->config->cache));
+    t->limit_bytes = h->config->cache_bytes;
+    t->used.at = mem_zalloc((h->children_count + 1) * sizeof *t->used.at);
+    DL_FOREACH(h->children, c)
+    t->used.at[t->used.count++] = c->digest;
+    h->trim = t;
+    loop_work(h->loop, trim, on_trimmed, t);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 
 #include "common/net/replica.h"
 #include "common/net/report.h"
+#include "services/worker/gateways.h"
 
 struct host_config {
     const char *registry;
@@ -18,19 +19,14 @@ struct host_config {
     uint32_t load_timeout_ms;
     uint32_t stop_timeout_ms;
     uint64_t max_artifact_bytes;
+    uint64_t cache_bytes; /* 0: no limit */
     bool allow_fake;
     const char *log_format;
     const char *log_level;
 };
 
-/* A gateway, kept for a while after it was last listed. */
-struct host_gateway {
-    char id[MAX_NAME + 1];
-    char jobs[MAX_ENDPOINT + 1];
-    uint64_t seen_ms;
-};
-
 struct child;
+struct trim;
 
 struct host {
     const struct host_config *config;
@@ -42,8 +38,8 @@ struct host {
     struct rpc_call *claim;
     struct child *children; /* utlist */
     size_t children_count;
-    struct host_gateway gateways[MAX_GATEWAYS];
-    size_t gateways_count;
+    struct gateways gateways;
+    struct trim *trim;          /* a look at the cache under way, or NULL */
     struct msg_engine *engines; /* room for the report */
     bool stopping;
 };
@@ -54,6 +50,7 @@ void host_finish(struct host *h);
 
 /* For children: something about it has changed; a destroyed child has left the list already. */
 void host_child_changed(struct host *h);
-void host_list_gateways(struct host *h, struct msg_endpoint *list, struct msg_gateways *out);
+/* For children: the cache has grown, or a file of it is not used any more. */
+void host_trim_cache(struct host *h);
 
 #endif

@@ -19,6 +19,8 @@ static const struct option host_rows[] = {
       "an engine that was told to end is killed after this" },
     { "max-artifact-bytes", OPT_AT(struct host_config, max_artifact_bytes), OPT_BYTES, "8GiB",
       "larger artifacts are not fetched" },
+    { "cache-bytes", OPT_AT(struct host_config, cache_bytes), OPT_BYTES, "16GiB",
+      "unused artifacts go when the cache is larger; 0: never" },
     { "allow-fake", OPT_AT(struct host_config, allow_fake), OPT_BOOL, "false",
       "run fake models too (for tests)" },
     OPTIONS_LOG(struct host_config),

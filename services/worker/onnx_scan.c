@@ -17,7 +17,7 @@ enum shape { MODEL, TRAINING, FUNCTION, GRAPH, NODE, ATTRIBUTE, SPARSE, TENSOR }
 
 static const struct {
     enum shape in;
-    uint64_t field;
+    unsigned field;
     enum shape holds;
 } nested[] = {
     { MODEL, 7, GRAPH },         { MODEL, 20, TRAINING },   { MODEL, 25, FUNCTION },

@@ -7,9 +7,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <uv.h>
 
-#define BEATS_WAITING_MAX 4 /* more are useless: a gateway that does not read is gone */
+#define BEATS_WAITING_MAX 4     /* more are useless: a gateway that does not read is gone */
+#define ORPHAN_MS         30000 /* the job thread must have left this long after its host */
 
 struct line {
     char id[MAX_NAME + 1];
@@ -29,6 +31,8 @@ struct pulse {
     const struct pulse_state *state;
     pulse_unknown_fn *unknown;
     void *arg;
+    pid_t host;
+    uint64_t orphan_ms; /* since when the host is gone, as seen here; 0: it lives */
     struct msg_decoder decoder;
 };
 
@@ -72,9 +76,22 @@ static void on_message(void *arg, struct frames *frames)
         free(n); /* the next beat tells it again */
 }
 
+/* The host would kill an engine that does not leave; when the host is gone, nobody but this
+ * thread can: the other one may be in a run without end. */
+static void watch_host(struct pulse *p)
+{
+    if (getppid() == p->host)
+        return;
+    if (!p->orphan_ms)
+        p->orphan_ms = clock_ms();
+    else if (clock_ms() - p->orphan_ms > ORPHAN_MS)
+        _exit(1);
+}
+
 static void beat(void *arg)
 {
     struct pulse *p = arg;
+    watch_host(p);
     uint64_t job = atomic_load(&p->state->job);
     struct msg_beat body = { .engine = bytes_str(p->engine),
                              .job = job,
@@ -146,7 +163,7 @@ void pulse_gateways(struct pulse *p, const struct msg_gateways *gateways)
             u->count++;
     }
     if (loop_post(p->loop, apply, u))
-        free(u); /* the host tells the gateways each second */
+        free(u); /* 4096 wait for a thread that only sends beats: it hangs */
 }
 
 static void end(void *arg) /* pulse thread */
@@ -174,6 +191,7 @@ struct pulse *pulse_create(struct loop *jobs, const char *engine, const struct p
     p->state = state;
     p->unknown = unknown;
     p->arg = arg;
+    p->host = getppid();
     p->loop = loop_create();
     p->timer = loop_timer_create(p->loop, beat, p);
     snprintf(p->engine, sizeof p->engine, "%s", engine);

@@ -1,7 +1,10 @@
 /* pulse.h - heartbeats from a thread that inference cannot block.
  *
  * The thread has a loop and sockets of its own; it says BEAT to every gateway each second
- * and passes on what a gateway answers: that it does not know the engine.
+ * and passes on what a gateway answers: that it does not know the engine.  A gateway that is
+ * silent is left to sock.h: ZeroMQ's own heartbeats find a connection that was cut, it
+ * connects again, and then the gateway's answer says whether HELLO is needed.  The thread
+ * also ends the process when its host is gone and the job thread does not come to an end.
  */
 #ifndef SERVICES_WORKER_PULSE_H
 #define SERVICES_WORKER_PULSE_H

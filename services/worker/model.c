@@ -1,0 +1,170 @@
+/* model.c - see model.h. */
+#include "services/worker/model.h"
+
+#include "common/base/digest.h"
+#include "common/base/log.h"
+
+#include <stdio.h>
+
+/* ---- jobs against the signature ------------------------------------------------------------ */
+
+static const char *text_of(struct bytes name, char out[MAX_NAME + 1])
+{
+    return bytes_copy_str(name, out, MAX_NAME + 1) ? "?" : out;
+}
+
+static enum status wrong_shape(const struct msg_tensor *is, const struct msg_tensor *want,
+                               const char *name, struct error *err)
+{
+    struct buf got = { 0 }, takes = { 0 };
+    shape_text(is->shape.at, is->shape.count, &got);
+    shape_text(want->shape.at, want->shape.count, &takes);
+    error_set(err, STATUS_INVALID, "input '%s' has the shape %s; the model takes %s", name,
+              buf_cstr(&got), buf_cstr(&takes));
+    buf_finish(&got);
+    buf_finish(&takes);
+    return STATUS_INVALID;
+}
+
+static bool shape_fits(const struct msg_tensor *is, const struct msg_tensor *want)
+{
+    if (is->shape.count != want->shape.count)
+        return false;
+    for (size_t k = 0; k < want->shape.count; k++)
+        if (want->shape.at[k] >= 0 && want->shape.at[k] != is->shape.at[k])
+            return false;
+    return true;
+}
+
+static enum status check_input(const struct msg_tensor *is, const struct msg_tensor *want,
+                               struct bytes data, struct tensor_in *in, struct error *err)
+{
+    char name[MAX_NAME + 1], other[MAX_NAME + 1];
+    enum datatype type = datatype_from_wire(is->datatype);
+    struct error why;
+    text_of(want->name, name);
+    if (!bytes_equal(is->name, want->name))
+        return error_set(err, STATUS_INVALID, "an input is called '%s'; the model takes '%s' here",
+                         text_of(is->name, other), name);
+    if (is->datatype != want->datatype)
+        return error_set(err, STATUS_INVALID, "input '%s' is %s; the model takes %s", name,
+                         datatype_name(type), datatype_name(datatype_from_wire(want->datatype)));
+    if (!shape_fits(is, want))
+        return wrong_shape(is, want, name, err);
+    if (tensor_check(type, is->shape.at, is->shape.count, data, &why))
+        return error_set(err, STATUS_INVALID, "input '%s': %.300s", name, why.text);
+    *in = (struct tensor_in){ type, is->shape.at, is->shape.count, data };
+    return STATUS_OK;
+}
+
+enum status model_check(const struct model *m, const struct msg_job *job,
+                        const struct frames *frames, struct tensor_in *in, struct error *err)
+{
+    const struct signature *s = &m->signature;
+    if (job->inputs_count != s->inputs_count || frames->count != job->inputs_count + 1)
+        return error_set(err, STATUS_INVALID, "the model takes %zu input%s; %zu came in %zu frames",
+                         s->inputs_count, s->inputs_count == 1 ? "" : "s", job->inputs_count,
+                         frames->count - 1);
+    for (size_t i = 0; i < s->inputs_count; i++) {
+        enum status st = check_input(&job->inputs[i], &s->inputs[i],
+                                     frame_bytes(&frames->at[i + 1]), &in[i], err);
+        if (st)
+            return st;
+    }
+    return STATUS_OK;
+}
+
+enum status model_run(const struct model *m, const struct tensor_in *in, size_t in_count,
+                      struct tensor_out *out, size_t *out_count, struct error *err)
+{
+    return m->runtime->run(m->context, in, in_count, out, out_count, err);
+}
+
+/* ---- load ---------------------------------------------------------------------------------- */
+
+/* Zeros for one input, dimensions of any size as 1.  false: they would be too large. */
+static bool make_zeros(const struct msg_tensor *t, int64_t shape[MAX_RANK], struct buf *zeros,
+                       struct tensor_in *in)
+{
+    enum datatype type = datatype_from_wire(t->datatype);
+    uint64_t elements;
+    for (size_t k = 0; k < t->shape.count; k++)
+        shape[k] = t->shape.at[k] < 0 ? 1 : t->shape.at[k];
+    size_t size = datatype_size(type); /* BYTES: an empty string is its length */
+    if (shape_elements(shape, t->shape.count, &elements) || elements > MAX_TENSOR_BYTES / 8)
+        return false;
+    size_t len = (size_t)elements * (size ? size : sizeof(uint32_t));
+    buf_reserve(zeros, len + 1);
+    memset(zeros->data, 0, len);
+    *in = (struct tensor_in){ type, shape, t->shape.count, bytes_of(zeros->data, len) };
+    return true;
+}
+
+/* One run with zeros, so that the first request does not pay for what the runtime does once.
+ * Some models dislike zeros: that is no reason to fail. */
+static void warm_up(const struct model *m)
+{
+    const struct signature *s = &m->signature;
+    struct tensor_in in[MAX_TENSORS];
+    struct tensor_out out[MAX_TENSORS];
+    int64_t shapes[MAX_TENSORS][MAX_RANK];
+    struct buf zeros[MAX_TENSORS] = { 0 };
+    struct error err;
+    size_t made = 0, count = 0;
+    while (made < s->inputs_count &&
+           make_zeros(&s->inputs[made], shapes[made], &zeros[made], &in[made]))
+        made++;
+    if (made == s->inputs_count) {
+        if (model_run(m, in, made, out, &count, &err))
+            log_info("warm-up failed, the model may still serve", LOG_S("reason", err.text));
+        while (count)
+            frame_finish(&out[--count].data);
+    }
+    for (size_t i = 0; i < MAX_TENSORS; i++)
+        buf_finish(&zeros[i]);
+}
+
+/* A file in the cache may have rotted since it was fetched. */
+static enum status verify(const struct model_source *from, struct error *err)
+{
+    static unsigned char block[1 << 16];
+    struct digest_stream stream;
+    struct digest is, want;
+    size_t n;
+    FILE *file = fopen(from->path, "re");
+    if (!file)
+        return error_set(err, STATUS_CORRUPT, "cannot read %s", from->path);
+    digest_start(&stream);
+    do {
+        n = fread(block, 1, sizeof block, file);
+        digest_update(&stream, bytes_of(block, n));
+    } while (n == sizeof block); /* less: the end, or an error that the digest shows */
+    digest_end(&stream, &is);
+    fclose(file);
+    if (digest_parse(bytes_str(from->digest), &want) || !digest_equal(&is, &want))
+        return error_set(err, STATUS_CORRUPT, "%s does not have its digest", from->path);
+    return STATUS_OK;
+}
+
+enum status model_load(struct model *m, const struct model_source *from, struct error *err)
+{
+    struct runtime_options options = { .threads = from->threads };
+    m->runtime = runtime_find(bytes_str(from->format), from->allow_fake);
+    if (!m->runtime)
+        return error_set(err, STATUS_UNSUPPORTED, "this worker has no runtime for the format '%s'",
+                         from->format);
+    enum status st = verify(from, err);
+    if (st)
+        return st;
+    st = m->runtime->load(from->path, &options, &m->context, &m->signature, err);
+    if (!st)
+        warm_up(m);
+    return st;
+}
+
+void model_unload(struct model *m)
+{
+    if (m->context)
+        m->runtime->unload(m->context);
+    m->context = NULL;
+}

@@ -1,0 +1,97 @@
+/* test_desired.c - which versions a worker serves while deployments change. */
+#include "services/worker/desired.h"
+#include "tests/unit/tsan.h"
+
+#include <criterion/criterion.h>
+
+static struct catalog catalog;
+
+static void put(uint32_t number, enum version_check check)
+{
+    struct msg_version v = { .model = bytes_str("m"), .number = number, .check = check };
+    struct msg_catalog change = { .versions = &v, .versions_count = 1 };
+    catalog_apply(&catalog, &change, false);
+}
+
+static void deploy(uint32_t version, uint32_t previous)
+{
+    static uint64_t revision;
+    struct msg_deployment d = {
+        .model = bytes_str("m"), .version = version, .previous = previous, .revision = ++revision
+    };
+    struct msg_catalog change = { .deployments = &d, .deployments_count = 1 };
+    catalog_apply(&catalog, &change, false);
+}
+
+static bool wants(uint32_t number, bool deployed_was_ready)
+{
+    return desired_wants(catalog_find(&catalog, bytes_str("m")), number, deployed_was_ready);
+}
+
+static void init(void)
+{
+    for (uint32_t n = 1; n <= 3; n++)
+        put(n, CHECK_PASSED);
+}
+
+static void finish(void)
+{
+    catalog_finish(&catalog);
+}
+
+TestSuite(desired, .init = init, .fini = finish);
+
+Test(desired, nothing_is_deployed)
+{
+    for (uint32_t n = 0; n <= 4; n++)
+        cr_expect_not(wants(n, false), "version %u", n);
+}
+
+Test(desired, the_deployed_version_always)
+{
+    deploy(2, 0);
+    cr_expect(wants(2, false));
+    cr_expect(wants(2, true));
+    cr_expect_not(wants(1, false));
+    cr_expect_not(wants(0, false), "previous 0 means nothing");
+}
+
+Test(desired, the_previous_until_the_new_one_was_ready)
+{
+    deploy(2, 1);
+    cr_expect(wants(1, false));
+    cr_expect_not(wants(1, true));
+    cr_expect(wants(2, true));
+    deploy(3, 2);
+    cr_expect_not(wants(1, false));
+    cr_expect(wants(2, false));
+    deploy(2, 3); /* back again */
+    cr_expect(wants(3, false));
+    cr_expect_not(wants(3, true));
+}
+
+Test(desired, a_failed_version_is_not_wanted_and_the_previous_stays)
+{
+    put(3, CHECK_PENDING);
+    deploy(3, 2);
+    cr_expect(wants(3, false));
+    put(3, CHECK_FAILED);
+    cr_expect_not(wants(3, false));
+    cr_expect(wants(2, false));
+}
+
+Test(desired, unknown_versions_are_not_wanted)
+{
+    deploy(9, 8);
+    cr_expect_not(wants(9, false));
+    cr_expect_not(wants(8, false));
+}
+
+Test(desired, checks_while_something_is_pending)
+{
+    cr_expect_not(desired_checks(&catalog));
+    put(5, CHECK_PENDING); /* 4 is not known */
+    cr_expect(desired_checks(&catalog));
+    put(5, CHECK_FAILED);
+    cr_expect_not(desired_checks(&catalog));
+}
