@@ -11,12 +11,13 @@
 #include <uv.h>
 #include <zmq.h>
 
-#define LINGER_MS         500  /* last words get this long when a socket closes */
-#define PEER_HEARTBEAT_MS 1000 /* ZMTP PING: finds connections that were cut in silence */
-#define PEER_TIMEOUT_MS   4000
-#define RECONNECT_MIN_MS  50
-#define RECONNECT_MAX_MS  2000
-#define LISTEN_BACKLOG    1024
+#define LINGER_MS          500  /* last words get this long when a socket closes */
+#define PEER_HEARTBEAT_MS  1000 /* ZMTP PING: finds connections that were cut in silence */
+#define PEER_TIMEOUT_MS    4000
+#define RECONNECT_MIN_MS   50
+#define RECONNECT_MAX_MS   2000
+#define CONNECT_TIMEOUT_MS 3000 /* a host that swallows packets */
+#define LISTEN_BACKLOG     1024
 
 _Static_assert(sizeof(struct frame) == sizeof(zmq_msg_t), "frame.opaque hides a zmq_msg_t");
 
@@ -129,6 +130,12 @@ struct frame *frames_add(struct frames *f)
 
 /* ---- the context: one per process, while there are sockets ------------------------------- */
 
+/* ZeroMQ looks up host names on its I/O thread, on every attempt to connect: a name server
+ * that does not answer stops everything on that thread for seconds.  So sockets that connect
+ * have one, and those that are bound another: a gateway serves while the registry's name is
+ * looked for. */
+enum { IO_BOUND = 1, IO_CONNECTING = 2, IO_THREADS = 2 };
+
 static struct {
     uv_once_t once;
     uv_mutex_t lock;
@@ -150,6 +157,7 @@ static void *context_get(void)
         if (!context.zmq)
             die("cannot start ZeroMQ: %s", zmq_strerror(errno));
         zmq_ctx_set(context.zmq, ZMQ_MAX_SOCKETS, 8192);
+        zmq_ctx_set(context.zmq, ZMQ_IO_THREADS, IO_THREADS);
     }
     uv_mutex_unlock(&context.lock);
     return context.zmq;
@@ -262,6 +270,8 @@ static void set_int(void *zmq, int option, int value)
 
 static void set_options(void *zmq, const struct sock_config *c)
 {
+    bool binds = c->type == SOCK_ROUTER || c->type == SOCK_PUB;
+    uint64_t io_thread = binds ? IO_BOUND : IO_CONNECTING;
     int64_t frame_max = (int64_t)c->frame_bytes_max;
     set_int(zmq, ZMQ_SNDHWM, (int)c->queue_max);
     set_int(zmq, ZMQ_RCVHWM, (int)c->queue_max);
@@ -271,6 +281,8 @@ static void set_options(void *zmq, const struct sock_config *c)
     set_int(zmq, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
     set_int(zmq, ZMQ_HEARTBEAT_IVL, PEER_HEARTBEAT_MS);
     set_int(zmq, ZMQ_HEARTBEAT_TIMEOUT, PEER_TIMEOUT_MS);
+    set_int(zmq, ZMQ_CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS);
+    must(zmq_setsockopt(zmq, ZMQ_AFFINITY, &io_thread, sizeof io_thread), "I/O thread");
     must(zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &frame_max, sizeof frame_max), "frame limit");
     if (c->type == SOCK_ROUTER)
         set_int(zmq, ZMQ_ROUTER_MANDATORY, 1);

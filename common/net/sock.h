@@ -37,6 +37,7 @@ void frames_finish(struct frames *f); /* leaves it empty */
 /* The next frame to be initialised by the caller with frame_init*; NULL: MAX_FRAMES are used. */
 struct frame *frames_add(struct frames *f);
 
+/* ROUTER and PUB bind, DEALER and SUB connect. */
 enum sock_type { SOCK_ROUTER, SOCK_DEALER, SOCK_PUB, SOCK_SUB };
 
 struct sock_config {
