@@ -191,7 +191,7 @@ static void print_series(struct buf *out, const struct metric_family *f, struct 
         print_number(out, atomic_load(&m->value));
 }
 
-void metrics_print(struct buf *out)
+void metrics_print(struct buf *out, metrics_more_fn *more, void *arg)
 {
     static const char *const types[] = { "counter", "gauge", "histogram" };
     pthread_mutex_lock(&lock);
@@ -201,6 +201,8 @@ void metrics_print(struct buf *out)
         buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", f->name, f->help, f->name, types[f->type]);
         for (struct metric_series *s = f->series; s; s = s->hh.next)
             print_series(out, f, &s->metric);
+        if (more)
+            more(arg, f, out);
     }
     pthread_mutex_unlock(&lock);
 }

@@ -63,8 +63,10 @@ void metric_count(struct metric_family *f);
 typedef void metric_each_fn(void *arg, const char *name, const char *labels, uint64_t value);
 void metrics_each_counter(metric_each_fn *each, void *arg);
 
-/* Appends the text of every family that has been used. */
-void metrics_print(struct buf *out);
+/* Appends the text of every family that has been used.  After the samples of each, more (or NULL)
+ * may append samples of the same family from elsewhere: a family's samples stay together. */
+typedef void metrics_more_fn(void *arg, const struct metric_family *f, struct buf *out);
+void metrics_print(struct buf *out, metrics_more_fn *more, void *arg);
 
 extern const double METRIC_SECONDS[]; /* bounds for times: 100 us to 60 s */
 extern const double METRIC_SIZES[];   /* bounds for counts: 1 to 4096, powers of two */

@@ -38,7 +38,7 @@ struct route {
 
 /* Each protocol's table ends with a zeroed row. */
 extern const struct route predict_routes[], oip_routes[], models_routes[], datasets_routes[],
-    training_routes[], ops_routes[];
+    training_routes[], ops_routes[], metrics_routes[];
 
 /* ---- answers ---- */
 /* These take body's memory. */

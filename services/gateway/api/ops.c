@@ -1,5 +1,4 @@
-/* ops.c - for those who run the suite: health, readiness, processes, metrics. */
-#include "common/base/metrics.h"
+/* ops.c - for those who run the suite: health, readiness, processes. */
 #include "services/gateway/api/dispatch.h"
 
 #include <stdio.h>
@@ -131,80 +130,9 @@ static void workers(struct call *c)
     api_json(c->http, 200, &out);
 }
 
-/* ---- metrics ----------------------------------------------------------------------------------- */
-
-static void put_gauge(struct buf *out, const char *name, const char *help, double value)
-{
-    buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %.9g\n", name, help, name, name, value);
-}
-
-static void put_count(struct buf *out, const char *name, const char *help, uint64_t value)
-{
-    buf_printf(out, "# HELP %s %s\n# TYPE %s counter\n%s %llu\n", name, help, name, name,
-               (unsigned long long)value);
-}
-
-/* Counters of the other processes, as they reported them: family by family. */
-static void put_remote(struct buf *out, const struct msg_suite *suite)
-{
-    for (size_t p = 0; p < suite->processes_count; p++) {
-        const struct msg_process *process = &suite->processes[p];
-        if (process->role == ROLE_GATEWAY)
-            continue; /* each is asked itself */
-        for (size_t i = 0; i < process->counters_count; i++) {
-            const struct msg_counter *k = &process->counters[i];
-            const char *comma = k->labels.len ? "," : "";
-            buf_printf(
-                out,
-                "maas_process_counter{family=\"%.*s\",role=\"%s\",process=\"%.*s\"%s%.*s} %llu\n",
-                (int)k->name.len, (const char *)k->name.data, role_name(process->role),
-                (int)process->id.len, (const char *)process->id.data, comma, (int)k->labels.len,
-                (const char *)k->labels.data, (unsigned long long)k->value);
-        }
-    }
-}
-
-static void put_lanes(struct buf *out, struct gateway *g)
-{
-    const struct catalog *c = replica_catalog(g->replica);
-    buf_append_str(out, "# HELP maas_gateway_queue_depth requests that wait\n"
-                        "# TYPE maas_gateway_queue_depth gauge\n");
-    for (size_t i = 0; i < c->count; i++) {
-        for (uint32_t n = 1; n <= c->models[i]->versions_count; n++) {
-            struct lane *l = queue_find_lane(&g->queue, bytes_str(c->models[i]->name), n);
-            if (l)
-                buf_printf(out, "maas_gateway_queue_depth{model=\"%s\",version=\"%u\"} %zu\n",
-                           c->models[i]->name, n, lane_waiting(l));
-        }
-    }
-}
-
-static void metrics(struct call *c)
-{
-    struct gateway *g = c->gateway;
-    struct buf out = { 0 };
-    metrics_print(&out);
-    put_count(&out, "maas_gateway_jobs_total", "jobs sent to engines", g->queue.jobs_sent);
-    put_count(&out, "maas_gateway_job_rows_total", "rows sent to engines", g->queue.rows_sent);
-    put_count(&out, "maas_gateway_requeued_total", "requests given to another engine",
-              g->queue.requeued);
-    put_count(&out, "maas_gateway_poisoned_total", "requests that crashed their model twice",
-              g->queue.poisoned);
-    put_gauge(&out, "maas_gateway_connections", "open HTTP connections",
-              (double)http_connections(g->http));
-    put_gauge(&out, "maas_gateway_open_requests", "requests that are not answered yet",
-              (double)api_open());
-    put_lanes(&out, g);
-    buf_append_str(&out, "# HELP maas_process_counter counters of the other processes\n"
-                         "# TYPE maas_process_counter counter\n");
-    put_remote(&out, suite_view_get(g->suite));
-    api_text(c->http, "text/plain; version=0.0.4", &out);
-}
-
 const struct route ops_routes[] = {
     { "GET", "/healthz", healthz, NULL },
     { "GET", "/readyz", readyz, NULL },
     { "GET", "/api/workers", workers, NULL },
-    { "GET", "/metrics", metrics, NULL },
     { 0 },
 };

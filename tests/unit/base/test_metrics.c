@@ -24,7 +24,7 @@ static bool printed(const char *line)
 {
     struct buf text = { 0 }, wanted = { 0 };
     buf_append_str(&text, "\n");
-    metrics_print(&text);
+    metrics_print(&text, NULL, NULL);
     buf_printf(&wanted, "\n%s\n", line);
     bool found = strstr(buf_cstr(&text), buf_cstr(&wanted)) != NULL;
     if (!found)
@@ -42,7 +42,7 @@ static struct metric *series(struct metric_family *f, const char *name, const ch
 Test(metrics, a_family_is_printed_once_it_is_used)
 {
     struct buf text = { 0 };
-    metrics_print(&text);
+    metrics_print(&text, NULL, NULL);
     cr_assert_null(strstr(buf_cstr(&text), "test_requests_total"));
     buf_finish(&text);
     metric_count(&requests);
@@ -63,7 +63,7 @@ Test(metrics, series_are_found_by_their_labels)
     cr_assert(printed("test_requests_total{model=\"iris\"} 0"));
     metrics_drop(&requests, m);
     struct buf text = { 0 };
-    metrics_print(&text);
+    metrics_print(&text, NULL, NULL);
     cr_assert_null(strstr(buf_cstr(&text), "version=\"2\""));
     buf_finish(&text);
     metrics_drop(&requests, NULL);
@@ -188,7 +188,7 @@ Test(metrics, nothing_is_lost_between_threads)
         pthread_create(&thread[t], NULL, count_many, m);
     for (int i = 0; i < 50; i++) {
         struct buf text = { 0 };
-        metrics_print(&text);
+        metrics_print(&text, NULL, NULL);
         buf_finish(&text);
     }
     for (int t = 0; t < 4; t++)

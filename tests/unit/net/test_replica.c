@@ -322,7 +322,7 @@ Test(replica, garbage_on_the_events_socket_is_skipped)
     rig_wait(&b.rig, same(&b));
     cr_assert_eq(b.registry.snapshots, 0);
     struct buf text = { 0 };
-    metrics_print(&text);
+    metrics_print(&text, NULL, NULL);
     cr_assert(strstr(buf_cstr(&text), "\nmaas_replica_bad_events_total 9\n"), "%s",
               buf_cstr(&text));
     buf_finish(&text);

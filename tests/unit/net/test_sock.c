@@ -82,7 +82,7 @@ static void connect_end(struct end *e, const char *endpoint)
 static uint64_t metric_value(const char *wanted)
 {
     struct buf text = { 0 };
-    metrics_print(&text);
+    metrics_print(&text, NULL, NULL);
     char line[128];
     snprintf(line, sizeof line, "\n%s ", wanted);
     const char *found = strstr(buf_cstr(&text), line);
