@@ -170,7 +170,7 @@ static void on_disconnect(void *arg)
 
 static void connect_anew(struct rpc_client *c)
 {
-    static const struct sock_config config = { SOCK_DEALER, QUEUE_MAX, MAX_ENVELOPE };
+    static const struct sock_config config = { SOCK_DEALER, QUEUE_MAX, MAX_ENVELOPE, false };
     struct error err;
     sock_destroy(c->sock);
     c->sock = sock_create(c->loop, &config, on_message, c);

@@ -1,7 +1,13 @@
-/* sock.c - ZeroMQ sockets on the loop. */
+/* sock.c - ZeroMQ sockets on the loop.
+ *
+ * A ROUTER that is bound to ipc://PATH and may be direct listens on PATH.direct beside; a
+ * DEALER that may be direct connects there.  Which way a peer of the ROUTER came is seen
+ * from its route.
+ */
 #include "common/net/sock.h"
 
 #include "common/base/metrics.h"
+#include "common/net/direct.h"
 #include "common/net/loop_sock.h"
 
 #include <assert.h>
@@ -18,8 +24,7 @@
 #define RECONNECT_MAX_MS   2000
 #define CONNECT_TIMEOUT_MS 3000 /* a host that swallows packets */
 #define LISTEN_BACKLOG     1024
-
-_Static_assert(sizeof(struct frame) == sizeof(zmq_msg_t), "frame.opaque hides a zmq_msg_t");
+#define DIRECT_SUFFIX      ".direct"
 
 static struct metric_family bad_messages = {
     .name = "maas_net_bad_messages_total",
@@ -43,10 +48,10 @@ struct sock {
     struct sock *monitor; /* PAIR that hears of lost connections */
     loop_fn *on_disconnect;
     void *disconnect_arg;
+    struct sock_config config;
+    struct direct *direct; /* or NULL */
     char endpoint[MAX_ENDPOINT + 1];
 };
-
-/* ---- frames ----------------------------------------------------------------------------- */
 
 static zmq_msg_t *raw(const struct frame *f)
 {
@@ -57,75 +62,6 @@ static void must(int rc, const char *what)
 {
     if (rc != 0)
         die("%s: %s", what, zmq_strerror(errno));
-}
-
-void frame_init_empty(struct frame *f)
-{
-    zmq_msg_init(raw(f));
-}
-
-void *frame_init_size(struct frame *f, size_t len)
-{
-    must(zmq_msg_init_size(raw(f), len), "out of memory for a frame");
-    return zmq_msg_data(raw(f));
-}
-
-void frame_init_copy(struct frame *f, struct bytes data)
-{
-    void *to = frame_init_size(f, data.len);
-    if (data.len)
-        memcpy(to, data.data, data.len);
-}
-
-void frame_init_take(struct frame *f, void *data, size_t len, frame_free_fn *free_fn, void *hint)
-{
-    must(zmq_msg_init_data(raw(f), data, len, free_fn, hint), "out of memory for a frame");
-}
-
-static void free_data(void *data, void *hint)
-{
-    (void)hint;
-    free(data);
-}
-
-void frame_init_buf(struct frame *f, struct buf *b)
-{
-    size_t len;
-    void *data = buf_take(b, &len);
-    frame_init_take(f, data, len, free_data, NULL);
-}
-
-void frame_init_share(struct frame *f, const struct frame *of)
-{
-    zmq_msg_init(raw(f));
-    must(zmq_msg_copy(raw(f), raw(of)), "share a frame");
-}
-
-struct bytes frame_bytes(const struct frame *f)
-{
-    return bytes_of(zmq_msg_data(raw(f)), zmq_msg_size(raw(f)));
-}
-
-void frame_move(struct frame *to, struct frame *from)
-{
-    zmq_msg_move(raw(to), raw(from));
-}
-
-void frame_finish(struct frame *f)
-{
-    zmq_msg_close(raw(f));
-}
-
-void frames_finish(struct frames *f)
-{
-    for (size_t i = 0; i < f->count; i++)
-        frame_finish(&f->at[i]);
-    f->count = 0;
-}
-
-struct frame *frames_add(struct frames *f)
-{
-    return f->count < MAX_FRAMES ? &f->at[f->count++] : NULL;
 }
 
 /* ---- the context: one per process, while there are sockets ------------------------------- */
@@ -245,7 +181,7 @@ static bool sock_take(struct drain *d)
             return false;
         }
     } while (has_more(s));
-    if (whole)
+    if (whole && !(s->direct && direct_route(frame_bytes(&frames.at[0]))))
         s->fn(s->arg, &frames);
     else
         metric_count(&bad_messages);
@@ -318,7 +254,9 @@ struct sock *sock_create(struct loop *l, const struct sock_config *config, sock_
     if (!zmq)
         die("cannot open a ZeroMQ socket: %s", zmq_strerror(errno));
     set_options(zmq, config);
-    return start(l, zmq, fn, arg);
+    struct sock *s = start(l, zmq, fn, arg);
+    s->config = *config;
+    return s;
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -337,6 +275,8 @@ void sock_destroy(struct sock *s)
         zmq_socket_monitor(s->zmq, NULL, 0);
         sock_destroy(s->monitor);
     }
+    direct_destroy(s->direct);
+    s->direct = NULL;
     loop_remove_drain(s->loop, &s->drain);
     uv_close((uv_handle_t *)&s->poll, on_closed);
 }
@@ -349,21 +289,53 @@ static enum status address_error(const char *verb, const char *endpoint, struct 
     return error_set(err, st, "cannot %s to %s: %s", verb, endpoint, zmq_strerror(errno));
 }
 
+static void on_direct_message(void *arg, struct frames *frames)
+{
+    struct sock *s = arg;
+    s->fn(s->arg, frames);
+}
+
+static void on_direct_lost(void *arg)
+{
+    struct sock *s = arg;
+    if (s->on_disconnect)
+        s->on_disconnect(s->disconnect_arg);
+}
+
+/* The path beside an ipc:// endpoint; false: this socket takes no short way. */
+static bool direct_path(const struct sock *s, const char *endpoint, char path[MAX_ENDPOINT + 1])
+{
+    bool ipc = s->config.direct && strncmp(endpoint, "ipc://", 6) == 0;
+    return ipc &&
+           snprintf(path, MAX_ENDPOINT + 1, "%s" DIRECT_SUFFIX, endpoint + 6) <= MAX_ENDPOINT;
+}
+
 enum status sock_bind(struct sock *s, const char *endpoint, struct error *err)
 {
+    const struct direct_config config = { s->config.queue_max, s->config.frame_bytes_max };
     size_t size = sizeof s->endpoint;
+    char path[MAX_ENDPOINT + 1];
     if (zmq_bind(s->zmq, endpoint) != 0)
         return address_error("bind", endpoint, err);
     if (zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, s->endpoint, &size) != 0)
         return address_error("bind", endpoint, err);
     s->drain.wake = true;
-    return STATUS_OK;
+    if (!direct_path(s, s->endpoint, path))
+        return STATUS_OK;
+    s->direct = direct_listen(s->loop, path, &config, on_direct_message, on_direct_lost, s, err);
+    return s->direct ? STATUS_OK : STATUS_INVALID;
 }
 
 enum status sock_connect(struct sock *s, const char *endpoint, struct error *err)
 {
+    const struct direct_config config = { s->config.queue_max, s->config.frame_bytes_max };
+    char path[MAX_ENDPOINT + 1];
     if (bytes_copy_str(bytes_str(endpoint), s->endpoint, sizeof s->endpoint))
         return error_set(err, STATUS_INVALID, "an endpoint has at most %d bytes", MAX_ENDPOINT);
+    if (direct_path(s, endpoint, path)) {
+        s->direct = direct_connect(s->loop, path, &config, on_direct_message, s);
+        return STATUS_OK;
+    }
     if (zmq_connect(s->zmq, endpoint) != 0)
         return address_error("connect", endpoint, err);
     s->drain.wake = true;
@@ -375,9 +347,17 @@ const char *sock_endpoint(const struct sock *s)
     return s->endpoint;
 }
 
+static bool goes_direct(const struct sock *s, const struct frames *frames)
+{
+    return s->direct &&
+           (s->config.type == SOCK_DEALER || direct_route(frame_bytes(&frames->at[0])));
+}
+
 enum status sock_send(struct sock *s, struct frames *frames)
 {
     assert(frames->count > 0);
+    if (goes_direct(s, frames))
+        return direct_send(s->direct, frames);
     s->drain.wake = true; /* a send may swallow the signal of a message */
     for (size_t i = 0; i < frames->count; i++) {
         int flags = ZMQ_DONTWAIT | (i + 1 < frames->count ? ZMQ_SNDMORE : 0);
@@ -401,6 +381,8 @@ void sock_pause(struct sock *s, bool paused)
 {
     s->paused = paused;
     s->drain.wake = true;
+    if (s->direct)
+        direct_pause(s->direct, paused);
     loop_again(s->loop);
 }
 

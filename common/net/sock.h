@@ -6,36 +6,8 @@
 #ifndef COMMON_NET_SOCK_H
 #define COMMON_NET_SOCK_H
 
-#include "common/base/bytes.h"
-#include "common/msg/limits.h"
+#include "common/net/frame.h"
 #include "common/net/loop.h"
-
-/* One frame: reference-counted memory of ZeroMQ.  Zeroed is not valid: use frame_init*. */
-struct frame {
-    _Alignas(8) unsigned char opaque[64]; /* private: zmq_msg_t */
-};
-
-typedef void frame_free_fn(void *data, void *hint); /* may run on any thread */
-
-void frame_init_empty(struct frame *f);
-void *frame_init_size(struct frame *f, size_t len); /* the memory to fill, len bytes */
-void frame_init_copy(struct frame *f, struct bytes data);
-/* Gives data to the frame; free_fn is called once nobody uses it. */
-void frame_init_take(struct frame *f, void *data, size_t len, frame_free_fn *free_fn, void *hint);
-void frame_init_buf(struct frame *f, struct buf *b); /* takes b's memory; b is empty after */
-void frame_init_share(struct frame *f, const struct frame *of); /* a second reference */
-struct bytes frame_bytes(const struct frame *f);
-void frame_move(struct frame *to, struct frame *from); /* to: initialised; from: empty after */
-void frame_finish(struct frame *f);
-
-struct frames {
-    struct frame at[MAX_FRAMES]; /* the first count are initialised */
-    size_t count;
-};
-
-void frames_finish(struct frames *f); /* leaves it empty */
-/* The next frame to be initialised by the caller with frame_init*; NULL: MAX_FRAMES are used. */
-struct frame *frames_add(struct frames *f);
 
 /* ROUTER and PUB bind, DEALER and SUB connect. */
 enum sock_type { SOCK_ROUTER, SOCK_DEALER, SOCK_PUB, SOCK_SUB };
@@ -44,6 +16,9 @@ struct sock_config {
     enum sock_type type;
     uint32_t queue_max;       /* messages per peer (ZMQ_SNDHWM and ZMQ_RCVHWM) */
     uint64_t frame_bytes_max; /* a longer frame costs the peer its connection */
+    /* ROUTER and DEALER: over ipc:// endpoints the messages of both take a shorter way than
+     * ZeroMQ's, if both ends say so (direct.h).  The contract is the same. */
+    bool direct;
 };
 
 struct sock;

@@ -358,7 +358,8 @@ static void probe_all(void *arg)
 
 struct engines *engines_create(struct gateway *g, struct error *err)
 {
-    static const struct sock_config config = { SOCK_ROUTER, PEER_QUEUE_MAX, MAX_TENSOR_BYTES };
+    static const struct sock_config config = { SOCK_ROUTER, PEER_QUEUE_MAX, MAX_TENSOR_BYTES,
+                                               .direct = true };
     struct engines *es = mem_zalloc(sizeof *es);
     es->gateway = g;
     es->sock = sock_create(g->loop, &config, on_message, es);

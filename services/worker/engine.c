@@ -255,7 +255,8 @@ static void channel_destroy(struct channel *c)
 
 static void add_channel(struct engine *e, const struct msg_endpoint *g)
 {
-    static const struct sock_config config = { SOCK_DEALER, RESULTS_MAX, MAX_TENSOR_BYTES };
+    static const struct sock_config config = { SOCK_DEALER, RESULTS_MAX, MAX_TENSOR_BYTES,
+                                               .direct = true };
     struct channel *c = mem_zalloc(sizeof *c);
     c->engine = e;
     if (bytes_copy_str(g->id, c->gateway, sizeof c->gateway) ||

@@ -65,8 +65,8 @@ static void *play(void *endpoint)
 
 Test(lookup, a_silent_name_server_stops_only_those_who_connect)
 {
-    static const struct sock_config router = { SOCK_ROUTER, 100, 1u << 20 };
-    static const struct sock_config dealer = { SOCK_DEALER, 100, 1u << 20 };
+    static const struct sock_config router = { SOCK_ROUTER, 100, 1u << 20, false };
+    static const struct sock_config dealer = { SOCK_DEALER, 100, 1u << 20, false };
     struct rig r;
     struct end server = { 0 };
     struct sock *seeker;

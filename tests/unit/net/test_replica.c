@@ -107,7 +107,7 @@ static void on_changed(void *arg)
 
 static void start_registry(struct bench *b)
 {
-    static const struct sock_config config = { SOCK_PUB, 10000, 1u << 20 };
+    static const struct sock_config config = { SOCK_PUB, 10000, 1u << 20, false };
     struct error err;
     b->registry.rig = &b->rig;
     b->registry.rpc = rpc_server_create(b->rig.loop, handlers, &b->registry);

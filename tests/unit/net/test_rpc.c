@@ -529,7 +529,7 @@ static void rogue_answers(void *arg, struct frames *frames)
 
 Test(rpc, a_client_outlives_a_rogue_server)
 {
-    static const struct sock_config config = { SOCK_ROUTER, 1000, 1u << 20 };
+    static const struct sock_config config = { SOCK_ROUTER, 1000, 1u << 20, false };
     struct rig r;
     struct server s;
     struct calls c;
@@ -568,7 +568,7 @@ static void rogue_reads(void *arg, struct frames *frames)
 
 Test(rpc, a_server_answers_rogues_with_invalid_and_serves_the_others)
 {
-    static const struct sock_config config = { SOCK_DEALER, 1000, 1u << 20 };
+    static const struct sock_config config = { SOCK_DEALER, 1000, 1u << 20, false };
     struct rig r;
     struct server s;
     struct calls c;

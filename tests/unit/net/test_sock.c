@@ -7,8 +7,8 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
-static const struct sock_config router_config = { SOCK_ROUTER, 1000, 1u << 20 };
-static const struct sock_config dealer_config = { SOCK_DEALER, 1000, 1u << 20 };
+static const struct sock_config router_config = { SOCK_ROUTER, 1000, 1u << 20, false };
+static const struct sock_config dealer_config = { SOCK_DEALER, 1000, 1u << 20, false };
 
 /* One end of a conversation.  What it does with a message is up to `fn`. */
 struct end {
@@ -355,8 +355,8 @@ static enum status flood_send(struct flood *f, size_t len)
 
 Test(sock, a_peer_that_does_not_read_makes_busy_and_loses_nothing)
 {
-    static const struct sock_config narrow = { SOCK_ROUTER, 16, 1u << 20 };
-    static const struct sock_config thin = { SOCK_DEALER, 16, 1u << 20 };
+    static const struct sock_config narrow = { SOCK_ROUTER, 16, 1u << 20, false };
+    static const struct sock_config thin = { SOCK_DEALER, 16, 1u << 20, false };
     struct rig r;
     struct end client;
     struct flood f = { .route = { .count = 0 } };
@@ -432,8 +432,8 @@ Test(sock, a_paused_socket_with_messages_does_not_spin)
 
 Test(sock, publisher_and_subscriber_do_not_spin_and_nothing_is_lost)
 {
-    static const struct sock_config pub_config = { SOCK_PUB, 1000, 1u << 20 };
-    static const struct sock_config sub_config = { SOCK_SUB, 1000, 1u << 20 };
+    static const struct sock_config pub_config = { SOCK_PUB, 1000, 1u << 20, false };
+    static const struct sock_config sub_config = { SOCK_SUB, 1000, 1u << 20, false };
     struct rig r;
     struct end pub, sub[3];
     rig_init(&r);
