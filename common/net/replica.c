@@ -106,7 +106,8 @@ static void on_event(void *arg, struct frames *frames)
 struct replica *replica_create(struct loop *l, struct rpc_client *registry,
                                const char *events_endpoint, replica_fn *changed, void *arg)
 {
-    static const struct sock_config config = { SOCK_SUB, EVENTS_QUEUE_MAX, MAX_SMALL_ENVELOPE, false };
+    static const struct sock_config config = { SOCK_SUB, EVENTS_QUEUE_MAX, MAX_SMALL_ENVELOPE,
+                                               false };
     struct replica *r = mem_zalloc(sizeof *r);
     struct error err;
     r->loop = l;

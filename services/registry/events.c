@@ -132,7 +132,8 @@ static void on_message(void *arg, struct frames *frames)
 
 struct events *events_create(struct registry *g, struct error *err)
 {
-    static const struct sock_config config = { SOCK_PUB, SUBSCRIBER_QUEUE_MAX, MAX_SMALL_ENVELOPE, false };
+    static const struct sock_config config = { SOCK_PUB, SUBSCRIBER_QUEUE_MAX, MAX_SMALL_ENVELOPE,
+                                               false };
     struct events *e = mem_zalloc(sizeof *e);
     e->registry = g;
     e->pub = sock_create(g->loop, &config, on_message, e);

@@ -114,7 +114,8 @@ static void line_destroy(struct line *line)
 
 static void add_line(struct pulse *p, const char *id, const char *endpoint)
 {
-    static const struct sock_config config = { SOCK_DEALER, BEATS_WAITING_MAX, MAX_SMALL_ENVELOPE, false };
+    static const struct sock_config config = { SOCK_DEALER, BEATS_WAITING_MAX, MAX_SMALL_ENVELOPE,
+                                               false };
     struct line *line = mem_zalloc(sizeof *line);
     line->pulse = p;
     snprintf(line->id, sizeof line->id, "%s", id);
