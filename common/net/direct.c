@@ -5,22 +5,20 @@
  */
 #include "common/net/direct.h"
 
+#include "common/net/framing.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <uthash.h>
 #include <uv.h>
 
 #define READ_BYTES       8192
-#define SMALL_BYTES      65536 /* frames up to this need no second thought about memory */
 #define BACKLOG          128
 #define PEERS_MAX        8192 /* connections of one listener */
 #define RECONNECT_MIN_MS 20
 #define RECONNECT_MAX_MS 2000
 #define ROUTE_MARK       1 /* ZeroMQ's own routes begin with 0 */
 #define ROUTE_BYTES      5
-#define COUNT_BYTES      4
-#define LENGTH_BYTES     8
-#define HEAD_MAX         (COUNT_BYTES + LENGTH_BYTES * MAX_FRAMES)
 
 struct peer {
     UT_hash_handle hh;
@@ -32,14 +30,7 @@ struct peer {
     bool closing;
     bool reading;
     uint32_t waiting; /* messages that the kernel has not taken yet */
-    /* the message that is coming */
-    unsigned char head[HEAD_MAX];
-    size_t head_len;
-    uint64_t lengths[MAX_FRAMES];
-    size_t expected; /* frames; 0: the head is not whole */
-    size_t filled;   /* bytes of the last frame */
-    char *place;     /* of the last frame */
-    struct frames frames;
+    struct framing in;
 };
 
 struct direct {
@@ -64,7 +55,7 @@ struct direct {
 struct write {
     uv_write_t uv;
     struct peer *peer;
-    unsigned char head[HEAD_MAX];
+    unsigned char head[FRAMING_HEAD_MAX];
     size_t count;
     struct frame frames[];
 };
@@ -86,7 +77,7 @@ static void on_peer_closed(uv_handle_t *handle)
     bool tell = p->connected && !d->closing && d->lost;
     if (!d->closing && !d->listens)
         uv_timer_start(&d->timer, try_connect, d->pause_ms, 0);
-    frames_finish(&p->frames);
+    framing_finish(&p->in);
     free(p);
     if (tell)
         d->lost(d->arg);
@@ -104,157 +95,46 @@ static void peer_close(struct peer *p)
 
 /* ---- receive ------------------------------------------------------------------------------------ */
 
-static uint64_t load_le(const unsigned char *p, size_t bytes)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < bytes; i++)
-        n |= (uint64_t)p[i] << 8 * i;
-    return n;
-}
-
-static void store_le(unsigned char *p, size_t bytes, uint64_t n)
-{
-    for (size_t i = 0; i < bytes; i++)
-        p[i] = (unsigned char)(n >> 8 * i);
-}
-
 static size_t route_frames(const struct peer *p)
 {
     return p->direct->listens ? 1 : 0;
 }
 
-/* The head is whole; false: a frame is too long. */
-static bool read_lengths(struct peer *p, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        p->lengths[i] = load_le(p->head + COUNT_BYTES + i * LENGTH_BYTES, LENGTH_BYTES);
-        if (p->lengths[i] > p->direct->config.frame_bytes_max)
-            return false;
-    }
-    p->expected = count;
-    return true;
-}
-
-static void take(struct bytes *data, size_t len)
-{
-    *data = bytes_of((const char *)data->data + len, data->len - len);
-}
-
-/* Takes bytes of the head; false: it is none of ours. */
-static bool take_head(struct peer *p, struct bytes *data)
-{
-    while (data->len && !p->expected) {
-        uint64_t count = p->head_len < COUNT_BYTES ? 0 : load_le(p->head, COUNT_BYTES);
-        size_t left = COUNT_BYTES + count * LENGTH_BYTES - p->head_len;
-        size_t len = left < data->len ? left : data->len;
-        memcpy(p->head + p->head_len, data->data, len);
-        p->head_len += len;
-        take(data, len);
-        if (len < left)
-            break;
-        if (count && !read_lengths(p, count))
-            return false;
-        count = load_le(p->head, COUNT_BYTES);
-        if (!count || count > MAX_FRAMES - route_frames(p))
-            return false;
-    }
-    return true;
-}
-
-static void free_data(void *data, void *hint)
-{
-    (void)hint;
-    free(data);
-}
-
-/* Room for the next frame; false: there is no memory for it. */
-static bool begin_frame(struct peer *p)
-{
-    uint64_t len = p->lengths[p->frames.count - route_frames(p)];
-    if (len <= SMALL_BYTES) {
-        p->place = frame_init_size(frames_add(&p->frames), len);
-    } else {
-        p->place = malloc(len);
-        if (!p->place)
-            return false;
-        frame_init_take(frames_add(&p->frames), p->place, len, free_data, NULL);
-    }
-    p->filled = 0;
-    return true;
-}
-
 static void add_route(struct peer *p)
 {
-    unsigned char *to = frame_init_size(frames_add(&p->frames), ROUTE_BYTES);
+    unsigned char *to = frame_init_size(frames_add(&p->in.frames), ROUTE_BYTES);
     to[0] = ROUTE_MARK;
-    store_le(to + 1, sizeof p->number, p->number);
-}
-
-/* Bytes of the last frame that are still to come. */
-static uint64_t frame_left(const struct peer *p)
-{
-    size_t index = p->frames.count - route_frames(p);
-    return index ? p->lengths[index - 1] - p->filled : 0;
-}
-
-static bool whole(const struct peer *p)
-{
-    return p->expected && p->frames.count == p->expected + route_frames(p) && !frame_left(p);
-}
-
-static bool take_frames(struct peer *p, struct bytes *data)
-{
-    if (p->frames.count == 0 && route_frames(p))
-        add_route(p);
-    while (!whole(p)) {
-        uint64_t left = frame_left(p);
-        if (!left) {
-            if (!begin_frame(p))
-                return false;
-            continue;
-        }
-        if (!data->len)
-            break;
-        size_t len = left < data->len ? (size_t)left : data->len;
-        memcpy(p->place + p->filled, data->data, len);
-        p->filled += len;
-        take(data, len);
-    }
-    return true;
+    memcpy(to + 1, &p->number, sizeof p->number);
 }
 
 static void deliver(struct peer *p)
 {
     struct direct *d = p->direct;
-    p->expected = p->head_len = 0;
-    d->message(d->arg, &p->frames);
-    frames_finish(&p->frames);
+    d->message(d->arg, &p->in.frames);
+    framing_next(&p->in);
 }
 
+/* Takes what has come; with no data, looks at what was read to its place. */
 static void feed(struct peer *p, struct bytes data)
 {
-    while (data.len && !p->closing) {
-        if (!take_head(p, &data) || (p->expected && !take_frames(p, &data))) {
+    do {
+        if (route_frames(p) && !p->in.frames.count)
+            add_route(p);
+        if (framing_take(&p->in, &data))
             peer_close(p);
-            return;
-        }
-        if (whole(p))
+        else if (framing_whole(&p->in))
             deliver(p);
-    }
-}
-
-/* A frame that has begun and is large is read straight to its place. */
-static bool straight(const struct peer *p)
-{
-    return p->expected && frame_left(p) > READ_BYTES;
+    } while (data.len && !p->closing);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct peer *p = handle->data;
+    uint64_t len;
+    void *room = framing_room(&p->in, &len);
     (void)suggested;
-    *buf = straight(p) ? uv_buf_init(p->place + p->filled, (unsigned)frame_left(p))
-                       : uv_buf_init(p->direct->buffer, READ_BYTES);
+    *buf = len > READ_BYTES ? uv_buf_init(room, (unsigned)len)
+                            : uv_buf_init(p->direct->buffer, READ_BYTES);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
@@ -263,12 +143,8 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
     if (count < 0) {
         peer_close(p);
     } else if (buf->base != p->direct->buffer) {
-        struct bytes none = { "", 0 };
-        p->filled += (size_t)count;
-        if (!take_frames(p, &none))
-            peer_close(p);
-        else if (whole(p))
-            deliver(p);
+        framing_filled(&p->in, (size_t)count);
+        feed(p, bytes_of("", 0));
     } else if (count > 0) {
         feed(p, bytes_of(buf->base, (size_t)count));
     }
@@ -304,8 +180,8 @@ static struct peer *find_peer(struct direct *d, const struct frames *frames)
 {
     struct peer *p = d->peers;
     if (d->listens) {
-        const unsigned char *route = frame_bytes(&frames->at[0]).data;
-        uint32_t number = (uint32_t)load_le(route + 1, sizeof number);
+        uint32_t number;
+        memcpy(&number, (const char *)frame_bytes(&frames->at[0]).data + 1, sizeof number);
         HASH_FIND(hh, d->peers, &number, sizeof number, p);
     }
     return p;
@@ -336,8 +212,7 @@ static unsigned skip(uv_buf_t *bufs, unsigned count, size_t done)
 }
 
 /* The kernel has taken `done` bytes; the rest waits until it takes more. */
-static enum status send_later(struct peer *p, const unsigned char *head, struct frames *frames,
-                              size_t done)
+static enum status send_later(struct peer *p, struct frames *frames, size_t done)
 {
     uv_buf_t bufs[MAX_FRAMES + 1];
     size_t from = route_frames(p), count = frames->count - from;
@@ -345,8 +220,7 @@ static enum status send_later(struct peer *p, const unsigned char *head, struct 
     w->peer = p;
     w->uv.data = w;
     w->count = count;
-    memcpy(w->head, head, COUNT_BYTES + count * LENGTH_BYTES);
-    bufs[0] = uv_buf_init((char *)w->head, (unsigned)(COUNT_BYTES + count * LENGTH_BYTES));
+    bufs[0] = uv_buf_init((char *)w->head, (unsigned)framing_head(frames, from, w->head));
     for (size_t i = 0; i < count; i++) {
         frame_init_empty(&w->frames[i]);
         frame_move(&w->frames[i], &frames->at[from + i]);
@@ -357,28 +231,25 @@ static enum status send_later(struct peer *p, const unsigned char *head, struct 
     unsigned first = skip(bufs, (unsigned)count + 1, done);
     p->waiting++;
     if (uv_write(&w->uv, (uv_stream_t *)&p->pipe, bufs + first, (unsigned)count + 1 - first,
-                 on_written)) {
+                 on_written))
         on_written(&w->uv, -1); /* the message is lost with its connection */
-    }
     return STATUS_OK;
 }
 
 enum status direct_send(struct direct *d, struct frames *frames)
 {
     struct peer *p = find_peer(d, frames);
-    unsigned char head[HEAD_MAX];
+    unsigned char head[FRAMING_HEAD_MAX];
     uv_buf_t bufs[MAX_FRAMES + 1];
     if (!p || !p->connected)
         return d->listens ? STATUS_NOT_FOUND : STATUS_BUSY;
     if (p->waiting >= d->config.queue_max)
         return STATUS_BUSY;
     size_t from = route_frames(p), count = frames->count - from;
-    size_t total = COUNT_BYTES + count * LENGTH_BYTES;
-    store_le(head, COUNT_BYTES, count);
+    size_t total = framing_head(frames, from, head);
     bufs[0] = uv_buf_init((char *)head, (unsigned)total);
     for (size_t i = 0; i < count; i++) {
         struct bytes data = frame_bytes(&frames->at[from + i]);
-        store_le(head + COUNT_BYTES + i * LENGTH_BYTES, LENGTH_BYTES, data.len);
         bufs[i + 1] = uv_buf_init((char *)(uintptr_t)data.data, (unsigned)data.len);
         total += data.len;
     }
@@ -389,7 +260,7 @@ enum status direct_send(struct direct *d, struct frames *frames)
         return d->listens ? STATUS_NOT_FOUND : STATUS_BUSY;
     }
     if (n < 0 || (size_t)n < total)
-        return send_later(p, head, frames, n < 0 ? 0 : (size_t)n);
+        return send_later(p, frames, n < 0 ? 0 : (size_t)n);
     frames_finish(frames);
     return STATUS_OK;
 }
@@ -401,6 +272,8 @@ static struct peer *peer_create(struct direct *d)
     struct peer *p = mem_zalloc(sizeof *p);
     p->direct = d;
     p->number = ++d->next_number;
+    p->in.from = route_frames(p);
+    p->in.frame_bytes_max = d->config.frame_bytes_max;
     p->pipe.data = p;
     uv_pipe_init(loop_uv(d->loop), &p->pipe, 0);
     d->handles++;

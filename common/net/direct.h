@@ -4,8 +4,7 @@
  * a host, most of the time of a short job is these wake-ups.  A direct socket carries the same
  * frames over a stream socket (AF_UNIX) that the loop itself reads and writes.  Private to
  * sock.c, which chooses it for ipc:// endpoints where its owner allows that.
- *
- * On the wire: u32 count, count times u64 length, then the frames; little-endian.
+ * On the wire: framing.h.
  */
 #ifndef COMMON_NET_DIRECT_H
 #define COMMON_NET_DIRECT_H
