@@ -84,10 +84,8 @@ void buf_finish(struct buf *b)
     *b = (struct buf){ 0 };
 }
 
-void buf_reserve(struct buf *b, size_t more)
+void buf_grow(struct buf *b, size_t more)
 {
-    if (more <= b->cap - b->len)
-        return;
     if (more > SIZE_MAX / 4 - b->len)
         die("out of memory: %zu bytes", more);
     size_t cap = b->cap ? b->cap : 64;
@@ -97,23 +95,14 @@ void buf_reserve(struct buf *b, size_t more)
     b->cap = cap;
 }
 
-void buf_append(struct buf *b, const void *data, size_t len)
+void buf_append_uint(struct buf *b, uint64_t n)
 {
-    if (!len)
-        return;
-    buf_reserve(b, len);
-    memcpy(b->data + b->len, data, len);
-    b->len += len;
-}
-
-void buf_append_bytes(struct buf *b, struct bytes bytes)
-{
-    buf_append(b, bytes.data, bytes.len);
-}
-
-void buf_append_str(struct buf *b, const char *s)
-{
-    buf_append(b, s, strlen(s));
+    char digits[24];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + n % 10);
+    while (n /= 10);
+    buf_append(b, digits + at, sizeof digits - at);
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

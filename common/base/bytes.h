@@ -53,11 +53,35 @@ void *mem_zalloc(size_t len);          /* never NULL, zeroed */
 void *mem_resize(void *p, size_t len); /* never NULL */
 char *mem_str(struct bytes b);         /* a NUL-terminated copy; the caller frees */
 
-void buf_finish(struct buf *b); /* zeroed is fine; leaves it empty */
-void buf_reserve(struct buf *b, size_t more);
-void buf_append(struct buf *b, const void *data, size_t len);
-void buf_append_bytes(struct buf *b, struct bytes bytes);
-void buf_append_str(struct buf *b, const char *s);
+void buf_finish(struct buf *b);            /* zeroed is fine; leaves it empty */
+void buf_grow(struct buf *b, size_t more); /* private to the next */
+
+static inline void buf_reserve(struct buf *b, size_t more)
+{
+    if (more > b->cap - b->len)
+        buf_grow(b, more);
+}
+
+static inline void buf_append(struct buf *b, const void *data, size_t len)
+{
+    if (!len)
+        return;
+    buf_reserve(b, len);
+    memcpy(b->data + b->len, data, len);
+    b->len += len;
+}
+
+static inline void buf_append_bytes(struct buf *b, struct bytes bytes)
+{
+    buf_append(b, bytes.data, bytes.len);
+}
+
+static inline void buf_append_str(struct buf *b, const char *s)
+{
+    buf_append(b, s, strlen(s));
+}
+
+void buf_append_uint(struct buf *b, uint64_t n); /* in decimal */
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_consume(struct buf *b, size_t len); /* drops the first len bytes */
 /* Appends a NUL that is not counted and returns the text; good until the next change. */

@@ -150,6 +150,7 @@ enum status gateway_init(struct gateway *g, const struct gateway_config *config,
 void gateway_finish(struct gateway *g)
 {
     http_destroy(g->http);
+    route_forget(g);
     queue_finish(&g->queue);
     engines_destroy(g->engines);
     replica_destroy(g->replica);

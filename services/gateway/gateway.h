@@ -48,7 +48,9 @@ struct gateway {
     struct suite_view *suite; /* what the registry last said of the processes */
     struct held *held;        /* requests that came before their model was loaded: api/hold.c */
     size_t held_count;
-    bool changed; /* engines or the catalog have: who is held may go on */
+    bool changed;               /* engines or the catalog have: who is held may go on */
+    struct known_route *routes; /* route.c: what it has found since the last change */
+    const char *only_model;     /* the same for requests that name none, or NULL */
     struct loop_timer *deadlines;
     uint64_t deadline_ms; /* when that timer will fire */
     struct loop_timer *drain;
@@ -84,6 +86,7 @@ enum status route_find(struct gateway *g, struct bytes model, uint32_t version, 
 uint32_t route_serving(struct gateway *g, const struct catalog_model *m);
 /* Engines or the catalog have changed: requests that wait where nobody will come move on. */
 void route_refresh(struct gateway *g);
+void route_forget(struct gateway *g); /* what is remembered; as for an end */
 /* The only deployed model, for a request that names none.  INVALID: there are several or none. */
 enum status route_only_model(struct gateway *g, struct bytes *name, struct error *err) MUST_CHECK;
 

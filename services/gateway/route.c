@@ -2,8 +2,45 @@
  *
  * The plain name serves the deployed version as soon as an engine of it has said hello here;
  * until then, the previous one if it still has engines.
+ *
+ * What has been found is remembered until engines or the catalog change.
  */
 #include "services/gateway/gateway.h"
+
+#include <stdlib.h>
+#include <uthash.h>
+
+struct known_route {
+    UT_hash_handle hh;
+    struct lane *lane;
+    char name[];
+};
+
+static struct lane *recall(struct gateway *g, struct bytes model)
+{
+    struct known_route *r;
+    HASH_FIND(hh, g->routes, model.data, model.len, r);
+    return r ? r->lane : NULL;
+}
+
+static void remember(struct gateway *g, struct bytes model, struct lane *lane)
+{
+    struct known_route *r = mem_zalloc(sizeof *r + model.len + 1);
+    memcpy(r->name, model.data, model.len);
+    r->lane = lane;
+    HASH_ADD_KEYPTR(hh, g->routes, r->name, model.len, r);
+}
+
+void route_forget(struct gateway *g)
+{
+    struct known_route *r, *next;
+    g->only_model = NULL;
+    HASH_ITER(hh, g->routes, r, next)
+    {
+        HASH_DEL(g->routes, r);
+        free(r);
+    }
+}
 
 static size_t engines_of(struct gateway *g, const struct catalog_model *m, uint32_t version)
 {
@@ -70,23 +107,30 @@ enum status route_find(struct gateway *g, struct bytes model, uint32_t version, 
                        bool *loading, struct error *err)
 {
     *loading = false;
+    *lane = version ? NULL : recall(g, model);
+    if (*lane)
+        return STATUS_OK;
     if (!replica_synced(g->replica))
         return error_set(err, STATUS_UNAVAILABLE, "the catalog has not come yet; try again");
     struct catalog_model *m = catalog_find(replica_catalog(g->replica), model);
     if (!m)
         return error_set(err, STATUS_NOT_FOUND, "there is no model '%.*s'", (int)model.len,
                          (const char *)model.data);
-    enum status st = version ? check_named(g, m, version, err) : STATUS_OK;
+    bool plain = version == 0;
+    enum status st = plain ? STATUS_OK : check_named(g, m, version, err);
     if (st)
         return st;
-    if (!version)
+    if (plain)
         version = route_serving(g, m);
     if (!version)
         return error_set(err, STATUS_CONFLICT,
                          "no version of '%s' is deployed; PUT /api/models/%s/deployment", m->name,
                          m->name);
     *lane = queue_lane(&g->queue, bytes_str(m->name), version);
-    return learn_signature(*lane, m, loading, err);
+    st = learn_signature(*lane, m, loading, err);
+    if (!st && plain)
+        remember(g, model, *lane);
+    return st;
 }
 
 static void rescue(void *arg, struct lane *from)
@@ -101,6 +145,7 @@ static void rescue(void *arg, struct lane *from)
 
 void route_refresh(struct gateway *g)
 {
+    route_forget(g);
     queue_each_stranded(&g->queue, rescue, g);
     g->changed = true;
 }
@@ -109,14 +154,19 @@ enum status route_only_model(struct gateway *g, struct bytes *name, struct error
 {
     const struct catalog *c = replica_catalog(g->replica);
     size_t found = 0;
+    *name = bytes_str(g->only_model);
+    if (g->only_model)
+        return STATUS_OK;
     for (size_t i = 0; i < c->count; i++) {
         if (!c->models[i]->deployment.version)
             continue;
         *name = bytes_str(c->models[i]->name);
         found++;
     }
-    if (found == 1)
+    if (found == 1) {
+        g->only_model = name->data;
         return STATUS_OK;
+    }
     if (!replica_synced(g->replica))
         return error_set(err, STATUS_UNAVAILABLE, "the catalog has not come yet; try again");
     return found ? error_set(

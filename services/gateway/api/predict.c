@@ -34,7 +34,9 @@ static enum status write_answer(struct infer_call *call, const struct outcome *o
     }
     buf_append_str(out, ",\"model\":");
     json_string(out, bytes_str(lane_model(call->inference->lane)));
-    buf_printf(out, ",\"version\":\"%u\"}", lane_version(call->inference->lane));
+    buf_append_str(out, ",\"version\":\"");
+    buf_append_uint(out, lane_version(call->inference->lane));
+    buf_append_str(out, "\"}");
     return st;
 }
 

@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#define JOIN_BYTES 16384 /* a body up to this is sent in one piece with its head */
+
 struct write {
     uv_write_t uv;
     struct conn *conn;
@@ -125,16 +127,6 @@ static const char *status_line(int status)
     }
 }
 
-static void put_number(struct buf *out, size_t n)
-{
-    char digits[24];
-    size_t at = sizeof digits;
-    do
-        digits[--at] = (char)('0' + n % 10);
-    while (n /= 10);
-    buf_append(out, digits + at, sizeof digits - at);
-}
-
 /* RFC 9110 section 6.6.1; made once a second. */
 static const char *date_line(struct http_server *s)
 {
@@ -165,13 +157,16 @@ void conn_answer(struct conn *c, int status, const char *content_type, struct bu
     buf_append_str(head, date_line(s));
     put_line(head, "content-type: ", content_type ? content_type : "application/json");
     buf_append_str(head, "content-length: ");
-    put_number(head, body->len);
+    buf_append_uint(head, body->len);
     buf_append_str(head, "\r\n");
     put_line(head, "x-request-id: ", r->request_id);
     buf_append_bytes(head, buf_bytes(&r->headers));
     buf_append_str(head, last ? "connection: close\r\n\r\n" : "\r\n");
+    bool joined = !c->head && body->len <= JOIN_BYTES;
+    if (joined)
+        buf_append_bytes(head, buf_bytes(body));
     conn_move(c, last ? CONN_CLOSING : CONN_FLUSHING);
-    conn_send(c, buf_bytes(head), c->head ? &nothing : body);
+    conn_send(c, buf_bytes(head), c->head || joined ? &nothing : body);
     buf_finish(body);
     if (c->state == CONN_DEAD)
         return;

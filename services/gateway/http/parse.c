@@ -112,6 +112,18 @@ static int on_value_end(llhttp_t *p)
 
 /* ---- the whole header --------------------------------------------------------------------------- */
 
+/* "1a2b3c4d5e6f-00000000002a": which start of a gateway, and the how manieth request. */
+static void make_id(char id[HTTP_ID_MAX + 1], uint64_t prefix, uint64_t number)
+{
+    static const char hex[] = "0123456789abcdef";
+    for (int i = 0; i < 12; i++)
+        id[i] = hex[prefix >> (60 - 4 * i) & 15];
+    id[12] = '-';
+    for (int i = 0; i < 12; i++)
+        id[13 + i] = hex[number >> (44 - 4 * i) & 15];
+    id[25] = 0;
+}
+
 /* It goes into answers and logs, so it must be a plain word. */
 void conn_choose_id(struct conn *c)
 {
@@ -120,8 +132,7 @@ void conn_choose_id(struct conn *c)
     struct http_server *s = c->server;
     char *id = c->request.request_id;
     if (!id[0] || id[strspn(id, plain)])
-        snprintf(id, sizeof c->request.request_id, "%012llx-%llx",
-                 (unsigned long long)(s->id_prefix >> 16), (unsigned long long)++s->id_count);
+        make_id(id, s->id_prefix, ++s->id_count);
 }
 
 static int check_head(struct conn *c, const llhttp_t *p)
