@@ -11,6 +11,7 @@
 #define ALL_ROLES \
     (1u << ROLE_REGISTRY | 1u << ROLE_GATEWAY | 1u << ROLE_WORKER | 1u << ROLE_TRAINER)
 #define DRAIN_POLL_MS 20
+#define GATHER_TURNS  4
 
 /* One timer for all requests: it follows the first deadline. */
 static void watch_deadlines(struct gateway *g, uint64_t next_ms)
@@ -31,6 +32,18 @@ static void on_deadline(void *arg)
     watch_deadlines(g, held);
 }
 
+/* Work is sent after a turn that has brought none: the sockets are looked at once more, without
+ * waiting, for what makes the batch larger.  When requests never stop, it is sent all the same. */
+static bool more_may_come(struct gateway *g)
+{
+    bool some = g->queue.submitted != g->seen_submitted;
+    g->seen_submitted = g->queue.submitted;
+    g->gathering = some ? g->gathering + 1 : 0;
+    if (g->gathering > GATHER_TURNS)
+        g->gathering = 0;
+    return g->gathering;
+}
+
 /* Once per turn, when every read of the turn is in: large batches when loaded, no waiting. */
 static void turn(void *arg)
 {
@@ -40,7 +53,10 @@ static void turn(void *arg)
         hold_retry(g);
         watch_deadlines(g, hold_expire(g, clock_ms()));
     }
-    queue_dispatch(&g->queue, clock_us());
+    if (more_may_come(g))
+        loop_again(g->loop);
+    else
+        queue_dispatch(&g->queue, clock_us());
     struct heap_node *first = heap_first(&g->queue.deadlines);
     if (first)
         watch_deadlines(g, first->key);

@@ -51,6 +51,8 @@ struct gateway {
     bool changed;               /* engines or the catalog have: who is held may go on */
     struct known_route *routes; /* route.c: what it has found since the last change */
     const char *only_model;     /* the same for requests that name none, or NULL */
+    uint64_t seen_submitted;    /* of the queue's count, after the last turn */
+    unsigned gathering;         /* turns in a row that have brought requests */
     struct loop_timer *deadlines;
     uint64_t deadline_ms; /* when that timer will fire */
     struct loop_timer *drain;

@@ -192,6 +192,7 @@ enum status queue_submit(struct queue *q, struct lane *l, struct inference *r, u
                          (unsigned long long)l->waiting_bytes, l->key.version, l->key.model);
     r->lane = l;
     r->submitted_us = now_us;
+    q->submitted++;
     heap_push(&q->deadlines, &r->deadline, r->deadline_ms);
     request_move(q, r, INFERENCE_WAITING, false);
     return STATUS_OK;

@@ -99,8 +99,7 @@ struct queue {
     uint64_t next_job;
     struct inference *pool; /* free requests, kept for the next */
     size_t pool_count;
-    uint64_t requeued, late, poisoned, jobs_sent; /* counts */
-    uint64_t rows_sent;
+    uint64_t submitted, requeued, late, poisoned, jobs_sent, rows_sent; /* counts */
 };
 
 struct engine_link; /* an engine, as the queue knows it */
