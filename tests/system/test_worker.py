@@ -166,8 +166,9 @@ class Registry(threading.Thread):
 class Gateway:
     """The jobs socket of a gateway; used by the test's thread alone."""
 
-    def __init__(self, home, name="gw-1"):
-        self.id, self.endpoint = name, f"ipc://{home}/{name}.sock"
+    def __init__(self, name="gw-1"):
+        # Over ipc an engine would take the short way, which a test cannot play with ZeroMQ.
+        self.id, self.endpoint = name, "tcp://127.0.0.1:*"
         self.socket = None
         self.jobs = 0
         self.open()
@@ -177,6 +178,7 @@ class Gateway:
         self.socket.linger = 0
         self.socket.router_mandatory = 1
         self.socket.bind(self.endpoint)
+        self.endpoint = self.socket.last_endpoint.decode()
         self.known = {}  # engine id -> (route, hello)
         self.seen = []
 
@@ -253,7 +255,7 @@ class Rig:
         self.worker = None
 
     def gateway(self, name="gw-1"):
-        self.gateways.append(Gateway(self.home, name))
+        self.gateways.append(Gateway(name))
         self.registry.gateways.append(self.gateways[-1])
         return self.gateways[-1]
 
