@@ -177,10 +177,20 @@ class Gateway:
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.linger = 0
         self.socket.router_mandatory = 1
-        self.socket.bind(self.endpoint)
+        eventually(self.bind, 20, "the port is not free again")
         self.endpoint = self.socket.last_endpoint.decode()
         self.known = {}  # engine id -> (route, hello)
         self.seen = []
+
+    def bind(self):
+        """ZeroMQ closes on a thread of its own: the port of a gateway before may be taken still."""
+        try:
+            self.socket.bind(self.endpoint)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EADDRINUSE:
+                raise
+            return False
+        return True
 
     def close(self):
         self.socket.close()
