@@ -1,6 +1,7 @@
 /* frame.c - frames: reference-counted memory, by ZeroMQ's messages. */
 #include "common/net/frame.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <zmq.h>
@@ -58,6 +59,23 @@ void frame_init_share(struct frame *f, const struct frame *of)
 {
     zmq_msg_init(raw(f));
     must(zmq_msg_copy(raw(f), raw(of)), "share a frame");
+}
+
+static void free_whole(void *data, void *hint)
+{
+    struct frame *whole = hint;
+    (void)data;
+    frame_finish(whole);
+    free(whole);
+}
+
+void frame_init_slice(struct frame *f, const struct frame *of, size_t offset, size_t len)
+{
+    struct frame *whole = mem_alloc(sizeof *whole);
+    frame_init_share(whole, of);
+    struct bytes all = frame_bytes(whole); /* of `whole`: a short frame holds its bytes itself */
+    assert(offset <= all.len && len <= all.len - offset);
+    frame_init_take(f, (char *)(uintptr_t)all.data + offset, len, free_whole, whole);
 }
 
 struct bytes frame_bytes(const struct frame *f)

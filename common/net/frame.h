@@ -23,6 +23,8 @@ void frame_init_copy(struct frame *f, struct bytes data);
 void frame_init_take(struct frame *f, void *data, size_t len, frame_free_fn *free_fn, void *hint);
 void frame_init_buf(struct frame *f, struct buf *b); /* takes b's memory; b is empty after */
 void frame_init_share(struct frame *f, const struct frame *of); /* a second reference */
+/* A part of another frame's memory, which lives until both are finished. */
+void frame_init_slice(struct frame *f, const struct frame *of, size_t offset, size_t len);
 struct bytes frame_bytes(const struct frame *f);
 void frame_move(struct frame *to, struct frame *from); /* to: initialised; from: empty after */
 void frame_finish(struct frame *f);

@@ -12,7 +12,34 @@ struct write {
     struct conn *conn;
     struct buf head; /* what the kernel has not taken yet */
     struct buf body;
+    size_t count;
+    struct frame parts[];
 };
+
+static void write_finish(struct write *w)
+{
+    buf_finish(&w->head);
+    buf_finish(&w->body);
+    for (size_t i = 0; i < w->count; i++)
+        frame_finish(&w->parts[i]);
+    free(w);
+}
+
+static void payload_finish(struct payload *p)
+{
+    buf_finish(&p->body);
+    for (size_t i = 0; i < p->count; i++)
+        frame_finish(&p->parts[i]);
+    p->count = 0;
+}
+
+static size_t payload_bytes(const struct payload *p)
+{
+    size_t len = p->body.len;
+    for (size_t i = 0; i < p->count; i++)
+        len += frame_bytes(&p->parts[i]).len;
+    return len;
+}
 
 /* Nothing is left to be written. */
 static void after_flush(struct conn *c)
@@ -36,9 +63,7 @@ static void on_written(uv_write_t *uv, int status)
 {
     struct write *w = uv->data;
     struct conn *c = w->conn;
-    buf_finish(&w->head);
-    buf_finish(&w->body);
-    free(w);
+    write_finish(w);
     c->writes--;
     if (status < 0)
         conn_close(c);
@@ -46,46 +71,64 @@ static void on_written(uv_write_t *uv, int status)
         after_flush(c);
 }
 
-/* Queues what is left behind the first done bytes. */
-static void send_later(struct conn *c, struct bytes head, struct buf *body, size_t done)
+/* The buffers of an answer; how many. */
+static unsigned list_buffers(uv_buf_t bufs[HTTP_PARTS_MAX + 2], struct bytes head,
+                             const struct buf *body, const struct frame *parts, size_t count)
 {
-    struct write *w = mem_zalloc(sizeof *w);
-    size_t of_head = done < head.len ? done : head.len;
-    uv_buf_t bufs[2];
+    unsigned n = 0;
+    bufs[n++] = (uv_buf_t){ (char *)(uintptr_t)head.data, head.len };
+    if (body->len)
+        bufs[n++] = (uv_buf_t){ (char *)body->data, body->len };
+    for (size_t i = 0; i < count; i++) {
+        struct bytes part = frame_bytes(&parts[i]);
+        if (part.len)
+            bufs[n++] = (uv_buf_t){ (char *)(uintptr_t)part.data, part.len };
+    }
+    return n;
+}
+
+/* Queues what is left behind the first done bytes. */
+static void send_later(struct conn *c, struct bytes head, struct payload *payload, size_t done)
+{
+    struct write *w = mem_zalloc(sizeof *w + payload->count * sizeof w->parts[0]);
+    uv_buf_t bufs[HTTP_PARTS_MAX + 2];
+    unsigned first = 0;
     w->conn = c;
     w->uv.data = w;
-    buf_append(&w->head, (const char *)head.data + of_head, head.len - of_head);
-    bufs[0] = (uv_buf_t){ (char *)w->head.data, w->head.len };
-    bufs[1] = (uv_buf_t){ NULL, 0 };
-    if (body && body->len) {
-        w->body = *body;
-        *body = (struct buf){ 0 };
-        bufs[1] =
-            (uv_buf_t){ (char *)w->body.data + (done - of_head), w->body.len - (done - of_head) };
+    buf_append_bytes(&w->head, head);
+    w->body = payload->body;
+    payload->body = (struct buf){ 0 };
+    for (; w->count < payload->count; w->count++) {
+        frame_init_empty(&w->parts[w->count]);
+        frame_move(&w->parts[w->count], &payload->parts[w->count]);
+    }
+    unsigned n = list_buffers(bufs, buf_bytes(&w->head), &w->body, w->parts, w->count);
+    while (first < n && done >= bufs[first].len)
+        done -= bufs[first++].len;
+    if (first < n) {
+        bufs[first].base += done;
+        bufs[first].len -= done;
     }
     c->writes++;
     c->unwritten = 0;
-    if (uv_write(&w->uv, (uv_stream_t *)&c->tcp, bufs, 2, on_written)) {
+    if (uv_write(&w->uv, (uv_stream_t *)&c->tcp, bufs + first, n - first, on_written)) {
         c->writes--;
-        buf_finish(&w->head);
-        buf_finish(&w->body);
-        free(w);
+        write_finish(w);
         conn_close(c);
     }
 }
 
-void conn_send(struct conn *c, struct bytes head, struct buf *body)
+void conn_send(struct conn *c, struct bytes head, struct payload *payload)
 {
-    size_t body_len = body ? body->len : 0;
-    uv_buf_t bufs[2] = { { (char *)(uintptr_t)head.data, head.len },
-                         { body ? (char *)body->data : NULL, body_len } };
-    int n = c->writes ? UV_EAGAIN : uv_try_write((uv_stream_t *)&c->tcp, bufs, body_len ? 2 : 1);
+    uv_buf_t bufs[HTTP_PARTS_MAX + 2];
+    size_t total = head.len + payload_bytes(payload);
+    unsigned count = list_buffers(bufs, head, &payload->body, payload->parts, payload->count);
+    int n = c->writes ? UV_EAGAIN : uv_try_write((uv_stream_t *)&c->tcp, bufs, count);
     if (n < 0 && n != UV_EAGAIN)
         conn_close(c);
-    else if (n < 0 || (size_t)n < head.len + body_len)
-        send_later(c, head, body, n < 0 ? 0 : (size_t)n);
-    if (body)
-        buf_finish(body);
+    else if (n < 0 || (size_t)n < total)
+        send_later(c, head, payload, n < 0 ? 0 : (size_t)n);
+    payload_finish(payload);
 }
 
 /* ---- the head -------------------------------------------------------------------------------------- */
@@ -145,29 +188,38 @@ static void put_line(struct buf *head, const char *name, const char *value)
     buf_append_str(head, "\r\n");
 }
 
-void conn_answer(struct conn *c, int status, const char *content_type, struct buf *body)
+/* What is small goes out in one piece with its head. */
+static void join(struct buf *head, struct payload *payload)
+{
+    buf_append_bytes(head, buf_bytes(&payload->body));
+    for (size_t i = 0; i < payload->count; i++)
+        buf_append_bytes(head, frame_bytes(&payload->parts[i]));
+    payload_finish(payload);
+}
+
+void conn_answer(struct conn *c, int status, const char *content_type, struct payload *payload)
 {
     struct http_server *s = c->server;
     struct http_request *r = &c->request;
     struct buf *head = &s->scratch;
-    struct buf nothing = { 0 };
+    size_t len = payload_bytes(payload);
     bool last = !c->keep_alive || s->draining;
     head->len = 0;
     buf_append_str(head, status_line(status));
     buf_append_str(head, date_line(s));
     put_line(head, "content-type: ", content_type ? content_type : "application/json");
     buf_append_str(head, "content-length: ");
-    buf_append_uint(head, body->len);
+    buf_append_uint(head, len);
     buf_append_str(head, "\r\n");
     put_line(head, "x-request-id: ", r->request_id);
     buf_append_bytes(head, buf_bytes(&r->headers));
     buf_append_str(head, last ? "connection: close\r\n\r\n" : "\r\n");
-    bool joined = !c->head && body->len <= JOIN_BYTES;
-    if (joined)
-        buf_append_bytes(head, buf_bytes(body));
+    if (c->head)
+        payload_finish(payload);
+    else if (len <= JOIN_BYTES)
+        join(head, payload);
     conn_move(c, last ? CONN_CLOSING : CONN_FLUSHING);
-    conn_send(c, buf_bytes(head), c->head || joined ? &nothing : body);
-    buf_finish(body);
+    conn_send(c, buf_bytes(head), payload);
     if (c->state == CONN_DEAD)
         return;
     conn_set_reading(c, last || c->waiting.len <= HTTP_PIPELINE_BYTES);
@@ -175,18 +227,26 @@ void conn_answer(struct conn *c, int status, const char *content_type, struct bu
         after_flush(c);
 }
 
-void http_respond(struct http_request *r, int status, const char *content_type, struct buf *body)
+void http_respond_parts(struct http_request *r, int status, const char *content_type,
+                        struct buf *body, struct frame *parts, size_t count)
 {
     struct conn *c = (struct conn *)r;
+    struct payload payload = { *body, parts, count };
+    *body = (struct buf){ 0 };
     if (c->state == CONN_BODY)
         c->keep_alive = false; /* the rest of the body will not be looked at */
-    conn_answer(c, status, content_type, body);
+    conn_answer(c, status, content_type, &payload);
+}
+
+void http_respond(struct http_request *r, int status, const char *content_type, struct buf *body)
+{
+    http_respond_parts(r, status, content_type, body, NULL, 0);
 }
 
 void conn_refuse(struct conn *c, int status, const char *text)
 {
     struct http_server *s = c->server;
-    struct buf body = { 0 };
+    struct payload payload = { 0 };
     s->events.refused(s->arg, status);
     if (c->state == CONN_BODY)
         s->events.gone(s->arg, &c->request);
@@ -195,6 +255,6 @@ void conn_refuse(struct conn *c, int status, const char *text)
     buf_finish(&c->request.headers);
     if (status == 503)
         buf_append_str(&c->request.headers, "retry-after: 1\r\n");
-    buf_printf(&body, "{\"error\":\"%s\"}", text);
-    conn_answer(c, status, NULL, &body);
+    buf_printf(&payload.body, "{\"error\":\"%s\"}", text);
+    conn_answer(c, status, NULL, &payload);
 }

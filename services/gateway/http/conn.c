@@ -64,7 +64,8 @@ static void reset_request(struct conn *c)
         buf_finish(&r->target);
     r->target.len = 0;
     buf_finish(&r->headers);
-    r->request_id[0] = r->encoding[0] = 0;
+    r->request_id[0] = r->encoding[0] = r->accept_encoding[0] = 0;
+    r->json_length[0] = r->timeout_ms[0] = 0;
     r->stream = r->has_length = r->has_body = false;
     r->content_length = 0;
     r->route = r->user = NULL;

@@ -54,7 +54,7 @@ struct conn {
     int refuse;       /* status to refuse with, set by the parser's callbacks */
     const char *refuse_text;
     char expect[16];
-    char name[24]; /* of the present header; longer ones are none of ours */
+    char name[32]; /* of the present header; longer ones are none of ours */
     size_t name_len;
     char *value; /* where its value goes, or NULL */
     size_t value_size;
@@ -109,9 +109,15 @@ void parse_reset(struct conn *c);
 void conn_choose_id(struct conn *c);
 
 /* answer.c */
-/* Sends what the kernel takes now and queues the rest; takes body's memory. */
-void conn_send(struct conn *c, struct bytes head, struct buf *body);
-void conn_answer(struct conn *c, int status, const char *content_type, struct buf *body);
+/* What follows the head of an answer; its memory is taken. */
+struct payload {
+    struct buf body;
+    struct frame *parts;
+    size_t count;
+};
+/* Sends what the kernel takes now and queues the rest. */
+void conn_send(struct conn *c, struct bytes head, struct payload *payload);
+void conn_answer(struct conn *c, int status, const char *content_type, struct payload *payload);
 /* Refuses what is not a request that anybody could handle. */
 void conn_refuse(struct conn *c, int status, const char *text);
 

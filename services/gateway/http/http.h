@@ -13,7 +13,7 @@
 #ifndef SERVICES_GATEWAY_HTTP_HTTP_H
 #define SERVICES_GATEWAY_HTTP_HTTP_H
 
-#include "common/base/bytes.h"
+#include "common/net/frame.h"
 #include "common/net/loop.h"
 
 #define HTTP_TARGET_MAX     8192  /* bytes of the request target: 414 beyond */
@@ -23,6 +23,7 @@
 #define HTTP_PIPELINE_BYTES 65536 /* that wait behind the present request; then reading stops */
 #define HTTP_BODY_RATE      1024  /* bytes per second that a body must bring */
 #define HTTP_BODY_PADDING   4     /* zeros behind a body, so that it can be parsed in place */
+#define HTTP_PARTS_MAX      MAX_TENSORS
 
 struct http_config {
     uint64_t body_max_bytes;   /* of a body that is not streamed: 413 beyond */
@@ -38,6 +39,9 @@ struct http_request {
     struct buf target;                /* as sent */
     char request_id[HTTP_ID_MAX + 1]; /* X-Request-Id if there is a sane one, else one of ours */
     char encoding[16];                /* Content-Encoding, or empty */
+    char accept_encoding[64];         /* Accept-Encoding, or empty; "?": too long to be kept */
+    char json_length[24];             /* Inference-Header-Content-Length, or empty */
+    char timeout_ms[16];              /* X-Request-Timeout-Ms, or empty */
     bool has_length;
     bool has_body;
     uint64_t content_length;
@@ -78,6 +82,9 @@ void http_destroy(struct http_server *s);        /* NULL is fine; open requests 
 /* Answers and, if more is to come on the connection, goes on.  r is invalid afterwards.
  * Takes body's memory.  content_type NULL: application/json. */
 void http_respond(struct http_request *r, int status, const char *content_type, struct buf *body);
+/* The same with a body that goes on in frames, which are taken too.  At most HTTP_PARTS_MAX. */
+void http_respond_parts(struct http_request *r, int status, const char *content_type,
+                        struct buf *body, struct frame *parts, size_t count);
 
 /* Back-pressure of a streamed body. */
 void http_pause(struct http_request *r);

@@ -53,16 +53,19 @@ static int on_name(llhttp_t *p, const char *at, size_t len)
     return count_field_bytes(c, len);
 }
 
-static bool named(const struct conn *c, const char *name)
-{
-    return c->name_len == strlen(name) && strncasecmp(c->name, name, c->name_len) == 0;
-}
-
 static void keep_value(struct conn *c, char *to, size_t size)
 {
     c->value = to;
     c->value_size = size;
 }
+
+/* The fields that somebody reads.  X(name, member of struct http_request) */
+#define FIELD_LIST(X)                                 \
+    X("x-request-id", request_id)                     \
+    X("content-encoding", encoding)                   \
+    X("accept-encoding", accept_encoding)             \
+    X("inference-header-content-length", json_length) \
+    X("x-request-timeout-ms", timeout_ms)
 
 static int on_name_end(llhttp_t *p)
 {
@@ -71,16 +74,18 @@ static int on_name_end(llhttp_t *p)
     c->value_len = 0;
     if (++c->field_count > HTTP_FIELDS_MAX)
         return stop_with(c, 431, "there are too many header fields");
-    if (c->state != CONN_HEAD)
-        return 0; /* a trailer */
-    if (named(c, "x-request-id"))
-        keep_value(c, c->request.request_id, sizeof c->request.request_id);
-    else if (named(c, "content-encoding"))
-        keep_value(c, c->request.encoding, sizeof c->request.encoding);
-    else if (named(c, "expect"))
-        keep_value(c, c->expect, sizeof c->expect);
-    else if (named(c, "host"))
+    if (c->state != CONN_HEAD || c->name_len >= sizeof c->name)
+        return 0; /* a trailer, or none of ours */
+    c->name[c->name_len] = 0;
+#define X(text, member)                                                   \
+    if (c->name_len == sizeof text - 1 && strcasecmp(c->name, text) == 0) \
+        keep_value(c, c->request.member, sizeof c->request.member);
+    FIELD_LIST(X)
+#undef X
+    if (c->name_len == 4 && strcasecmp(c->name, "host") == 0)
         c->hosts++;
+    else if (c->name_len == 6 && strcasecmp(c->name, "expect") == 0)
+        keep_value(c, c->expect, sizeof c->expect);
     return 0;
 }
 
@@ -158,7 +163,7 @@ static int expect_body(struct conn *c, const llhttp_t *p)
         buf_reserve(&r->body, (size_t)r->content_length + HTTP_BODY_PADDING);
     }
     if (r->has_body && c->expect[0] && p->http_minor >= 1)
-        conn_send(c, bytes_str("HTTP/1.1 100 Continue\r\n\r\n"), NULL);
+        conn_send(c, bytes_str("HTTP/1.1 100 Continue\r\n\r\n"), &(struct payload){ 0 });
     return c->state != CONN_BODY ? HPE_USER : c->chunked ? 0 : NO_BODY;
 }
 
