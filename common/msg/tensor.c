@@ -46,6 +46,25 @@ enum status shape_elements(const int64_t *shape, size_t rank, uint64_t *elements
     return STATUS_OK;
 }
 
+struct bytes tensor_cut(enum datatype t, const int64_t *shape, size_t rank, struct bytes frame,
+                        uint64_t rows, size_t *at)
+{
+    const char *begin = (const char *)frame.data + *at;
+    uint64_t elements;
+    size_t len = 0;
+    if (shape_elements(shape + 1, rank - 1, &elements))
+        return bytes_of(begin, 0); /* cannot be: it was checked */
+    if (t != DT_BYTES)
+        len = (size_t)(rows * elements) * datatype_size(t);
+    for (uint64_t i = 0; t == DT_BYTES && i < rows * elements; i++) {
+        uint32_t element;
+        memcpy(&element, begin + len, sizeof element);
+        len += sizeof element + element;
+    }
+    *at += len;
+    return bytes_of(begin, len);
+}
+
 void shape_text(const int64_t *shape, size_t rank, struct buf *out)
 {
     buf_append_str(out, "[");

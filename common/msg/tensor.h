@@ -48,6 +48,11 @@ enum status shape_elements(const int64_t *shape, size_t rank, uint64_t *elements
 enum status tensor_check(enum datatype t, const int64_t *shape, size_t rank, struct bytes frame,
                          struct error *err) MUST_CHECK;
 
+/* The next `rows` rows of a tensor that tensor_check has seen; *at: where they begin, 0 at first,
+ * moved on behind them. */
+struct bytes tensor_cut(enum datatype t, const int64_t *shape, size_t rank, struct bytes frame,
+                        uint64_t rows, size_t *at);
+
 /* "[64,3,-1]" */
 void shape_text(const int64_t *shape, size_t rank, struct buf *out);
 

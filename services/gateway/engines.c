@@ -38,13 +38,6 @@ static struct metric_family late_results = {
     .type = METRIC_COUNTER,
 };
 
-static struct metric_family batch_rows = {
-    .name = "maas_gateway_batch_rows",
-    .help = "rows in one job",
-    .type = METRIC_HISTOGRAM,
-    .bounds = METRIC_SIZES,
-};
-
 struct route_key {
     unsigned char byte[MAX_ROUTE];
     size_t len;
@@ -215,8 +208,8 @@ static void on_result(struct engines *es, struct engine *e, const struct msg_res
                       struct frames *frames)
 {
     struct error err;
-    enum status st =
-        queue_result(&es->gateway->queue, e->link, m, frames->at + 2, frames->count - 2, &err);
+    enum status st = queue_result(&es->gateway->queue, e->link, clock_us(), m, frames->at + 2,
+                                  frames->count - 2, &err);
     if (st == STATUS_NOT_FOUND) {
         metric_count(&late_results);
     } else if (st) {
@@ -268,14 +261,6 @@ static void on_message(void *arg, struct frames *frames)
 
 /* ---- what the queue asks ----------------------------------------------------------------------- */
 
-static void observe_batch(struct engine *e, uint32_t rows)
-{
-    struct lane_meters *meters = lane_meters(e->lane);
-    if (!meters->rows)
-        meters->rows = lane_series(e->lane, &batch_rows);
-    metric_observe(&batch_rows, meters->rows, rows);
-}
-
 enum status engines_send(void *arg, void *peer, const struct msg_job *job, uint32_t rows,
                          struct frames *inputs)
 {
@@ -298,7 +283,7 @@ enum status engines_send(void *arg, void *peer, const struct msg_job *job, uint3
         e->lost = true; /* it is in use further up the stack */
         loop_timer_start(g->engines->sweep, 0, SWEEP_MS);
     } else {
-        observe_batch(e, rows);
+        meter_batch(e->lane, rows);
     }
     return st;
 }

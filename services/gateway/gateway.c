@@ -32,6 +32,19 @@ static void on_deadline(void *arg)
     watch_deadlines(g, held);
 }
 
+/* A turn without any event, for batches that wait to grow. */
+static void wake_later(struct gateway *g, uint64_t wake_us)
+{
+    uint64_t now = clock_us();
+    if (wake_us)
+        loop_timer_start(g->wake, wake_us > now ? (wake_us - now + 999) / 1000 : 0, 0);
+}
+
+static void on_wake(void *arg)
+{
+    (void)arg; /* the turn that follows dispatches */
+}
+
 /* Work is sent after a turn that has brought none: the sockets are looked at once more, without
  * waiting, for what makes the batch larger.  When requests never stop, it is sent all the same. */
 static bool more_may_come(struct gateway *g)
@@ -56,7 +69,7 @@ static void turn(void *arg)
     if (more_may_come(g))
         loop_again(g->loop);
     else
-        queue_dispatch(&g->queue, clock_us());
+        wake_later(g, queue_dispatch(&g->queue, clock_us()));
     struct heap_node *first = heap_first(&g->queue.deadlines);
     if (first)
         watch_deadlines(g, first->key);
@@ -150,6 +163,7 @@ enum status gateway_init(struct gateway *g, const struct gateway_config *config,
     g->suite = suite_view_create();
     g->deadlines = loop_timer_create(l, on_deadline, g);
     g->drain = loop_timer_create(l, drain_step, g);
+    g->wake = loop_timer_create(l, on_wake, g);
     g->registry = rpc_client_create(l, config->registry);
     g->replica = replica_create(l, g->registry, config->events, on_catalog, g);
     g->reporter =
@@ -174,5 +188,6 @@ void gateway_finish(struct gateway *g)
     rpc_client_destroy(g->registry);
     loop_timer_destroy(g->deadlines);
     loop_timer_destroy(g->drain);
+    loop_timer_destroy(g->wake);
     suite_view_destroy(g->suite);
 }

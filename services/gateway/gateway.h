@@ -54,7 +54,8 @@ struct gateway {
     uint64_t seen_submitted;    /* of the queue's count, after the last turn */
     unsigned gathering;         /* turns in a row that have brought requests */
     struct loop_timer *deadlines;
-    uint64_t deadline_ms; /* when that timer will fire */
+    uint64_t deadline_ms;    /* when that timer will fire */
+    struct loop_timer *wake; /* for batches that wait to grow */
     struct loop_timer *drain;
     uint64_t drain_since_ms;     /* 0: not draining */
     char jobs[MAX_ENDPOINT + 1]; /* where engines are to connect */
@@ -93,8 +94,14 @@ void route_forget(struct gateway *g); /* what is remembered; as for an end */
 enum status route_only_model(struct gateway *g, struct bytes *name, struct error *err) MUST_CHECK;
 
 /* ---- meters.c: measurements per version ---- */
-/* The series of a family labelled with the lane's model and version. */
-struct metric *lane_series(const struct lane *l, struct metric_family *f);
+/* A request that was answered: how long it took from its end on, and how long its answer took to
+ * be written. */
+void meter_success(struct inference *r, const struct outcome *o, uint64_t total_us,
+                   uint64_t answer_us);
+void meter_failure(struct lane *l, uint64_t total_us);
+void meter_batch(struct lane *l, uint32_t rows);
+/* Appends, as Prometheus text, what lanes count themselves. */
+void meter_print(struct queue *q, struct buf *out);
 
 /* ---- suite_view.c: the processes that the registry knows ---- */
 struct suite_view *suite_view_create(void);

@@ -1,100 +1,10 @@
-/* queue.c - lanes, requests, engines; see queue.h. */
+/* queue.c - requests and engines; see queue.h. */
 #include "services/gateway/queue_parts.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
 #define POOL_MAX 256
-
-/* ---- lanes ------------------------------------------------------------------------------------ */
-
-static void mark_dirty(struct queue *q, struct lane *l)
-{
-    if (l->is_dirty)
-        return;
-    l->is_dirty = true;
-    l->next_dirty = q->dirty;
-    q->dirty = l;
-}
-
-static bool make_key(struct lane_key *key, struct bytes model, uint32_t version)
-{
-    memset(key, 0, sizeof *key);
-    key->version = version;
-    return !bytes_copy_str(model, key->model, sizeof key->model);
-}
-
-struct lane *queue_find_lane(struct queue *q, struct bytes model, uint32_t version)
-{
-    struct lane_key key;
-    struct lane *l = NULL;
-    if (make_key(&key, model, version))
-        HASH_FIND(hh, q->lanes, &key, sizeof key, l);
-    return l;
-}
-
-struct lane *queue_lane(struct queue *q, struct bytes model, uint32_t version)
-{
-    struct lane *l = queue_find_lane(q, model, version);
-    if (l)
-        return l;
-    l = mem_zalloc(sizeof *l);
-    bool ok = make_key(&l->key, model, version);
-    assert(ok); /* names were checked against MAX_NAME on their way in */
-    HASH_ADD(hh, q->lanes, key, sizeof l->key, l);
-    return l;
-}
-
-size_t lane_engines(const struct lane *l)
-{
-    return l->engines_count;
-}
-
-size_t lane_waiting(const struct lane *l)
-{
-    return l->waiting_count;
-}
-
-uint32_t lane_version(const struct lane *l)
-{
-    return l->key.version;
-}
-
-const char *lane_model(const struct lane *l)
-{
-    return l->key.model;
-}
-
-const struct msg_hello *lane_signature(const struct lane *l)
-{
-    return &l->signature;
-}
-
-struct lane_meters *lane_meters(struct lane *l)
-{
-    return &l->meters;
-}
-
-enum status lane_set_signature(struct lane *l, const struct msg_tensor *inputs, size_t inputs_count,
-                               const struct msg_tensor *outputs, size_t outputs_count)
-{
-    struct msg_hello body = { .inputs = (struct msg_tensor *)(uintptr_t)inputs,
-                              .inputs_count = inputs_count,
-                              .outputs = (struct msg_tensor *)(uintptr_t)outputs,
-                              .outputs_count = outputs_count };
-    struct buf packed = { 0 };
-    const void *copy;
-    msg_pack(&packed, &schema_hello, &body);
-    if (l->packed.len) {
-        bool same = bytes_equal(buf_bytes(&packed), buf_bytes(&l->packed));
-        buf_finish(&packed);
-        return same ? STATUS_OK : STATUS_CONFLICT;
-    }
-    l->packed = packed;
-    if (!msg_unpack(&l->decoder, &schema_hello, buf_bytes(&l->packed), &copy, NULL))
-        l->signature = *(const struct msg_hello *)copy;
-    return STATUS_OK;
-}
 
 /* ---- requests --------------------------------------------------------------------------------- */
 
@@ -127,6 +37,7 @@ static void recycle(struct queue *q, struct inference *r)
     r->state = INFERENCE_IDLE;
     r->job = NULL;
     r->kills = 0;
+    r->priority = 0;
     r->sent_us = 0;
     r->alone = false;
     r->prev = NULL;
@@ -146,20 +57,13 @@ void request_move(struct queue *q, struct inference *r, enum inference_state to,
 {
     struct lane *l = r->lane;
     if (r->state == INFERENCE_WAITING) {
-        DL_DELETE(l->waiting, r);
-        l->waiting_count--;
-        l->waiting_bytes -= r->bytes;
+        waiting_remove(&l->waiting, r);
     }
     if (to == INFERENCE_WAITING) {
         assert(r->state != INFERENCE_WAITING);
-        if (ahead)
-            DL_PREPEND(l->waiting, r);
-        else
-            DL_APPEND(l->waiting, r);
-        l->waiting_count++;
-        l->waiting_bytes += r->bytes;
+        waiting_add(&l->waiting, r, ahead);
         r->job = NULL;
-        mark_dirty(q, l);
+        lane_mark(q, l);
     }
     r->state = to;
 }
@@ -177,19 +81,39 @@ void request_fail(struct queue *q, struct inference *r, enum status st, const ch
     request_finish(q, r, &(struct outcome){ .status = st, .text = text });
 }
 
+static enum status refuse(struct lane *l, enum refusal why, struct error *err, uint64_t waits,
+                          const char *what)
+{
+    l->counts.refused[why]++;
+    return error_set(err, STATUS_BUSY, "%llu %s for version %u of '%s' already",
+                     (unsigned long long)waits, what, l->key.version, l->key.model);
+}
+
+/* What would not be answered in time is refused now, while another place may be asked. */
+static enum status admit(const struct queue *q, struct lane *l, const struct inference *r,
+                         uint64_t now_us, struct error *err)
+{
+    const struct waiting *w = &l->waiting;
+    uint64_t wait_us = lane_wait_us(l), left_us = r->deadline_ms * 1000 - now_us;
+    if (w->count >= q->limits.waiting_max)
+        return refuse(l, REFUSED_COUNT, err, w->count, "requests wait");
+    if (r->bytes > q->limits.waiting_bytes_max - w->bytes)
+        return refuse(l, REFUSED_BYTES, err, w->bytes, "bytes of requests wait");
+    if (r->deadline_ms * 1000 > now_us && wait_us > left_us)
+        return refuse(
+            l, REFUSED_WAIT, err, wait_us / 1000,
+            "milliseconds of work, which is more than the request's deadline leaves, wait");
+    return STATUS_OK;
+}
+
 enum status queue_submit(struct queue *q, struct lane *l, struct inference *r, uint64_t now_us,
                          struct error *err)
 {
     r->bytes = 0;
     for (size_t i = 0; i < r->inputs_count; i++)
         r->bytes += frame_bytes(&r->data[i]).len;
-    if (l->waiting_count >= q->limits.waiting_max)
-        return error_set(err, STATUS_BUSY, "%zu requests wait for version %u of '%s' already",
-                         l->waiting_count, l->key.version, l->key.model);
-    if (l->waiting_bytes + r->bytes > q->limits.waiting_bytes_max)
-        return error_set(err, STATUS_BUSY,
-                         "%llu bytes of requests wait for version %u of '%s' already",
-                         (unsigned long long)l->waiting_bytes, l->key.version, l->key.model);
+    if (admit(q, l, r, now_us, err))
+        return STATUS_BUSY;
     r->lane = l;
     r->submitted_us = now_us;
     q->submitted++;
@@ -215,31 +139,46 @@ void queue_cancel(struct queue *q, struct inference *r)
     recycle(q, r);
 }
 
+static void move_one(struct queue *q, struct inference *r, struct lane *to, bool fits)
+{
+    if (fits) {
+        request_move(q, r, INFERENCE_IDLE, false);
+        r->lane = to;
+        request_move(q, r, INFERENCE_WAITING, true);
+    } else {
+        request_fail(q, r, STATUS_UNAVAILABLE,
+                     "the model was replaced by a version with other inputs or outputs while "
+                     "the request waited; ask again");
+    }
+}
+
 void queue_move(struct queue *q, struct lane *from, struct lane *to)
 {
     bool fits = bytes_equal(buf_bytes(&from->packed), buf_bytes(&to->packed));
-    struct inference *r = from->waiting ? from->waiting->prev : NULL, *before;
-    for (size_t left = from->waiting_count; left > 0; left--, r = before) { /* the last one first */
-        before = r->prev;
-        if (r->pinned)
-            continue;
-        if (fits) {
-            request_move(q, r, INFERENCE_IDLE, false);
-            r->lane = to;
-            request_move(q, r, INFERENCE_WAITING, true);
-        } else {
-            request_fail(q, r, STATUS_UNAVAILABLE,
-                         "the model was replaced by a version with other inputs or outputs while "
-                         "the request waited; ask again");
+    for (size_t class = 0; class < PRIORITY_CLASSES; class ++) {
+        struct inference *first = from->waiting.list[class], *before;
+        struct inference *r = first ? first->prev : NULL; /* the last one first */
+        for (bool more = r; more; r = before) {
+            before = r->prev;
+            more = r != first;
+            if (!r->pinned)
+                move_one(q, r, to, fits);
         }
     }
 }
 
-void queue_each_stranded(struct queue *q, queue_stranded_fn *each, void *arg)
+void queue_each_lane(struct queue *q, queue_lane_fn *each, void *arg)
 {
     struct lane *l, *next;
     HASH_ITER(hh, q->lanes, l, next)
-    if (l->waiting && !l->engines_count)
+    each(arg, l);
+}
+
+void queue_each_stranded(struct queue *q, queue_lane_fn *each, void *arg)
+{
+    struct lane *l, *next;
+    HASH_ITER(hh, q->lanes, l, next)
+    if (l->waiting.count && !l->engines_count)
         each(arg, l);
 }
 
@@ -280,6 +219,7 @@ struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer
     e->lane = l;
     e->peer = peer;
     e->max_batch = max_batch > BATCH_MAX ? BATCH_MAX : max_batch;
+    l->max_batch = e->max_batch;
     l->engines_count++;
     engine_place(e);
     queue_engine_credit(q, e, credit);
@@ -291,8 +231,8 @@ void queue_engine_credit(struct queue *q, struct engine_link *e, uint32_t credit
     e->credit = credit > CREDIT_MAX - e->credit ? CREDIT_MAX : e->credit + credit;
     if (e->list == &e->lane->busy)
         engine_place(e);
-    if (e->lane->waiting)
-        mark_dirty(q, e->lane);
+    if (e->lane->waiting.count)
+        lane_mark(q, e->lane);
 }
 
 void queue_engine_leave(struct queue *q, struct engine_link *e)
@@ -330,6 +270,7 @@ void queue_init(struct queue *q, const struct queue_limits *limits,
                 const struct queue_events *events, void *arg)
 {
     *q = (struct queue){ .limits = *limits, .events = *events, .arg = arg };
+    q->batch = mem_alloc(BATCH_MAX * sizeof *q->batch);
 }
 
 void queue_finish(struct queue *q)
@@ -343,21 +284,21 @@ void queue_finish(struct queue *q)
     }
     HASH_ITER(hh, q->lanes, l, next_lane)
     {
-        while (l->waiting)
-            request_fail(q, l->waiting, STATUS_CANCELLED, "the gateway is stopping");
+        while (l->waiting.count)
+            request_fail(q, waiting_first(&l->waiting), STATUS_CANCELLED,
+                         "the gateway is stopping");
         while (l->ready)
             queue_engine_remove(q, l->ready, false);
         while (l->busy)
             queue_engine_remove(q, l->busy, false);
-        HASH_DEL(q->lanes, l);
-        buf_finish(&l->packed);
-        msg_decoder_finish(&l->decoder);
-        free(l);
+        lane_destroy(q, l);
     }
     while (q->pool) {
         struct inference *r = q->pool;
         q->pool = r->next;
         free(r);
     }
+    free(q->batch);
     heap_finish(&q->deadlines);
+    heap_finish(&q->wakes);
 }

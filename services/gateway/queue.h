@@ -23,10 +23,12 @@
 #include "common/msg/tensor.h"
 #include "common/net/sock.h"
 
-#define POISON_KILLS 2
-#define CREDIT_MAX   64   /* that one engine may grant */
-#define BATCH_MAX    4096 /* rows in one job */
-#define ENGINES_MAX  4096 /* of one gateway */
+#define POISON_KILLS     2
+#define PRIORITY_CLASSES 4 /* 1 is the highest; larger numbers count as the lowest */
+#define PRIORITY_DEFAULT 2
+#define CREDIT_MAX       64   /* that one engine may grant */
+#define BATCH_MAX        4096 /* rows in one job */
+#define ENGINES_MAX      4096 /* of one gateway */
 
 struct queue;
 struct lane;
@@ -37,8 +39,10 @@ struct outcome {
     const char *text;                 /* when status is not OK */
     const struct msg_tensor *outputs; /* shapes as for this request alone */
     const struct bytes *data;         /* of each output */
+    const struct frame *frames;       /* of each output: what data is a part of */
     size_t outputs_count;
     uint64_t compute_us;
+    uint64_t transfer_us; /* to the engine and back */
 };
 
 struct inference;
@@ -53,9 +57,10 @@ struct inference {
     int64_t shapes[MAX_TENSORS][MAX_RANK];
     struct frame data[MAX_TENSORS]; /* inputs_count are initialised; owned */
     size_t inputs_count;
-    uint32_t rows; /* first dimension; 1 when the model is not batchable */
-    bool alone;    /* shares its job with no other request; the queue sets it too */
-    bool pinned;   /* the client named the version: never moved to another */
+    uint32_t rows;     /* first dimension; 1 when the model is not batchable */
+    bool alone;        /* shares its job with no other request; the queue sets it too */
+    bool pinned;       /* the client named the version: never moved to another */
+    uint32_t priority; /* 0: PRIORITY_DEFAULT */
     uint64_t deadline_ms;
     inference_done_fn *done;
     void *user;
@@ -99,6 +104,8 @@ struct queue {
     uint64_t next_job;
     struct inference *pool; /* free requests, kept for the next */
     size_t pool_count;
+    struct inference **batch; /* room for the requests of a job that is being made */
+    struct heap wakes;        /* lanes that wait for a larger batch */
     uint64_t submitted, requeued, late, poisoned, jobs_sent, rows_sent; /* counts */
 };
 
@@ -114,6 +121,16 @@ struct lane *queue_lane(struct queue *q, struct bytes model, uint32_t version);
 struct lane *queue_find_lane(struct queue *q, struct bytes model, uint32_t version);
 size_t lane_engines(const struct lane *l); /* that take jobs */
 size_t lane_waiting(const struct lane *l);
+uint64_t lane_oldest_us(const struct lane *l); /* clock_us() of who has waited longest; 0: nobody */
+uint32_t lane_max_batch(const struct lane *l); /* rows in one job; 0: no engine has told yet */
+uint32_t lane_delay_us(const struct lane *l);  /* see struct lane_options */
+/* How long the rows that wait will keep the engines busy, as far as can be known; 0: no idea. */
+uint64_t lane_wait_us(const struct lane *l);
+struct lane_options {
+    uint32_t max_batch; /* rows in one job, 0: as the engines say */
+    uint32_t delay_us;  /* how long a batch that is not full may wait for more */
+};
+void lane_configure(struct queue *q, struct lane *l, const struct lane_options *options);
 uint32_t lane_version(const struct lane *l);
 const char *lane_model(const struct lane *l);
 /* The tensors that the engines of this version take and give; counts are 0 before the first. */
@@ -121,16 +138,61 @@ const struct msg_hello *lane_signature(const struct lane *l);
 /* Kept by the first call: a version is immutable.  CONFLICT: it is another one now. */
 enum status lane_set_signature(struct lane *l, const struct msg_tensor *inputs, size_t inputs_count,
                                const struct msg_tensor *outputs, size_t outputs_count) MUST_CHECK;
-/* Measurements of one version; the queue makes room for them and does not look at them. */
+/* Why a batch took no more: nothing else waited; it was full; the next request has another shape;
+ * the request shares with nobody. */
+#define BATCH_END_LIST(X) \
+    X(DRAINED, "drained") \
+    X(FULL, "full")       \
+    X(SHAPE, "shape")     \
+    X(ALONE, "alone")
+
+enum batch_end {
+#define X(name, text) BATCH_##name,
+    BATCH_END_LIST(X)
+#undef X
+        BATCH_ENDS
+};
+
+/* Why a request was not taken. */
+#define REFUSAL_LIST(X) \
+    X(COUNT, "count")   \
+    X(BYTES, "bytes")   \
+    X(WAIT, "wait")
+
+enum refusal {
+#define X(name, text) REFUSED_##name,
+    REFUSAL_LIST(X)
+#undef X
+        REFUSALS
+};
+
+/* Counts since the lane was made; the queue keeps the jobs', api/infer.c the requests'. */
+struct lane_counts {
+    uint64_t jobs, rows;
+    uint64_t ends[BATCH_ENDS];
+    uint64_t refused[REFUSALS];
+    uint64_t succeeded, succeeded_us;
+    uint64_t failed, failed_us;
+    uint64_t queue_us, compute_us, transfer_us, answer_us; /* of those that succeeded */
+    uint64_t last_us; /* clock_us() of the last job that was answered */
+    struct lane_batch {
+        uint64_t jobs, compute_us, transfer_us;
+    } *batches; /* by rows - 1 */
+    size_t batches_count;
+};
+struct lane_counts *lane_counts(struct lane *l);
+
+/* Histograms of one version; the queue makes room for them and does not look at them. */
 struct lane_meters {
-    struct metric *total, *wait, *compute, *rows;
+    struct metric *total, *wait, *compute, *transfer, *rows;
 };
 struct lane_meters *lane_meters(struct lane *l);
 
 struct inference *inference_create(struct queue *q);       /* zeroed, but for the shapes */
 void inference_drop(struct queue *q, struct inference *r); /* not submitted */
 
-/* BUSY with *err: the lane is full, nothing was done.  On OK the request belongs to the queue
+/* BUSY with *err: the lane is full, or the deadline would pass while the request waits; nothing
+ * was done.  On OK the request belongs to the queue
  * until done is called, which frees it afterwards. */
 enum status queue_submit(struct queue *q, struct lane *l, struct inference *r, uint64_t now_us,
                          struct error *err) MUST_CHECK;
@@ -139,9 +201,10 @@ void queue_cancel(struct queue *q, struct inference *r);
 /* Moves what waits, and is not pinned, to another lane of the same model, ahead of what is newer
  * there.  What the other version cannot take as it is ends with UNAVAILABLE: ask again. */
 void queue_move(struct queue *q, struct lane *from, struct lane *to);
+typedef void queue_lane_fn(void *arg, struct lane *l);
+void queue_each_lane(struct queue *q, queue_lane_fn *each, void *arg);
 /* Calls each for the lanes where requests wait, but no engine is. */
-typedef void queue_stranded_fn(void *arg, struct lane *l);
-void queue_each_stranded(struct queue *q, queue_stranded_fn *each, void *arg);
+void queue_each_stranded(struct queue *q, queue_lane_fn *each, void *arg);
 
 /* peer: the caller's handle, given back in send.  BUSY: ENGINES_MAX. */
 struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer,
@@ -155,11 +218,13 @@ uint64_t queue_engine_job(const struct engine_link *e); /* a job that is out, 0:
 /* The result of a job.  frames: the outputs.  NOT_FOUND: late, dropped.  INVALID: it does not
  * fit the job or the signature; a request that was alone in it ends with INTERNAL, the others
  * are tried alone. */
-enum status queue_result(struct queue *q, struct engine_link *e, const struct msg_result *result,
-                         const struct frame *frames, size_t frames_count, struct error *err);
+enum status queue_result(struct queue *q, struct engine_link *e, uint64_t now_us,
+                         const struct msg_result *result, const struct frame *frames,
+                         size_t frames_count, struct error *err);
 
-/* Sends what can be sent, but nothing whose deadline has passed; once per turn of the loop. */
-void queue_dispatch(struct queue *q, uint64_t now_us);
+/* Sends what can be sent, but nothing whose deadline has passed; once per turn of the loop.
+ * When to call it again for batches that wait to grow (clock_us()), or 0. */
+uint64_t queue_dispatch(struct queue *q, uint64_t now_us);
 /* Ends requests whose deadline has passed: TIMEOUT; or UNAVAILABLE when they have waited for an
  * engine that never came.  The next deadline, or 0 when there is none. */
 uint64_t queue_expire(struct queue *q, uint64_t now_ms);

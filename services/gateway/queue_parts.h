@@ -1,5 +1,5 @@
-/* queue_parts.h - what queue.c (lanes, requests, engines) and jobs.c (dispatch, results) share.
- * Private to these two. */
+/* queue_parts.h - what queue.c (requests, engines), lane.c, waiting.c, batch.c (jobs)
+ * and results.c share.  Private to these. */
 #ifndef SERVICES_GATEWAY_QUEUE_PARTS_H
 #define SERVICES_GATEWAY_QUEUE_PARTS_H
 
@@ -13,6 +13,7 @@ struct job {
     uint64_t id;
     uint32_t attempt;
     struct engine_link *engine;
+    uint64_t sent_us;
     struct job *next, *prev; /* of the engine */
     bool suspect;            /* nothing else may be with its engine */
     size_t count;
@@ -40,22 +41,47 @@ struct lane_key {
     uint32_t version;
 };
 
+struct waiting {
+    struct inference *list[PRIORITY_CLASSES]; /* each in order */
+    uint64_t pass[PRIORITY_CLASSES];
+    uint64_t pass_now; /* of the class that was served last */
+    size_t count;
+    uint64_t rows;
+    uint64_t bytes;
+};
+
 struct lane {
     UT_hash_handle hh;
     struct lane_key key;
-    struct inference *waiting; /* in order */
-    size_t waiting_count;
-    uint64_t waiting_bytes;
+    struct waiting waiting;
+    struct lane_options options;
+    struct heap_node wake;     /* when a batch that waits to grow goes out */
+    uint32_t max_batch;        /* of the engine that said hello last */
+    uint64_t job_us, job_rows; /* moving averages, both times 8: what a job takes, and brings */
     struct engine_link *ready; /* have credit, those that have had it longest first */
     struct engine_link *busy;  /* have none, or take no more jobs */
     size_t engines_count;      /* not leaving */
     struct lane_meters meters;
+    struct lane_counts counts;
     bool is_dirty;
     struct lane *next_dirty;
     struct msg_hello signature;
     struct buf packed; /* what signature borrows from */
     struct msg_decoder decoder;
 };
+
+/* waiting.c */
+void waiting_add(struct waiting *w, struct inference *r, bool ahead);
+void waiting_remove(struct waiting *w, struct inference *r);
+struct inference *waiting_first(const struct waiting *w); /* whose turn it is; NULL: nobody waits */
+void waiting_served(struct waiting *w, const struct inference *r); /* it was, and is removed */
+uint64_t waiting_oldest_us(const struct waiting *w);
+
+/* lane.c */
+void lane_mark(struct queue *q, struct lane *l); /* to be looked at in queue_dispatch */
+void lane_destroy(struct queue *q, struct lane *l);
+/* A job of so many rows took so long. */
+void lane_learn(struct lane *l, uint64_t job_us, uint32_t rows);
 
 /* queue.c */
 void request_move(struct queue *q, struct inference *r, enum inference_state to, bool ahead);
@@ -64,7 +90,7 @@ void request_fail(struct queue *q, struct inference *r, enum status st, const ch
 /* Puts the engine at the end of the list where its credit belongs. */
 void engine_place(struct engine_link *e);
 
-/* jobs.c */
+/* batch.c */
 void job_destroy(struct queue *q, struct job *j);
 /* Why the requests of a job go back to where they waited. */
 enum requeue {

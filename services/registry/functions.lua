@@ -109,7 +109,7 @@ local function deployment_event(model)
 end
 
 -- previous is what serves until the new version is warm.  A version that no engine has loaded
--- yet serves nothing, so the one before it stays.
+-- yet serves nothing, so the one before it stays.  Version 0: nothing is served any more.
 local function deploy(model, n, who)
     local key = model_key(model)
     local d = deployment(model)
@@ -120,7 +120,7 @@ local function deploy(model, n, who)
     if from ~= '0' and redis.call('HGET', version_key(model, from), 'check') == PASSED then
         previous = from
     end
-    if previous == n then
+    if previous == n or n == '0' then
         previous = '0'
     end
     redis.call('HSET', key, 'version', n, 'previous', previous, 'changed_ms', text(now_ms()))
@@ -287,7 +287,7 @@ redis.register_function('maas_deploy', function(_, a)
         return fail('NOT_FOUND', "there is no model '" .. model .. "'")
     end
     local check = redis.call('HGET', version_key(model, n), 'check')
-    if not check then
+    if not check and n ~= '0' then
         return fail('NOT_FOUND', "model '" .. model .. "' has no version " .. n)
     end
     if check == FAILED then

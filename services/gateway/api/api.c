@@ -20,6 +20,13 @@ void api_json(struct http_request *r, int status, struct buf *body)
     http_respond(r, status, NULL, body);
 }
 
+void api_parts(struct http_request *r, const char *content_type, struct buf *text,
+               struct frame *parts, size_t count)
+{
+    dispatch_answered(r, 200);
+    http_respond_parts(r, 200, content_type, text, parts, count);
+}
+
 void api_text(struct http_request *r, const char *content_type, struct buf *body)
 {
     dispatch_answered(r, 200);
@@ -64,7 +71,7 @@ void api_error(struct http_request *r, enum status st, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     if (st == STATUS_BUSY || st == STATUS_UNAVAILABLE)
-        api_add_header(r, "retry-after", "1");
+        buf_printf(&r->headers, "retry-after: %u\r\n", r->retry_after_s ? r->retry_after_s : 1);
     if (st == STATUS_POISON)
         api_add_header(r, "x-should-retry", "false");
     log_failure(r, st, text);
@@ -133,15 +140,15 @@ enum status api_version(struct bytes text, uint32_t *out, struct error *err)
     return STATUS_OK;
 }
 
-yyjson_doc *api_body(struct call *c)
+yyjson_doc *api_json_body(struct call *c, size_t len)
 {
     struct buf *body = &c->http->body;
     yyjson_read_err err;
-    if (!body->len) {
+    if (!len) {
         api_error(c->http, STATUS_INVALID, "the body is not JSON: it is empty");
         return NULL;
     }
-    yyjson_doc *doc = yyjson_read_opts((char *)body->data, body->len, 0, NULL, &err);
+    yyjson_doc *doc = yyjson_read_opts((char *)body->data, len, 0, NULL, &err);
     if (!doc)
         api_error(c->http, STATUS_INVALID, "the body is not JSON: %s at byte %zu", err.msg,
                   err.pos);
@@ -151,6 +158,11 @@ yyjson_doc *api_body(struct call *c)
         return NULL;
     }
     return doc;
+}
+
+yyjson_doc *api_body(struct call *c)
+{
+    return api_json_body(c, c->http->body.len);
 }
 
 enum status api_string(yyjson_val *object, const char *name, struct bytes *out, struct error *err)

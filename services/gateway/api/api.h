@@ -37,12 +37,15 @@ struct route {
 };
 
 /* Each protocol's table ends with a zeroed row. */
-extern const struct route predict_routes[], oip_routes[], models_routes[], datasets_routes[],
-    training_routes[], ops_routes[], metrics_routes[];
+extern const struct route predict_routes[], oip_routes[], oip_model_routes[], kserve_routes[],
+    models_routes[], datasets_routes[], training_routes[], ops_routes[], metrics_routes[];
 
 /* ---- answers ---- */
 /* These take body's memory. */
 void api_json(struct http_request *r, int status, struct buf *body);
+/* 200, a text that goes on in frames; takes both. */
+void api_parts(struct http_request *r, const char *content_type, struct buf *text,
+               struct frame *parts, size_t count);
 void api_text(struct http_request *r, const char *content_type, struct buf *body); /* 200 */
 void api_error(struct http_request *r, enum status st, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void api_add_header(struct http_request *r, const char *name, const char *value);
@@ -58,6 +61,7 @@ enum status api_query(const struct call *c, const char *name, char *out, size_t 
 enum status api_version(struct bytes text, uint32_t *out, struct error *err) MUST_CHECK;
 /* Parses the body as a JSON object; NULL: it has been answered with 400.  yyjson_doc_free. */
 yyjson_doc *api_body(struct call *c);
+yyjson_doc *api_json_body(struct call *c, size_t len); /* the first len bytes of it */
 /* A string member; absent: *out is empty.  INVALID: it is something else. */
 enum status api_string(yyjson_val *object, const char *name, struct bytes *out,
                        struct error *err) MUST_CHECK;

@@ -16,9 +16,9 @@
 #define ENDPOINTS_MAX 64
 #define PARAM_MAX     (3 * MAX_NAME + 1) /* a name that is encoded throughout is refused later */
 
-static const struct route *const tables[] = { predict_routes,  oip_routes,      models_routes,
-                                              datasets_routes, training_routes, ops_routes,
-                                              metrics_routes };
+static const struct route *const tables[] = { predict_routes,  oip_model_routes, oip_routes,
+                                              kserve_routes,   models_routes,    datasets_routes,
+                                              training_routes, ops_routes,       metrics_routes };
 
 static struct metric_family requests = {
     .name = "maas_gateway_requests_total",
@@ -102,7 +102,8 @@ void dispatch_answered(struct http_request *r, int status)
 
 /* ---- routes ------------------------------------------------------------------------------------- */
 
-/* Matches path against pattern; "{}" takes one segment that is not empty. */
+/* Matches path against pattern; "{}" takes one segment that is not empty, or what is left of ':'
+ * where the pattern has that. */
 static bool match(const char *pattern, struct bytes path, struct bytes *params)
 {
     const char *p = path.data, *end = p + path.len;
@@ -110,7 +111,7 @@ static bool match(const char *pattern, struct bytes path, struct bytes *params)
     while (*pattern) {
         if (pattern[0] == '{') {
             const char *stop = p;
-            while (stop < end && *stop != '/')
+            while (stop < end && *stop != '/' && *stop != pattern[2])
                 stop++;
             if (stop == p)
                 return false;

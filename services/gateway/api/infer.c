@@ -2,32 +2,13 @@
 #include "services/gateway/api/infer.h"
 
 #include "common/base/clock.h"
-#include "common/base/metrics.h"
 #include "services/gateway/api/hold.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define ANSWER_FIRST_BYTES 512          /* the usual answer needs no second piece of memory */
-#define ANSWER_MAX_BYTES   (1ull << 30) /* of JSON text */
-
-static struct metric_family total_seconds = {
-    .name = "maas_gateway_inference_seconds",
-    .help = "time from the whole request to its answer, for answers 200",
-    .type = METRIC_HISTOGRAM,
-    .bounds = METRIC_SECONDS,
-};
-static struct metric_family queue_seconds = {
-    .name = "maas_gateway_queue_seconds",
-    .help = "time that a request waited for an engine",
-    .type = METRIC_HISTOGRAM,
-    .bounds = METRIC_SECONDS,
-};
-static struct metric_family compute_seconds = {
-    .name = "maas_gateway_compute_seconds",
-    .help = "time inside the runtime of the job that answered a request",
-    .type = METRIC_HISTOGRAM,
-    .bounds = METRIC_SECONDS,
-};
+#define ANSWER_MAX_BYTES   (1ull << 30) /* of text */
 
 static void on_gone(struct pending *p)
 {
@@ -49,7 +30,8 @@ struct infer_call *infer_begin(struct call *c, struct bytes model, uint32_t vers
             api_error(c->http, err.status, "%s", err.text);
         return NULL;
     }
-    struct infer_call *call = mem_zalloc(sizeof *call);
+    struct infer_call *call = mem_alloc(sizeof *call);
+    memset(call, 0, offsetof(struct infer_call, wanted));
     call->base.gone = on_gone;
     call->gateway = c->gateway;
     call->http = c->http;
@@ -79,24 +61,50 @@ static enum status check_shape(const struct msg_tensor *want, const int64_t *sha
     return STATUS_INVALID;
 }
 
-enum status infer_input(struct infer_call *call, size_t index, yyjson_val *data,
-                        const int64_t *shape, size_t rank, const char *where, struct error *err)
+static const struct msg_tensor *signature_input(const struct infer_call *call, size_t index)
+{
+    assert(index == call->inference->inputs_count); /* inputs are taken in order */
+    return &lane_signature(call->lane)->inputs[index];
+}
+
+/* The data of the next input is there. */
+static void add_input(struct infer_call *call, const struct msg_tensor *want, const int64_t *shape,
+                      size_t rank)
 {
     struct inference *r = call->inference;
-    const struct msg_tensor *want = &lane_signature(call->lane)->inputs[index];
-    enum status st = check_shape(want, shape, rank, where, err);
-    if (st)
-        return st;
-    if (index != r->inputs_count)
-        return error_set(err, STATUS_INTERNAL, "inputs are taken in order");
-    st = tensor_from_json(data, datatype_from_wire(want->datatype), shape, rank, where,
-                          &r->data[index], err);
-    if (st)
-        return st;
+    size_t index = r->inputs_count++;
     memcpy(r->shapes[index], shape, rank * sizeof *shape);
     r->inputs[index] = *want;
     r->inputs[index].shape = (struct i64s){ r->shapes[index], rank };
-    r->inputs_count++;
+}
+
+enum status infer_json(struct infer_call *call, size_t index, yyjson_val *data,
+                       const int64_t *shape, size_t rank, const char *where, struct error *err)
+{
+    const struct msg_tensor *want = signature_input(call, index);
+    enum status st = check_shape(want, shape, rank, where, err);
+    if (!st)
+        st = tensor_from_json(data, datatype_from_wire(want->datatype), shape, rank, where,
+                              &call->inference->data[index], err);
+    if (!st)
+        add_input(call, want, shape, rank);
+    return st;
+}
+
+enum status infer_binary(struct infer_call *call, size_t index, const struct frame *body,
+                         size_t offset, size_t len, const int64_t *shape, size_t rank,
+                         const char *where, struct error *err)
+{
+    const struct msg_tensor *want = signature_input(call, index);
+    struct bytes data = bytes_of((const char *)frame_bytes(body).data + offset, len);
+    struct error why;
+    enum status st = check_shape(want, shape, rank, where, err);
+    if (st)
+        return st;
+    if (tensor_check(datatype_from_wire(want->datatype), shape, rank, data, &why))
+        return error_set(err, STATUS_INVALID, "%s: %s", where, why.text);
+    frame_init_slice(&call->inference->data[index], body, offset, len);
+    add_input(call, want, shape, rank);
     return STATUS_OK;
 }
 
@@ -120,19 +128,6 @@ static enum status count_rows(struct infer_call *call, struct error *err)
     return STATUS_OK;
 }
 
-static void observe(struct inference *r, const struct http_request *http, uint64_t compute_us)
-{
-    struct lane_meters *m = lane_meters(r->lane);
-    if (!m->total) {
-        m->total = lane_series(r->lane, &total_seconds);
-        m->wait = lane_series(r->lane, &queue_seconds);
-        m->compute = lane_series(r->lane, &compute_seconds);
-    }
-    metric_observe(&total_seconds, m->total, (double)(clock_us() - http->begin_us) / 1e6);
-    metric_observe(&queue_seconds, m->wait, (double)(r->sent_us - r->submitted_us) / 1e6);
-    metric_observe(&compute_seconds, m->compute, (double)compute_us / 1e6);
-}
-
 /* Why no engine came, in the words of the worker that tried. */
 static void answer_failure(struct infer_call *call, const struct outcome *outcome)
 {
@@ -145,31 +140,54 @@ static void answer_failure(struct infer_call *call, const struct outcome *outcom
               (int)view.reason.len, (const char *)view.reason.data);
 }
 
+static void add_time(struct http_request *http, const char *name, uint64_t us)
+{
+    buf_append_str(&http->headers, name);
+    buf_append_uint(&http->headers, us);
+    buf_append_str(&http->headers, "\r\n");
+}
+
+static void answer_finish(struct infer_answer *a)
+{
+    buf_finish(&a->text);
+    while (a->parts_count)
+        frame_finish(&a->parts[--a->parts_count]);
+}
+
 static void on_done(struct inference *r, const struct outcome *outcome)
 {
     struct infer_call *call = r->user;
     struct http_request *http = call->http;
-    struct buf out = { 0 };
+    struct infer_answer answer;
     struct error err;
     enum status st = outcome->status;
+    uint64_t begin_us = clock_us();
     if (st) {
+        meter_failure(r->lane, begin_us - http->begin_us);
         answer_failure(call, outcome);
         free(call);
         return;
     }
-    buf_reserve(&out, ANSWER_FIRST_BYTES);
-    st = call->write(call, outcome, &out, &err);
-    if (!st && out.len > ANSWER_MAX_BYTES)
-        st = error_set(&err, STATUS_TOO_LARGE, "the answer has more than %llu bytes of JSON",
+    answer.text = (struct buf){ 0 };
+    answer.parts_count = 0;
+    buf_reserve(&answer.text, ANSWER_FIRST_BYTES);
+    st = call->write(call, outcome, &answer, &err);
+    if (!st && answer.text.len > ANSWER_MAX_BYTES)
+        st = error_set(&err, STATUS_TOO_LARGE, "the answer has more than %llu bytes of text",
                        ANSWER_MAX_BYTES);
     free(call);
     if (st) {
-        buf_finish(&out);
+        meter_failure(r->lane, clock_us() - http->begin_us);
+        answer_finish(&answer);
         api_error(http, st, "%s", err.text);
         return;
     }
-    observe(r, http, outcome->compute_us);
-    api_json(http, 200, &out);
+    uint64_t now_us = clock_us();
+    meter_success(r, outcome, now_us - http->begin_us, now_us - begin_us);
+    add_time(http, "x-queue-time-us: ", r->sent_us - r->submitted_us);
+    add_time(http, "x-compute-time-us: ", outcome->compute_us);
+    api_parts(http, answer.parts_count ? "application/octet-stream" : NULL, &answer.text,
+              answer.parts, answer.parts_count);
 }
 
 void infer_fail(struct infer_call *call, const struct error *err)
@@ -180,19 +198,40 @@ void infer_fail(struct infer_call *call, const struct error *err)
     api_error(http, err->status, "%s", err->text);
 }
 
+/* The deadline: the client's own, in the body or in the header, but no later than the longest. */
+static enum status choose_timeout(struct infer_call *call, uint64_t *ms, struct error *err)
+{
+    const char *text = call->http->timeout_ms;
+    *ms = call->timeout_ms ? call->timeout_ms : call->gateway->config->timeout_ms;
+    if (text[0]) {
+        char *end;
+        unsigned long long n = strtoull(text, &end, 10);
+        if (*end || text[0] < '0' || text[0] > '9' || n == 0)
+            return error_set(err, STATUS_INVALID,
+                             "X-Request-Timeout-Ms is \"%s\", which is no number of milliseconds",
+                             text);
+        *ms = n;
+    }
+    if (*ms > REQUEST_MS_MAX)
+        *ms = REQUEST_MS_MAX;
+    return STATUS_OK;
+}
+
 void infer_submit(struct infer_call *call)
 {
     struct gateway *g = call->gateway;
     struct inference *r = call->inference;
     struct error err;
-    if (count_rows(call, &err)) {
+    uint64_t timeout_ms;
+    if (count_rows(call, &err) || choose_timeout(call, &timeout_ms, &err)) {
         infer_fail(call, &err);
         return;
     }
     r->done = on_done;
     r->user = call;
-    r->deadline_ms = call->http->begin_us / 1000 + g->config->timeout_ms;
+    r->deadline_ms = call->http->begin_us / 1000 + timeout_ms;
     if (queue_submit(&g->queue, call->lane, r, clock_us(), &err)) {
+        call->http->retry_after_s = (uint32_t)(lane_wait_us(call->lane) / 1000000 + 1);
         infer_fail(call, &err);
         return;
     }

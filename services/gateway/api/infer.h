@@ -1,17 +1,36 @@
-/* infer.h - an inference on behalf of an HTTP request, whatever the protocol. */
+/* infer.h - an inference on behalf of an HTTP request, whatever the protocol.
+ *
+ *     infer_begin -> infer_json or infer_binary for each input, in the signature's order
+ *                 -> infer_submit -> (the queue) -> write -> the answer
+ */
 #ifndef SERVICES_GATEWAY_API_INFER_H
 #define SERVICES_GATEWAY_API_INFER_H
 
 #include "services/gateway/api/api.h"
 #include "services/gateway/tensor_json.h"
 
-#define OUTPUTS_NAMED_MAX MAX_TENSORS
+#define CLASSES_MAX    1000   /* that "classification" may ask for */
+#define REQUEST_MS_MAX 600000 /* deadline that a request may ask for */
 
 struct infer_call;
 
-/* Writes the body of the answer.  Any status but OK is answered as an error. */
+/* The body of an answer: text, then frames. */
+struct infer_answer {
+    struct buf text;
+    struct frame parts[HTTP_PARTS_MAX]; /* the first parts_count are initialised */
+    size_t parts_count;
+};
+
+/* Writes the answer.  Any status but OK is answered as an error. */
 typedef enum status infer_write_fn(struct infer_call *call, const struct outcome *outcome,
-                                   struct buf *out, struct error *err);
+                                   struct infer_answer *answer, struct error *err);
+
+/* An output that the client asked for by name. */
+struct infer_output {
+    size_t index;     /* in the signature */
+    bool binary;      /* OIP: binary tensor data extension */
+    uint32_t classes; /* OIP: classification extension; 0: the tensor itself */
+};
 
 struct infer_call {
     struct pending base; /* private */
@@ -20,19 +39,27 @@ struct infer_call {
     struct lane *lane;
     struct inference *inference;
     infer_write_fn *write;
-    char id[MAX_NAME + 1];            /* OIP: echoed */
-    bool named;                       /* the client asked for certain outputs */
-    size_t wanted[OUTPUTS_NAMED_MAX]; /* indexes of them */
+    uint64_t timeout_ms;   /* 0: the gateway's own */
+    char id[MAX_NAME + 1]; /* OIP: echoed */
+    bool binary;           /* OIP: outputs that are not named come as binary data */
+    bool raw;              /* OIP: the body was the one input: all outputs are binary */
+    bool columns;          /* KServe v1: answer by columns */
+    bool named;            /* the client asked for certain outputs */
     size_t wanted_count;
+    struct infer_output wanted[MAX_TENSORS];
 };
 
 /* Routes to the model; NULL: it has been answered. */
 struct infer_call *infer_begin(struct call *c, struct bytes model, uint32_t version,
                                infer_write_fn *write);
-/* Takes one input of the lane's signature from JSON.  shape: rank dimensions, checked here. */
-enum status infer_input(struct infer_call *call, size_t index, yyjson_val *data,
-                        const int64_t *shape, size_t rank, const char *where,
-                        struct error *err) MUST_CHECK;
+/* Takes one input of the lane's signature, from JSON or from a part of the body's memory, which is
+ * not copied.  shape: rank dimensions, checked here.  INVALID. */
+enum status infer_json(struct infer_call *call, size_t index, yyjson_val *data,
+                       const int64_t *shape, size_t rank, const char *where,
+                       struct error *err) MUST_CHECK;
+enum status infer_binary(struct infer_call *call, size_t index, const struct frame *body,
+                         size_t offset, size_t len, const int64_t *shape, size_t rank,
+                         const char *where, struct error *err) MUST_CHECK;
 /* All inputs are there: queues the request.  It is answered later, or now when that fails. */
 void infer_submit(struct infer_call *call);
 /* Answers with the error and ends the call. */

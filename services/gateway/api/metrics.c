@@ -144,20 +144,6 @@ static void put_one(struct buf *out, const char *name, const char *type, const c
     buf_printf(out, "%s %llu\n", name, (unsigned long long)value);
 }
 
-static void put_lanes(struct buf *out, struct gateway *g)
-{
-    const struct catalog *c = replica_catalog(g->replica);
-    put_head(out, "maas_gateway_queue_depth", "gauge", "requests that wait");
-    for (size_t i = 0; i < c->count; i++) {
-        for (uint32_t n = 1; n <= c->models[i]->versions_count; n++) {
-            struct lane *l = queue_find_lane(&g->queue, bytes_str(c->models[i]->name), n);
-            if (l)
-                buf_printf(out, "maas_gateway_queue_depth{model=\"%s\",version=\"%u\"} %zu\n",
-                           c->models[i]->name, n, lane_waiting(l));
-        }
-    }
-}
-
 static void metrics(struct call *c)
 {
     struct gateway *g = c->gateway;
@@ -178,7 +164,7 @@ static void metrics(struct call *c)
             http_connections(g->http));
     put_one(&out, "maas_gateway_open_requests", "gauge", "requests that are not answered yet",
             api_open());
-    put_lanes(&out, g);
+    meter_print(&g->queue, &out);
     api_text(c->http, "text/plain; version=0.0.4", &out);
 }
 

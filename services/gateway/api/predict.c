@@ -16,9 +16,10 @@ static enum status write_one(const struct outcome *o, size_t i, struct buf *out,
                           o->data[i], true, err);
 }
 
-static enum status write_answer(struct infer_call *call, const struct outcome *o, struct buf *out,
-                                struct error *err)
+static enum status write_answer(struct infer_call *call, const struct outcome *o,
+                                struct infer_answer *answer, struct error *err)
 {
+    struct buf *out = &answer->text;
     enum status st = STATUS_OK;
     buf_append_str(out, "{\"outputs\":");
     if (o->outputs_count == 1) {
@@ -46,7 +47,7 @@ static enum status take_input(struct infer_call *call, size_t i, yyjson_val *dat
     int64_t shape[MAX_RANK];
     size_t rank;
     enum status st = tensor_json_shape(data, shape, &rank, err);
-    return st ? st : infer_input(call, i, data, shape, rank, where, err);
+    return st ? st : infer_json(call, i, data, shape, rank, where, err);
 }
 
 static enum status take_inputs(struct infer_call *call, yyjson_val *inputs, struct error *err)

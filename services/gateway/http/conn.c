@@ -68,6 +68,7 @@ static void reset_request(struct conn *c)
     r->json_length[0] = r->timeout_ms[0] = 0;
     r->stream = r->has_length = r->has_body = false;
     r->content_length = 0;
+    r->retry_after_s = 0;
     r->route = r->user = NULL;
     parse_reset(c);
 }

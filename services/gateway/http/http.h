@@ -52,8 +52,9 @@ struct http_request {
     /* the owner's */
     const void *route;
     void *user;
-    uint64_t begin_us;  /* clock_us() when the header, then the whole request was there */
-    struct buf headers; /* more header lines for the answer, each with its CRLF */
+    uint32_t retry_after_s; /* for an answer that asks to come again; 0: 1 */
+    uint64_t begin_us;      /* clock_us() when the header, then the whole request was there */
+    struct buf headers;     /* more header lines for the answer, each with its CRLF */
 };
 
 struct http_events {

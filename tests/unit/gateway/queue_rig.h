@@ -153,7 +153,7 @@ static inline enum status rig_echo(struct rig *rig, struct rig_job *j, uint32_t 
     frame_init_copy(&frame, bytes_of(j->data, j->rows * sizeof j->data[0]));
     e->credit += credit;
     rig_over(j);
-    enum status st = queue_result(&rig->queue, e->link, &m, &frame, 1, NULL);
+    enum status st = queue_result(&rig->queue, e->link, rig->now_ms * 1000, &m, &frame, 1, NULL);
     frame_finish(&frame);
     return st;
 }
@@ -169,7 +169,7 @@ static inline enum status rig_fail(struct rig *rig, struct rig_job *j, enum stat
                             .credit = credit };
     e->credit += credit;
     rig_over(j);
-    return queue_result(&rig->queue, e->link, &m, NULL, 0, NULL);
+    return queue_result(&rig->queue, e->link, rig->now_ms * 1000, &m, NULL, 0, NULL);
 }
 
 static inline void rig_die(struct rig *rig, struct rig_engine *e, bool crashed)

@@ -120,7 +120,7 @@ static enum status answer(struct world *w, struct engine_link *e, const struct s
     struct frame frame;
     struct error err;
     frame_init_copy(&frame, bytes_of(numbers, numbers ? s->rows * sizeof *numbers : 0));
-    enum status result = queue_result(&w->queue, e, &m, &frame, st ? 0 : 1, &err);
+    enum status result = queue_result(&w->queue, e, 0, &m, &frame, st ? 0 : 1, &err);
     frame_finish(&frame);
     return result;
 }

@@ -1,0 +1,148 @@
+/* lane.c - the queue of one model version: what it knows, and what it has learnt. */
+#include "services/gateway/queue_parts.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define AVERAGED 8 /* jobs that an average remembers, about */
+
+void lane_mark(struct queue *q, struct lane *l)
+{
+    if (l->is_dirty)
+        return;
+    l->is_dirty = true;
+    l->next_dirty = q->dirty;
+    q->dirty = l;
+}
+
+static bool make_key(struct lane_key *key, struct bytes model, uint32_t version)
+{
+    memset(key, 0, sizeof *key);
+    key->version = version;
+    return !bytes_copy_str(model, key->model, sizeof key->model);
+}
+
+struct lane *queue_find_lane(struct queue *q, struct bytes model, uint32_t version)
+{
+    struct lane_key key;
+    struct lane *l = NULL;
+    if (make_key(&key, model, version))
+        HASH_FIND(hh, q->lanes, &key, sizeof key, l);
+    return l;
+}
+
+struct lane *queue_lane(struct queue *q, struct bytes model, uint32_t version)
+{
+    struct lane *l = queue_find_lane(q, model, version);
+    if (l)
+        return l;
+    l = mem_zalloc(sizeof *l);
+    bool ok = make_key(&l->key, model, version);
+    assert(ok); /* names were checked against MAX_NAME on their way in */
+    HASH_ADD(hh, q->lanes, key, sizeof l->key, l);
+    return l;
+}
+
+size_t lane_engines(const struct lane *l)
+{
+    return l->engines_count;
+}
+
+size_t lane_waiting(const struct lane *l)
+{
+    return l->waiting.count;
+}
+
+uint32_t lane_version(const struct lane *l)
+{
+    return l->key.version;
+}
+
+const char *lane_model(const struct lane *l)
+{
+    return l->key.model;
+}
+
+const struct msg_hello *lane_signature(const struct lane *l)
+{
+    return &l->signature;
+}
+
+struct lane_meters *lane_meters(struct lane *l)
+{
+    return &l->meters;
+}
+
+struct lane_counts *lane_counts(struct lane *l)
+{
+    return &l->counts;
+}
+
+uint64_t lane_oldest_us(const struct lane *l)
+{
+    return waiting_oldest_us(&l->waiting);
+}
+
+uint32_t lane_max_batch(const struct lane *l)
+{
+    uint32_t told = l->options.max_batch;
+    return told && told < l->max_batch ? told : l->max_batch;
+}
+
+uint32_t lane_delay_us(const struct lane *l)
+{
+    return l->options.delay_us;
+}
+
+void lane_configure(struct queue *q, struct lane *l, const struct lane_options *options)
+{
+    l->options = *options;
+    if (l->waiting.count)
+        lane_mark(q, l);
+}
+
+void lane_learn(struct lane *l, uint64_t job_us, uint32_t rows)
+{
+    bool first = l->job_rows == 0;
+    l->job_us = first ? AVERAGED * job_us : l->job_us - l->job_us / AVERAGED + job_us;
+    l->job_rows = first ? (uint64_t)AVERAGED * rows : l->job_rows - l->job_rows / AVERAGED + rows;
+}
+
+uint64_t lane_wait_us(const struct lane *l)
+{
+    if (!l->job_rows || !l->engines_count)
+        return 0;
+    return (uint64_t)((double)l->waiting.rows * (double)l->job_us / (double)l->job_rows /
+                      (double)l->engines_count);
+}
+
+enum status lane_set_signature(struct lane *l, const struct msg_tensor *inputs, size_t inputs_count,
+                               const struct msg_tensor *outputs, size_t outputs_count)
+{
+    struct msg_hello body = { .inputs = (struct msg_tensor *)(uintptr_t)inputs,
+                              .inputs_count = inputs_count,
+                              .outputs = (struct msg_tensor *)(uintptr_t)outputs,
+                              .outputs_count = outputs_count };
+    struct buf packed = { 0 };
+    const void *copy;
+    msg_pack(&packed, &schema_hello, &body);
+    if (l->packed.len) {
+        bool same = bytes_equal(buf_bytes(&packed), buf_bytes(&l->packed));
+        buf_finish(&packed);
+        return same ? STATUS_OK : STATUS_CONFLICT;
+    }
+    l->packed = packed;
+    if (!msg_unpack(&l->decoder, &schema_hello, buf_bytes(&l->packed), &copy, NULL))
+        l->signature = *(const struct msg_hello *)copy;
+    return STATUS_OK;
+}
+
+void lane_destroy(struct queue *q, struct lane *l)
+{
+    HASH_DEL(q->lanes, l);
+    heap_remove(&q->wakes, &l->wake);
+    buf_finish(&l->packed);
+    msg_decoder_finish(&l->decoder);
+    free(l->counts.batches);
+    free(l);
+}
