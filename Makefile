@@ -12,6 +12,8 @@ WORKERS    ?= 2
 QUICKSTART ?= 1
 ARGS       ?=
 FUZZ_SECONDS ?= 30
+SECONDS    ?= 600
+SEED       ?=
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -81,7 +83,7 @@ H_FILES    := $(sort $(shell find common services tests -name '*.h'))
 CC_FILES   := $(filter %.cc,$(call find_c,common services))
 
 .PHONY: help all build-tests run test test-unit test-system test-full check layers format format-fix tidy fuzz \
-        shellcheck text bench compose-test clean distclean
+        shellcheck text bench chaos compose-test clean distclean
 
 help: ## prints this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -137,6 +139,9 @@ fuzz: $(FUZZ_BIN) ## runs each fuzzer for FUZZ_SECONDS=30
 
 bench: all ## requests per second and latency beside nginx, in build/bench.json
 	@python3 tests/bench/bench.py --bin $(B)/bin --out build/bench.json
+
+chaos: all ## everything breaks under load (SECONDS=600 SEED=); numbers in build/chaos.json
+	@exec python3 tests/chaos/chaos.py --bin $(B)/bin --out build/chaos.json --seconds $(SECONDS) --seed "$(SEED)"
 
 compose-test: ## the containers, for real (needs a Docker engine, or says that it skips)
 	@python3 -m pytest -q tests/compose $(ARGS)
