@@ -6,7 +6,9 @@
  *
  * What an engine had in its hands when its connection broke may have crashed it.  One that had
  * been silent before was stopped or cut off, which is no fault of its job: a crash breaks the
- * connection at once.
+ * connection at once.  Nor are jobs to blame where idle engines vanish at the same moment: that
+ * was the network, or a whole host.  So a break is looked into only after GATHER_MS, when those
+ * that belong to it are known too.
  */
 #include "services/gateway/gateway.h"
 
@@ -21,6 +23,8 @@
 #define BEAT_TIMEOUT_MS 5000
 #define SILENCE_MS      2500 /* beats come each second */
 #define SWEEP_MS        500
+#define GATHER_MS       20   /* from the first connection that breaks to the last */
+#define IDLE_LOST_MS    1000 /* for so long after an idle engine was lost, no job is to blame */
 
 static struct metric_family bad_messages = {
     .name = "maas_gateway_bad_job_messages_total",
@@ -52,14 +56,16 @@ struct engine {
     struct lane *lane;
     uint64_t beat_ms;
     bool parted; /* BYE_ACK was sent: the sweep removes it */
-    bool lost;   /* a job could not be sent: the same */
+    bool lost;   /* it cannot be reached, or is silent: the same */
 };
 
 struct engines {
     struct gateway *gateway;
     struct sock *sock;
     struct loop_timer *sweep;
+    struct loop_timer *probe;
     uint64_t swept_ms;
+    uint64_t idle_lost_ms; /* when an engine without a job was lost, last */
     uint64_t resumed_ms; /* when we were stopped ourselves for a while, last */
     struct engine *by_route;
     struct engine *by_id;
@@ -82,22 +88,30 @@ static enum status send_to(struct engines *es, const struct route_key *route, en
 
 enum end { END_PARTED, END_REPLACED, END_LOST };
 
+/* How an engine was lost, for the log; NULL: its job may be the reason. */
+static const char *excuse(const struct engines *es, const struct engine *e)
+{
+    uint64_t now = clock_ms();
+    if ((now > e->beat_ms && now - e->beat_ms > SILENCE_MS) ||
+        (es->resumed_ms && now - es->resumed_ms < SILENCE_MS))
+        return "silent";
+    return es->idle_lost_ms && now - es->idle_lost_ms < IDLE_LOST_MS ? "with others" : NULL;
+}
+
 static void remove_engine(struct engines *es, struct engine *e, enum end end)
 {
     struct gateway *g = es->gateway;
-    uint64_t now = clock_ms();
-    bool silent = (now > e->beat_ms && now - e->beat_ms > SILENCE_MS) ||
-                  (es->resumed_ms && now - es->resumed_ms < SILENCE_MS);
+    const char *excused = excuse(es, e);
     uint64_t job = queue_engine_job(e->link);
     if (end == END_LOST) {
         metric_count(&lost_engines);
         log_warn("engine lost", LOG_S("model", lane_model(e->lane)),
                  LOG_U("version", lane_version(e->lane)), LOG_S("engine", e->id), LOG_U("job", job),
-                 LOG_S("how", silent ? "silent" : "disconnected"));
+                 LOG_S("how", excused ? excused : "disconnected"));
     }
     HASH_DELETE(by_route, es->by_route, e);
     HASH_DELETE(by_id, es->by_id, e);
-    queue_engine_remove(&g->queue, e->link, end == END_LOST && !silent && job);
+    queue_engine_remove(&g->queue, e->link, end == END_LOST && !excused && job);
     free(e);
     route_refresh(g);
     loop_again(g->loop);
@@ -315,6 +329,18 @@ static void forgive_own_pause(struct engines *es, uint64_t now)
     e->beat_ms += pause;
 }
 
+/* The idle ones first: they speak for the jobs of the others. */
+static void remove_lost(struct engines *es)
+{
+    struct engine *e, *next;
+    HASH_ITER(by_route, es->by_route, e, next)
+    if (e->lost && !e->parted && !queue_engine_job(e->link))
+        es->idle_lost_ms = clock_ms();
+    HASH_ITER(by_route, es->by_route, e, next)
+    if (e->parted || e->lost)
+        remove_engine(es, e, e->parted ? END_PARTED : END_LOST);
+}
+
 static void sweep(void *arg)
 {
     struct engines *es = arg;
@@ -322,15 +348,12 @@ static void sweep(void *arg)
     struct engine *e, *next;
     forgive_own_pause(es, now);
     HASH_ITER(by_route, es->by_route, e, next)
-    {
-        if (e->parted)
-            remove_engine(es, e, END_PARTED);
-        else if (e->lost || (now > e->beat_ms && now - e->beat_ms > BEAT_TIMEOUT_MS))
-            remove_engine(es, e, END_LOST);
-    }
+    if (now > e->beat_ms && now - e->beat_ms > BEAT_TIMEOUT_MS)
+        e->lost = true;
+    remove_lost(es);
 }
 
-/* Somebody's connection broke; who it was is not told, but a send to it fails now. */
+/* Connections broke; whose is not told, but a send to it fails now. */
 static void probe_all(void *arg)
 {
     struct engines *es = arg;
@@ -338,7 +361,15 @@ static void probe_all(void *arg)
     forgive_own_pause(es, clock_ms());
     HASH_ITER(by_route, es->by_route, e, next)
     if (send_to(es, &e->route, MSG_PROBE, NULL) == STATUS_NOT_FOUND)
-        remove_engine(es, e, e->parted ? END_PARTED : END_LOST);
+        e->lost = true;
+    remove_lost(es);
+}
+
+static void on_disconnect(void *arg)
+{
+    struct engines *es = arg;
+    if (!loop_timer_active(es->probe))
+        loop_timer_start(es->probe, GATHER_MS, 0);
 }
 
 struct engines *engines_create(struct gateway *g, struct error *err)
@@ -349,7 +380,8 @@ struct engines *engines_create(struct gateway *g, struct error *err)
     es->gateway = g;
     es->sock = sock_create(g->loop, &config, on_message, es);
     es->sweep = loop_timer_create(g->loop, sweep, es);
-    sock_on_disconnect(es->sock, probe_all, es);
+    es->probe = loop_timer_create(g->loop, probe_all, es);
+    sock_on_disconnect(es->sock, on_disconnect, es);
     loop_timer_start(es->sweep, SWEEP_MS, SWEEP_MS);
     if (!sock_bind(es->sock, g->config->jobs, err))
         return es;
@@ -370,6 +402,7 @@ void engines_destroy(struct engines *es)
     }
     sock_destroy(es->sock);
     loop_timer_destroy(es->sweep);
+    loop_timer_destroy(es->probe);
     msg_decoder_finish(&es->decoder);
     free(es);
 }

@@ -66,6 +66,11 @@ class TestSuite(Suite):
         workers = self.api.get("/api/workers")["workers"]
         return [e["pid"] for w in workers for e in w["engines"] if e["pid"]]
 
+    def metric(self, name):
+        """The value of a series without labels."""
+        lines = self.api.get("/metrics").decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(name + " "))
+
     def finish(self):
         for client in self.clients:
             client.close()

@@ -138,6 +138,27 @@ def test_poisonous_request_is_named_and_the_others_live(make_suite):
     assert suite.api.call("POST", "/predict", {"inputs": [[0, 7]]})["outputs"] == [[0, 7]]
 
 
+def test_engines_that_die_together_accuse_nobody(fake_suite):
+    suite = fake_suite
+    for model in ("busy", "idle"):
+        suite.upload(model, b"fake\n", "fake")
+        suite.deploy(model, 1)
+    answer = []
+    body = {"model": "busy", "inputs": [[1, 3000]]}
+    client = suite.client()
+    asking = threading.Thread(target=lambda: answer.append(client.request("POST", "/predict", body)))
+    asking.start()
+    for sent in (1, 2):
+        suite.eventually(lambda n=sent: suite.metric("maas_gateway_jobs_total") == n, 60, "no job")
+        suite.eventually(lambda: suite.serving("busy") and suite.serving("idle"), 60, "no engine")
+        before = suite.eventually(lambda: (p := suite.engine_pids())[1:] and p, 60, "two engines")
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        suite.eventually(lambda b=before: not set(b) & set(suite.engine_pids()), 60, "not seen")
+    asking.join()
+    assert answer[0][0] == 200, answer
+
+
 def test_one_bad_request_does_not_spoil_a_batch(fake_suite):
     suite = fake_suite
     suite.upload("f", b"fake\n", "fake")
