@@ -11,6 +11,9 @@
 #define RETRY_MS            250 /* after a snapshot that failed; doubles up to the next */
 #define RETRY_MAX_MS        2000
 #define LIVE_MS             3500 /* ticks come each second */
+#define TICK_MS             1000
+#define TICKS_MISSED_MAX    3    /* while the registry answers: its events do not come through */
+#define HINT_MS             1000 /* a hint is taken at most this often */
 
 static struct metric_family bad_events = {
     .name = "maas_replica_bad_events_total",
@@ -28,12 +31,15 @@ struct replica {
     struct rpc_client *registry;
     struct sock *events;
     struct loop_timer *retry;
+    struct loop_timer *watch;
+    unsigned missed_ticks;
     struct rpc_call *call; /* the snapshot under way, or NULL */
     uint64_t retry_ms;
     bool synced;
     uint64_t seq;
     uint64_t missed_seq; /* the highest event that came while the snapshot was under way */
     uint64_t heard_ms;
+    uint64_t hinted_ms;
     struct catalog catalog;
     replica_fn *changed;
     void *arg;
@@ -89,6 +95,7 @@ static void on_event(void *arg, struct frames *frames)
     }
     const struct msg_catalog *catalog = m.body;
     r->heard_ms = clock_ms();
+    r->missed_ticks = 0;
     bool tick = !catalog->versions_count && !catalog->deployments_count;
     if (!r->synced || r->call) {
         if (catalog->seq > r->missed_seq)
@@ -101,6 +108,26 @@ static void on_event(void *arg, struct frames *frames)
         ask(r); /* a gap; or another history, after the registry lost its data */
     }
     /* else: a change that the snapshot contained already */
+}
+
+/* The registry answers, but its events stay away: that link is cut, or the subscription was lost. */
+static void watch(void *arg)
+{
+    struct replica *r = arg;
+    bool answers = rpc_connected(r->registry);
+    if (answers && ++r->missed_ticks <= TICKS_MISSED_MAX)
+        return;
+    r->missed_ticks = 0;
+    if (answers)
+        ask(r);
+}
+
+void replica_hint(struct replica *r)
+{
+    if (!r->synced || (r->hinted_ms && clock_ms() - r->hinted_ms < HINT_MS))
+        return;
+    r->hinted_ms = clock_ms();
+    ask(r);
 }
 
 struct replica *replica_create(struct loop *l, struct rpc_client *registry,
@@ -119,6 +146,8 @@ struct replica *replica_create(struct loop *l, struct rpc_client *registry,
     r->events = sock_create(l, &config, on_event, r);
     if (sock_connect(r->events, events_endpoint, &err))
         die("%s", err.text);
+    r->watch = loop_timer_create(l, watch, r);
+    loop_timer_start(r->watch, TICK_MS, TICK_MS);
     ask(r);
     return r;
 }
@@ -130,6 +159,7 @@ void replica_destroy(struct replica *r)
     rpc_cancel(r->call);
     sock_destroy(r->events);
     loop_timer_destroy(r->retry);
+    loop_timer_destroy(r->watch);
     msg_decoder_finish(&r->decoder);
     catalog_finish(&r->catalog);
     free(r);

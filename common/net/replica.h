@@ -1,8 +1,9 @@
 /* replica.h - a copy of the registry's catalog that follows its events.
  *
  * Snapshot first, then changes in order; a gap in the numbers, or a tick that is
- * ahead of us, asks for a new snapshot.  While the registry is away the copy stays
- * as it is: the owner goes on serving from it.
+ * ahead of us, asks for a new snapshot; so do ticks that stay away while the registry
+ * answers.  While the registry is away the copy stays as it is: the owner goes on
+ * serving from it.
  */
 #ifndef COMMON_NET_REPLICA_H
 #define COMMON_NET_REPLICA_H
@@ -21,6 +22,8 @@ void replica_destroy(struct replica *r);
 const struct catalog *replica_catalog(const struct replica *r);
 /* Applies what an answer of the registry has told already; its event will come, harmlessly. */
 void replica_put(struct replica *r, const struct msg_catalog *change);
+/* Somebody knows of a change that has not come here: asks for a snapshot, but not too often. */
+void replica_hint(struct replica *r);
 bool replica_synced(const struct replica *r); /* has had a snapshot */
 bool replica_live(const struct replica *r);   /* heard the registry lately */
 uint64_t replica_seq(const struct replica *r);

@@ -182,8 +182,10 @@ static void on_hello(struct engines *es, const struct route_key *route, struct e
         metric_count(&bad_messages);
         return;
     }
-    if (!version_known(g, m))
+    if (!version_known(g, m)) {
+        replica_hint(g->replica);
         return;
+    }
     struct lane *lane = queue_lane(&g->queue, m->model, m->version);
     if (lane_set_signature(lane, m->inputs, m->inputs_count, m->outputs, m->outputs_count)) {
         metric_count(&bad_messages);

@@ -289,6 +289,51 @@ Test(replica, keeps_the_catalog_while_the_registry_is_away_and_catches_up)
     bench_finish(&b);
 }
 
+static void on_pong(void *arg, const struct rpc_reply *reply)
+{
+    (void)arg;
+    (void)reply; /* whatever it says: the registry answers */
+}
+
+/* The process talks to the registry all the time, as a reporter does. */
+static bool talk(struct bench *b, uint64_t *last_ms)
+{
+    if (clock_ms() - *last_ms >= 500) {
+        *last_ms = clock_ms();
+        cr_assert_not_null(rpc_call(b->client, MSG_PING, NULL, NULL, 5000, on_pong, NULL));
+    }
+    rig_turn(&b->rig);
+    return true;
+}
+
+Test(replica, asks_when_events_stay_away_but_the_registry_answers)
+{
+    struct bench b;
+    uint64_t last_ms = 0;
+    bench_init(&b, 4);
+    sock_destroy(b.registry.events);
+    b.registry.events = NULL;
+    b.registry.seq += 3;
+    rig_wait(&b.rig, talk(&b, &last_ms) && same(&b));
+    b.registry.seq++;
+    rig_wait(&b.rig, talk(&b, &last_ms) && same(&b));
+    bench_finish(&b);
+}
+
+Test(replica, a_hint_asks_for_a_snapshot_but_not_too_often)
+{
+    struct bench b;
+    bench_init(&b, 4);
+    b.registry.seq += 3;
+    for (int i = 0; i < 10; i++) {
+        replica_hint(b.replica);
+        rig_idle(&b.rig, 20);
+    }
+    cr_assert(same(&b));
+    cr_assert_eq(b.registry.snapshots, 1);
+    bench_finish(&b);
+}
+
 Test(replica, may_come_before_the_registry)
 {
     struct bench b = { .registry = { .seq = 2 } };
