@@ -66,7 +66,7 @@ struct engines {
     struct loop_timer *probe;
     uint64_t swept_ms;
     uint64_t idle_lost_ms; /* when an engine without a job was lost, last */
-    uint64_t resumed_ms; /* when we were stopped ourselves for a while, last */
+    uint64_t resumed_ms;   /* when we were stopped ourselves for a while, last */
     struct engine *by_route;
     struct engine *by_id;
     struct msg_decoder decoder;

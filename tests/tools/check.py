@@ -19,6 +19,7 @@ STEPS = [
     ("clang-tidy", ["make", "tidy"]),
     ("tests, ASan + UBSan", ["make", "SAN=address,undefined", "test"]),
     ("tests, TSan", ["make", "SAN=thread", "test"]),
+    ("chaos", ["make", "chaos", "SECONDS=60"]),
     ("fuzz", ["make", "fuzz"]),
     ("compose", ["make", "compose-test"]),
 ]
