@@ -337,7 +337,7 @@ struct i64s {
     X(WELCOME, 61, endpoint, "the gateway knows it now")                                         \
     X(JOB, 62, job, "gateway to engine: run this")                                               \
     X(RESULT, 63, result, "engine to gateway; tensor frames attached")                           \
-    X(BEAT, 64, beat, "both ways, from a thread that inference cannot block")                    \
+    X(BEAT, 64, beat, "both ways, beside the jobs; among them: I begin with this")               \
     X(BYE, 65, empty, "engine: send nothing more")                                               \
     X(BYE_ACK, 66, empty, "gateway: nothing of mine is with you after this")                     \
     X(WHO, 67, empty, "gateway: I do not know you, say hello")                                   \

@@ -8,7 +8,8 @@
  * been silent before was stopped or cut off, which is no fault of its job: a crash breaks the
  * connection at once.  Nor are jobs to blame where idle engines vanish at the same moment: that
  * was the network, or a whole host.  So a break is looked into only after GATHER_MS, when those
- * that belong to it are known too.
+ * that belong to it are known too.  And a suspect (queue.h) is condemned only by the crash of an
+ * engine that had said that it begins with it: until then it may have run another gateway's job.
  */
 #include "services/gateway/gateway.h"
 
@@ -55,8 +56,9 @@ struct engine {
     struct engine_link *link;
     struct lane *lane;
     uint64_t beat_ms;
-    bool parted; /* BYE_ACK was sent: the sweep removes it */
-    bool lost;   /* it cannot be reached, or is silent: the same */
+    uint64_t begun; /* the suspect's job that it has begun with, last */
+    bool parted;    /* BYE_ACK was sent: the sweep removes it */
+    bool lost;      /* it cannot be reached, or is silent: the same */
 };
 
 struct engines {
@@ -88,14 +90,17 @@ static enum status send_to(struct engines *es, const struct route_key *route, en
 
 enum end { END_PARTED, END_REPLACED, END_LOST };
 
-/* How an engine was lost, for the log; NULL: its job may be the reason. */
+/* How an engine was lost, for the log; NULL: its job is to blame. */
 static const char *excuse(const struct engines *es, const struct engine *e)
 {
     uint64_t now = clock_ms();
     if ((now > e->beat_ms && now - e->beat_ms > SILENCE_MS) ||
         (es->resumed_ms && now - es->resumed_ms < SILENCE_MS))
         return "silent";
-    return es->idle_lost_ms && now - es->idle_lost_ms < IDLE_LOST_MS ? "with others" : NULL;
+    if (es->idle_lost_ms && now - es->idle_lost_ms < IDLE_LOST_MS)
+        return "with others";
+    bool waiting = queue_engine_suspected(e->link) && e->begun != queue_engine_job(e->link);
+    return waiting ? "before its job" : NULL;
 }
 
 static void remove_engine(struct engines *es, struct engine *e, enum end end)
@@ -260,6 +265,9 @@ static void on_message(void *arg, struct frames *frames)
     HASH_FIND(by_route, es->by_route, &route, sizeof route, e);
     if (m.kind == MSG_HELLO) {
         on_hello(es, &route, e, m.body);
+    } else if (m.kind == MSG_BEAT && e) { /* on the connection of its jobs */
+        e->beat_ms = clock_ms();
+        e->begun = ((const struct msg_beat *)m.body)->job;
     } else if (m.kind == MSG_BEAT) {
         on_beat(es, &route, m.body);
     } else if (!e) {

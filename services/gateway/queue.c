@@ -264,6 +264,11 @@ uint64_t queue_engine_job(const struct engine_link *e)
     return e->jobs ? e->jobs->id : 0;
 }
 
+bool queue_engine_suspected(const struct engine_link *e)
+{
+    return e->jobs && e->jobs->suspect;
+}
+
 /* ---- life ------------------------------------------------------------------------------------- */
 
 void queue_init(struct queue *q, const struct queue_limits *limits,

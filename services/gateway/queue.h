@@ -213,7 +213,8 @@ void queue_engine_credit(struct queue *q, struct engine_link *e, uint32_t credit
 void queue_engine_leave(struct queue *q, struct engine_link *e); /* BYE: no more jobs */
 /* The engine is gone.  crashed: what it had may be the reason. */
 void queue_engine_remove(struct queue *q, struct engine_link *e, bool crashed);
-uint64_t queue_engine_job(const struct engine_link *e); /* a job that is out, 0: none */
+uint64_t queue_engine_job(const struct engine_link *e);   /* a job that is out, 0: none */
+bool queue_engine_suspected(const struct engine_link *e); /* that job has a suspect */
 
 /* The result of a job.  frames: the outputs.  NOT_FOUND: late, dropped.  INVALID: it does not
  * fit the job or the signature; a request that was alone in it ends with INTERNAL, the others

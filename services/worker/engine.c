@@ -9,6 +9,10 @@
  *     JOB -> check -> run -> RESULT with credit 1
  *     SIGTERM, or the host is gone -> BYE to each -> BYE_ACK from each -> exit
  *
+ * A job that is not a first attempt may have crashed the engine that had it before.  Other gateways
+ * have jobs here too, and could not tell whose it was.  So the engine says that it begins with it
+ * (BEAT, on the connection of the job), takes nothing else in hand, and begins when that is out.
+ *
  * READY waits a moment for the gateways' WELCOME, for it ends the engine of the version before:
  * so no gateway is without an engine in between.
  *
@@ -36,6 +40,7 @@
 #define LEAVE_MS       10000 /* for the gateways' BYE_ACK */
 #define COUNT_DELAY_MS 1000  /* bad messages are told to the host at most this often */
 #define GREET_MS       50    /* between tries to reach a gateway */
+#define BEGIN_MS       20    /* for the word that a suspect is begun with to get out */
 #define WELCOME_MS     500   /* READY waits so long for gateways that do not answer */
 
 struct engine;
@@ -63,6 +68,9 @@ struct engine {
     struct model model;
     struct channel *channels[MAX_GATEWAYS];
     size_t channels_count;
+    struct channel *suspect_from; /* NULL: no suspect is held, and no channel paused */
+    struct frames suspect;
+    struct loop_timer *begin;
     char id[MAX_NAME + 1];
     bool leaving;
     uint64_t bad_messages;
@@ -205,6 +213,43 @@ static void on_job(struct channel *c, const struct msg_job *job, struct frames *
     answer(c, &result, out);
 }
 
+static void hold_suspect(struct channel *c, const struct msg_job *job, struct frames *frames)
+{
+    struct engine *e = c->engine;
+    struct msg_beat body = { .engine = bytes_str(e->id), .job = job->job };
+    if (send_message(c, MSG_BEAT, &body))
+        return; /* the gateway is gone, and so is who asked */
+    for (size_t i = 0; i < frames->count; i++) {
+        struct frame *f = frames_add(&e->suspect);
+        frame_init_empty(f);
+        frame_move(f, &frames->at[i]);
+    }
+    e->suspect_from = c;
+    for (size_t i = 0; i < e->channels_count; i++)
+        sock_pause(e->channels[i]->sock, true);
+    loop_timer_start(e->begin, BEGIN_MS, 0);
+}
+
+/* The channels go on. */
+static void release_suspect(struct engine *e)
+{
+    frames_finish(&e->suspect);
+    e->suspect_from = NULL;
+    for (size_t i = 0; i < e->channels_count; i++)
+        sock_pause(e->channels[i]->sock, false);
+}
+
+static void run_suspect(void *arg)
+{
+    struct engine *e = arg;
+    struct msg m;
+    if (!e->suspect_from)
+        return;
+    if (!msg_decode(&e->decoder, frame_bytes(&e->suspect.at[0]), &m, NULL))
+        on_job(e->suspect_from, m.body, &e->suspect);
+    release_suspect(e);
+}
+
 static void finish_leaving(struct engine *e)
 {
     for (size_t i = 0; i < e->channels_count; i++)
@@ -225,7 +270,10 @@ static void on_message(void *arg, struct frames *frames)
     }
     switch (m.kind) {
     case MSG_JOB:
-        on_job(c, m.body, frames);
+        if (((const struct msg_job *)m.body)->attempt > 1)
+            hold_suspect(c, m.body, frames);
+        else
+            on_job(c, m.body, frames);
         return;
     case MSG_WHO:
         greet(c);
@@ -239,6 +287,7 @@ static void on_message(void *arg, struct frames *frames)
         on_welcome(c);
         return;
     case MSG_PROBE:
+    case MSG_BEAT:
         return;
     default:
         count_bad(e);
@@ -249,6 +298,8 @@ static void on_message(void *arg, struct frames *frames)
 
 static void channel_destroy(struct channel *c)
 {
+    if (c->engine->suspect_from == c)
+        release_suspect(c->engine);
     sock_destroy(c->sock);
     free(c);
 }
@@ -270,6 +321,7 @@ static void add_channel(struct engine *e, const struct msg_endpoint *g)
         return;
     }
     e->channels[e->channels_count++] = c;
+    sock_pause(c->sock, e->suspect_from != NULL);
     greet(c);
 }
 
@@ -386,6 +438,7 @@ static void engine_finish(struct engine *e)
     loop_timer_destroy(e->counters);
     loop_timer_destroy(e->announce);
     loop_timer_destroy(e->leave);
+    loop_timer_destroy(e->begin);
     pipe_destroy(e->host);
     msg_decoder_finish(&e->decoder);
 }
@@ -416,6 +469,7 @@ int engine_main(const struct engine_config *config)
     e->counters = loop_timer_create(e->loop, report_counters, e);
     e->announce = loop_timer_create(e->loop, announce, e);
     e->leave = loop_timer_create(e->loop, leave_now, e);
+    e->begin = loop_timer_create(e->loop, run_suspect, e);
     enum status st = load(e, &err);
     if (st || config->check) {
         loop_on_stop_signal(e->loop, leave_now, e);

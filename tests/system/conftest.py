@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(ROOT, "deploy", "local"))
 sys.path.insert(0, os.path.join(ROOT, "tests", "system"))
 
 from api import Api  # noqa: E402
-from suite import Suite  # noqa: E402
+from suite import Process, Suite  # noqa: E402
 
 # What the tests call the suite of a sanitizer build may take longer.
 PATIENCE = 60
@@ -65,6 +65,16 @@ class TestSuite(Suite):
     def engine_pids(self):
         workers = self.api.get("/api/workers")["workers"]
         return [e["pid"] for w in workers for e in w["engines"] if e["pid"]]
+
+    def second_gateway(self):
+        """A client of one more gateway for the same engines."""
+        argv = list(self.processes["gateway"].argv)
+        argv[argv.index("--http") + 1] = "127.0.0.1:0"
+        argv[argv.index("--jobs") + 1] = "ipc://run/jobs-2.sock"
+        process = self.processes["gateway-2"] = Process(self, "gateway-2", argv).start()
+        port = self.eventually(lambda: self._logged_port(process), 20, "the gateway does not start")
+        self.clients.append(Api("127.0.0.1", port))
+        return self.clients[-1]
 
     def metric(self, name):
         """The value of a series without labels."""

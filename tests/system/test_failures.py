@@ -159,6 +159,33 @@ def test_engines_that_die_together_accuse_nobody(fake_suite):
     assert answer[0][0] == 200, answer
 
 
+def test_a_poisonous_request_at_another_gateway_condemns_nobody_here(fake_suite):
+    suite = fake_suite
+    other = suite.second_gateway()
+    suite.upload("f", b"fake\n", "fake")
+    suite.deploy("f", 1)
+    suite.eventually(lambda: other.request("GET", "/readyz?model=f")[0] == 200, 60, "not ready")
+    for _ in range(3):
+        answers = []
+
+        def ask(client, row, answers=answers):
+            body = {"model": "f", "inputs": [row]}
+            answers.append((row, client.request("POST", "/predict", body)[0]))
+
+        jobs = suite.metric("maas_gateway_jobs_total")
+        asking = [threading.Thread(target=ask, args=(suite.client(), [1, 300]))]
+        asking[0].start()
+        suite.eventually(lambda n=jobs: suite.metric("maas_gateway_jobs_total") > n, 60, "no job")
+        # Both wait for the same engine now; the poisonous one is there first.
+        asking += [threading.Thread(target=ask, args=(other, [2, 0]))]
+        asking += [threading.Thread(target=ask, args=(suite.client(), [0, 7]))]
+        for thread in asking[1:]:
+            thread.start()
+        for thread in asking:
+            thread.join()
+        assert sorted(answers) == [([0, 7], 200), ([1, 300], 200), ([2, 0], 422)]
+
+
 def test_one_bad_request_does_not_spoil_a_batch(fake_suite):
     suite = fake_suite
     suite.upload("f", b"fake\n", "fake")

@@ -375,6 +375,23 @@ def test_beats_go_on_during_a_long_run(rig):
     gateway.wait("BEAT", job=0)
 
 
+def test_engine_says_when_it_begins_with_a_suspect(rig):
+    other = rig.gateway("gw-2")
+    gateway, route, hello = serve(rig)
+    again, _ = other.hello("m", 1)
+    other.jobs = 100  # numbers of its own
+    busy = gateway.start_job(route, row(SLEEP, 2500))
+    gateway.wait("BEAT", job=busy)
+    suspect = other.start_job(again, row(SLEEP, 300), attempt=2)
+    gateway.result(busy)
+    begun = other.wait("BEAT", job=suspect)
+    assert begun[0] == again and begun[2]["engine"] == hello["engine"]
+    assert not any(m[1] == "RESULT" for m in other.seen)
+    job = gateway.start_job(route, row(0, 7))  # waits behind it
+    assert other.result(suspect)[1]["y"].tolist() == [[SLEEP, 300]]
+    assert gateway.result(job)[1]["y"].tolist() == [[0, 7]]
+
+
 def test_gateway_that_forgot_gets_another_hello(rig):
     gateway, route, hello = serve(rig)
     gateway.close()
