@@ -87,12 +87,19 @@ static enum status check_named(struct gateway *g, const struct catalog_model *m,
 }
 
 /* The signature comes from the first engine, or before that from the version's record. */
-static enum status learn_signature(struct lane *l, const struct catalog_model *m, bool *loading,
-                                   struct error *err)
+static enum status learn_signature(struct gateway *g, struct lane *l, const struct catalog_model *m,
+                                   bool *loading, struct error *err)
 {
     const struct msg_version *v;
     if (lane_signature(l)->inputs_count)
         return STATUS_OK;
+    if (lane_version(l) == m->deployment.version && !catalog_version(m, lane_version(l))) {
+        /* Deployed through this gateway, but uploaded through another one whose news is late. */
+        replica_hint(g->replica);
+        *loading = true;
+        return error_set(err, STATUS_UNAVAILABLE, "version %u of '%s' is not known here yet",
+                         lane_version(l), m->name);
+    }
     enum status st = check_version(m, lane_version(l), &v, err);
     if (st)
         return st;
@@ -127,7 +134,7 @@ enum status route_find(struct gateway *g, struct bytes model, uint32_t version, 
                          "no version of '%s' is deployed; PUT /api/models/%s/deployment", m->name,
                          m->name);
     *lane = queue_lane(&g->queue, bytes_str(m->name), version);
-    st = learn_signature(*lane, m, loading, err);
+    st = learn_signature(g, *lane, m, loading, err);
     if (!st && plain)
         remember(g, model, *lane);
     return st;

@@ -66,11 +66,13 @@ class TestSuite(Suite):
         workers = self.api.get("/api/workers")["workers"]
         return [e["pid"] for w in workers for e in w["engines"] if e["pid"]]
 
-    def second_gateway(self):
-        """A client of one more gateway for the same engines."""
+    def second_gateway(self, **options):
+        """A client of one more gateway for the same engines; events="..." and such."""
         argv = list(self.processes["gateway"].argv)
         argv[argv.index("--http") + 1] = "127.0.0.1:0"
         argv[argv.index("--jobs") + 1] = "ipc://run/jobs-2.sock"
+        for name, value in options.items():
+            argv[argv.index("--" + name) + 1] = value
         process = self.processes["gateway-2"] = Process(self, "gateway-2", argv).start()
         port = self.eventually(lambda: self._logged_port(process), 20, "the gateway does not start")
         self.clients.append(Api("127.0.0.1", port))

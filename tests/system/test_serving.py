@@ -1,5 +1,6 @@
 """Versions, deployments and inference, with all processes real."""
 
+import functools
 import os
 
 import numpy as np
@@ -158,3 +159,14 @@ def test_idle_memory(make_suite):
         with open(f"/proc/{suite.processes[name].pid}/status", encoding="ascii") as file:
             rss = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
         assert rss <= 12 * 1024, f"{name} has {rss} KiB"
+
+
+def test_gateway_that_hears_no_events_serves_what_is_deployed_through_it(suite):
+    other = suite.second_gateway(events="ipc://run/nobody.sock")
+    suite.eventually(lambda: other.request("GET", "/api/models")[0] == 200, 60, "no catalog")
+    for version in (1, 2):
+        suite.upload("m", networks.times(version + 1))
+        other.call("PUT", "/api/models/m/deployment", {"version": version})
+        ask = functools.partial(other.call, "POST", "/predict", {"model": "m", "inputs": [[1, 2]]})
+        wanted = [[version + 1, 2 * version + 2]]  # the one before may answer until then
+        suite.eventually(lambda a=ask, w=wanted: a()["outputs"] == w, 60, "not the new version")
