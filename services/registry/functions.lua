@@ -20,6 +20,7 @@
 --   maas:trainings:count       last number; maas:trainings:lease: last lease token
 --   maas:trainings:queue       zset of waiting ids by number
 --   maas:trainings:running     zset of ids by end of lease
+--   maas:trainer:PROCESS       id of the job that this trainer runs; goes with its lease
 --   maas:process:ID            packed struct process, expires
 --   maas:processes:ROLE        zset of process ids by expiry
 --   maas:seq, maas:events      number of the last catalog change; stream with that id
@@ -185,10 +186,19 @@ local function not_yours(id, lease)
     return nil
 end
 
+-- The job is nobody's any more.
+local function leave_trainer(id)
+    local holder = 'maas:trainer:' .. (redis.call('HGET', 'maas:training:' .. id, 'trainer') or '')
+    if redis.call('GET', holder) == id then
+        redis.call('DEL', holder)
+    end
+    redis.call('ZREM', 'maas:trainings:running', id)
+end
+
 local function finish_training(id, n, metrics)
     redis.call('HSET', 'maas:training:' .. id, 'state', DONE, 'version', n, 'metrics', metrics,
         'finished_ms', text(now_ms()))
-    redis.call('ZREM', 'maas:trainings:running', id)
+    leave_trainer(id)
 end
 
 -- Accounts for more bytes of the catalog.  nil, or an error reply; nothing is changed then.

@@ -80,7 +80,7 @@ local function no_job(id)
 end
 
 local function to_queue(id)
-    redis.call('ZREM', 'maas:trainings:running', id)
+    leave_trainer(id)
     redis.call('ZADD', 'maas:trainings:queue', tonumber(id:sub(2)), id)
     redis.call('HSET', 'maas:training:' .. id, 'state', QUEUED)
 end
@@ -89,7 +89,7 @@ local function to_end(id, state, message)
     redis.call('HSET', 'maas:training:' .. id, 'state', state, 'error', message, 'finished_ms',
         text(now_ms()))
     redis.call('ZREM', 'maas:trainings:queue', id)
-    redis.call('ZREM', 'maas:trainings:running', id)
+    leave_trainer(id)
 end
 
 local function forget_old_trainings()
@@ -167,8 +167,15 @@ local function expire_leases()
 end
 
 -- trainer -> hash
+-- A trainer has one job at a time: one that asks again has not heard the answer, and gets it again.
 redis.register_function('maas_training_claim', function(_, a)
     expire_leases()
+    local holder = 'maas:trainer:' .. a[1]
+    local held = redis.call('GET', holder)
+    if held and redis.call('ZSCORE', 'maas:trainings:running', held) then
+        redis.call('ZADD', 'maas:trainings:running', now_ms() + TRAINING_LEASE_MS, held)
+        return training_whole(held)
+    end
     local first = redis.call('ZPOPMIN', 'maas:trainings:queue')
     if #first == 0 then
         return fail('NOT_FOUND', 'no training job waits')
@@ -181,6 +188,7 @@ redis.register_function('maas_training_claim', function(_, a)
     redis.call('HSET', key, 'state', RUNNING, 'trainer', a[1], 'lease', text(lease), 'started_ms',
         text(now))
     redis.call('ZADD', 'maas:trainings:running', now + TRAINING_LEASE_MS, id)
+    redis.call('SET', holder, id)
     return training_whole(id)
 end)
 

@@ -109,6 +109,46 @@ def test_training_is_given_back_and_cancelled(store):
     refused("NOT_FOUND", peer.call, "TRAINING_GET", name="queue")
 
 
+def test_claim_that_is_sent_again_gets_the_same_job(store):
+    peer = store.peer()
+    add_dataset(peer)
+    jobs = [submit(peer)["id"] for _ in range(2)]
+    mine = peer.call("TRAINING_CLAIM", name="t1")
+    store.cli("ZADD", "maas:trainings:running", "XX", str(2**52), mine["id"])
+    again = peer.call("TRAINING_CLAIM", name="t1")  # the answer was lost
+    assert mine["id"] == jobs[0]
+    assert (again["id"], again["lease"], again["attempts"]) == (mine["id"], mine["lease"], 1)
+    assert float(store.cli("ZSCORE", "maas:trainings:running", mine["id"])) < 2**52  # renewed
+    assert peer.call("TRAINING_GET", name=jobs[1])["state"] == QUEUED
+    assert peer.call("TRAINING_CLAIM", name="t2")["id"] == jobs[1]
+
+
+def test_claim_after_the_end_of_a_job_gets_another(store):
+    peer = store.peer()
+    add_dataset(peer)
+    for state in (BROKEN, CANCELLED, QUEUED, DONE, "late", "late and cancelled"):
+        job = submit(peer)
+        mine = peer.call("TRAINING_CLAIM", name="t1")
+        assert mine["id"] == job["id"]
+        word = {"id": mine["id"], "lease": mine["lease"]}
+        if state == DONE:
+            commit(peer, training=mine["id"], lease=mine["lease"])
+        elif state in (BROKEN, CANCELLED, QUEUED):
+            peer.call("TRAINING_UPDATE", **word, state=state)
+        else:
+            if state != "late":
+                peer.call("TRAINING_CANCEL", name=job["id"])
+            store.cli("ZADD", "maas:trainings:running", "1", job["id"])
+        if state in (QUEUED, "late"):
+            next_one = peer.call("TRAINING_CLAIM", name="t2")
+            assert (next_one["id"], next_one["lease"]) == (job["id"], mine["lease"] + 1)
+            refused("NOT_FOUND", peer.call, "TRAINING_CLAIM", name="t1")
+            word = {"id": job["id"], "lease": next_one["lease"]}
+            peer.call("TRAINING_UPDATE", **word, state=CANCELLED)
+        refused("NOT_FOUND", peer.call, "TRAINING_CLAIM", name="t1")
+        assert store.cli("KEYS", "maas:trainer:*") == b""
+
+
 def test_job_of_a_dead_trainer_goes_to_the_next(store):
     """The lease of 15 s for real: the trainer is killed, so its updates end."""
     add_dataset(store.peer())
