@@ -1,10 +1,10 @@
 /* child.c - fetches, starts and restarts one engine; see child.h. */
 #include "services/worker/child.h"
 
+#include "common/base/cache.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
-#include "services/worker/cache.h"
 
 #include <signal.h>
 #include <stdio.h>

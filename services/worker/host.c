@@ -5,9 +5,9 @@
  */
 #include "services/worker/host.h"
 
+#include "common/base/cache.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "services/worker/cache.h"
 #include "services/worker/child.h"
 #include "services/worker/desired.h"
 

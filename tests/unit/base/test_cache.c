@@ -1,5 +1,5 @@
 /* test_cache.c - names by digest, and the longest unused goes first. */
-#include "services/worker/cache.h"
+#include "common/base/cache.h"
 #include "tests/unit/tsan.h"
 
 #include <criterion/criterion.h>

@@ -1,5 +1,5 @@
 /* cache.c - see cache.h. */
-#include "services/worker/cache.h"
+#include "common/base/cache.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,11 +1,10 @@
-/* cache.h - the folder of artifacts: a file's name is its digest, so versions with equal
- * artifacts share it.
+/* cache.h - the folder of artifacts: a file's name is its digest, so equal bytes are there once.
  *
  * The least recently used files that nobody uses go when the folder grows beyond its limit.
  * Files with other names are not ours and stay.
  */
-#ifndef SERVICES_WORKER_CACHE_H
-#define SERVICES_WORKER_CACHE_H
+#ifndef COMMON_BASE_CACHE_H
+#define COMMON_BASE_CACHE_H
 
 #include "common/base/digest.h"
 
