@@ -1,0 +1,29 @@
+/* split.h - which rows are learnt from, which are watched meanwhile, which are held out.
+ *
+ * Seeded and stratified: each class has its share of each part, give or take one row, and at
+ * least one row to be learnt from.
+ */
+#ifndef SERVICES_TRAINER_SPLIT_H
+#define SERVICES_TRAINER_SPLIT_H
+
+#include "services/trainer/table.h"
+
+struct split_shares {
+    double test;       /* of all rows; 0: there is a test set already */
+    double validation; /* of the others */
+};
+
+/* rows: first `test` rows, then `train`, then `validation`; each in the order of the table. */
+struct split {
+    uint32_t *rows;
+    size_t test;
+    size_t train;
+    size_t validation;
+};
+
+/* INVALID: too few rows. */
+enum status split_make(const struct table *t, const struct split_shares *shares, uint64_t seed,
+                       struct split *out, struct error *err) MUST_CHECK;
+void split_finish(struct split *s); /* zeroed is fine */
+
+#endif
