@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <yyjson.h>
 
 #define CONFUSION_CLASSES_MAX 32 /* a larger matrix does not help anybody */
 
@@ -21,16 +22,17 @@ static double macro_f1(const uint64_t *matrix, size_t classes)
     return sum / (double)classes;
 }
 
-static void put_matrix(struct buf *out, const uint64_t *matrix, size_t classes)
+static void put_matrix(yyjson_mut_doc *doc, yyjson_mut_val *root, const uint64_t *matrix,
+                       size_t classes)
 {
-    buf_append_str(out, ",\"confusion\":[");
-    for (size_t c = 0; c < classes; c++) {
-        buf_append_str(out, c ? ",[" : "[");
-        for (size_t k = 0; k < classes; k++)
-            buf_printf(out, "%s%llu", k ? "," : "", (unsigned long long)matrix[c * classes + k]);
-        buf_append_str(out, "]");
-    }
-    buf_append_str(out, "]");
+    yyjson_mut_val *rows = yyjson_mut_obj_add_arr(doc, root, "confusion");
+    for (size_t c = 0; c < classes; c++)
+        yyjson_mut_arr_append(rows, yyjson_mut_arr_with_uint64(doc, matrix + c * classes, classes));
+}
+
+static void add_rounded(yyjson_mut_doc *doc, yyjson_mut_val *root, const char *key, double value)
+{
+    yyjson_mut_obj_add_real(doc, root, key, round(value * 1e6) / 1e6);
 }
 
 void evaluate_json(const struct table *t, const float *probabilities, struct buf *out)
@@ -47,11 +49,19 @@ void evaluate_json(const struct table *t, const float *probabilities, struct buf
         loss -= log(p[t->y[i]] > 1e-30f ? (double)p[t->y[i]] : 1e-30);
         matrix[t->y[i] * classes + best]++;
     }
-    buf_printf(out, "{\"accuracy\":%.6f,\"log_loss\":%.6f,\"macro_f1\":%.6f,\"rows\":%zu",
-               (double)hits / (double)t->rows, loss / (double)t->rows, macro_f1(matrix, classes),
-               t->rows);
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *root = yyjson_mut_obj(doc);
+    size_t len = 0;
+    yyjson_mut_doc_set_root(doc, root);
+    add_rounded(doc, root, "accuracy", (double)hits / (double)t->rows);
+    add_rounded(doc, root, "log_loss", loss / (double)t->rows);
+    add_rounded(doc, root, "macro_f1", macro_f1(matrix, classes));
+    yyjson_mut_obj_add_uint(doc, root, "rows", t->rows);
     if (classes <= CONFUSION_CLASSES_MAX)
-        put_matrix(out, matrix, classes);
-    buf_append_str(out, "}");
+        put_matrix(doc, root, matrix, classes);
+    char *text = yyjson_mut_write(doc, 0, &len);
+    buf_append(out, text, len);
+    free(text);
+    yyjson_mut_doc_free(doc);
     free(matrix);
 }

@@ -40,7 +40,7 @@ void mlp_finish(struct mlp *m)
     *m = (struct mlp){ 0 };
 }
 
-void mlp_init(struct mlp *m, size_t features, size_t classes, const struct params *p)
+void mlp_init(struct mlp *m, size_t features, size_t classes, const struct mlp_params *p)
 {
     struct random r = { .state = p->seed ^ 0x6d6c70u };
     size_t in = features;
@@ -209,7 +209,7 @@ void mlp_predict(const struct mlp *m, const float *x, size_t count, float *out)
 {
     size_t classes = mlp_classes(m);
     struct work k;
-    work_init(&k, m, PREDICT_ROWS, false);
+    work_init(&k, m, count < PREDICT_ROWS ? count : PREDICT_ROWS, false);
     for (size_t at = 0; at < count; at += PREDICT_ROWS) {
         size_t n = count - at < PREDICT_ROWS ? count - at : PREDICT_ROWS;
         for (size_t i = 0; i < n; i++)
@@ -284,8 +284,8 @@ struct fit {
     struct mlp *m;
     struct work k;
     const struct table *t;
-    const struct params *p;
-    const struct mlp_events *events;
+    const struct mlp_params *p;
+    const struct learner_events *events;
     void *arg;
     uint32_t *order; /* the training rows, shuffled for each epoch */
     size_t train;
@@ -377,7 +377,7 @@ static enum status run_all(struct fit *r, struct mlp *best, struct error *err)
     return STATUS_OK;
 }
 
-enum status mlp_check_size(size_t features, size_t classes, const struct params *p,
+enum status mlp_check_size(size_t features, size_t classes, const struct mlp_params *p,
                            struct error *err)
 {
     uint64_t in = features, weights = 0, units = features + classes;
@@ -399,8 +399,8 @@ enum status mlp_check_size(size_t features, size_t classes, const struct params 
 }
 
 enum status mlp_train(struct mlp *m, const struct table *t, const uint32_t *rows, size_t train,
-                      size_t validation, const struct params *p, const struct mlp_events *events,
-                      void *arg, struct error *err)
+                      size_t validation, const struct mlp_params *p,
+                      const struct learner_events *events, void *arg, struct error *err)
 {
     struct mlp best;
     struct fit r = { .m = m,

@@ -7,12 +7,15 @@
 #ifndef SERVICES_TRAINER_MLP_H
 #define SERVICES_TRAINER_MLP_H
 
-#include "services/trainer/params.h"
-#include "services/trainer/table.h"
+#include "services/trainer/learner.h"
 
-#define MAX_LAYERS      (MAX_HIDDEN + 1)
-#define MAX_WEIGHTS     (64u << 20)  /* of one network; training needs four times that */
-#define MAX_ACTIVATIONS (256u << 20) /* units of all layers x rows of a batch */
+#define MAX_HIDDEN       PARAM_LIST_MAX
+#define MAX_HIDDEN_UNITS 16384
+#define MAX_EPOCHS       100000
+#define MAX_BATCH        65536
+#define MAX_LAYERS       (MAX_HIDDEN + 1)
+#define MAX_WEIGHTS      (64u << 20)  /* of one network; training needs four times that */
+#define MAX_ACTIVATIONS  (256u << 20) /* units of all layers x rows of a batch */
 
 struct layer {
     size_t in, out;
@@ -28,26 +31,27 @@ struct mlp {
     float *scale; /* features */
 };
 
-/* One line of the training's history. */
-struct epoch {
-    uint32_t number; /* 1, 2, ... */
-    double train_loss;
-    double validation_loss;
-    double validation_accuracy;
+struct mlp_params {
+    uint32_t hidden[MAX_HIDDEN]; /* units per hidden layer */
+    size_t hidden_count;         /* 0: softmax regression */
+    uint32_t epochs;
+    uint32_t batch;
+    double lr;       /* alpha of theta <- theta - alpha grad J */
+    double lr_decay; /* alpha is multiplied by it after each epoch */
+    double momentum;
+    double weight_decay; /* L2 */
+    uint32_t patience;   /* epochs without a better validation loss; 0: never stop early */
+    uint64_t seed;       /* the lesson's, not a parameter of the job */
 };
 
-/* The run tells how far it is and asks whether to go on.  Called from the training thread. */
-struct mlp_events {
-    bool (*go_on)(void *arg, double fraction); /* after each batch; false: cancel */
-    void (*epoch)(void *arg, const struct epoch *e);
-};
-
+/* Defaults for image sets and for tables. */
+void mlp_default(struct mlp_params *p, bool images);
 /* TOO_LARGE: such a network would not fit.  Before mlp_init. */
-enum status mlp_check_size(size_t features, size_t classes, const struct params *p,
+enum status mlp_check_size(size_t features, size_t classes, const struct mlp_params *p,
                            struct error *err) MUST_CHECK;
 void mlp_finish(struct mlp *m); /* zeroed is fine */
 /* He initialisation.  mean 0 and scale 1 until mlp_standardise. */
-void mlp_init(struct mlp *m, size_t features, size_t classes, const struct params *p);
+void mlp_init(struct mlp *m, size_t features, size_t classes, const struct mlp_params *p);
 /* Fits mean and scale on these rows: per feature, or one pair for all (images). */
 void mlp_standardise(struct mlp *m, const struct table *t, const uint32_t *rows, size_t count,
                      bool per_feature);
@@ -55,11 +59,15 @@ void mlp_standardise(struct mlp *m, const struct table *t, const uint32_t *rows,
 /* Trains on rows[0 .. train), validates on the following `validation`.  Keeps the weights of the
  * best validation loss.  CANCELLED; INVALID: the loss diverged. */
 enum status mlp_train(struct mlp *m, const struct table *t, const uint32_t *rows, size_t train,
-                      size_t validation, const struct params *p, const struct mlp_events *events,
-                      void *arg, struct error *err) MUST_CHECK;
+                      size_t validation, const struct mlp_params *p,
+                      const struct learner_events *events, void *arg, struct error *err) MUST_CHECK;
 
 /* Probabilities of `count` raw rows of x (count x features) into out (count x classes). */
 void mlp_predict(const struct mlp *m, const float *x, size_t count, float *out);
+
+/* Adds the standardisation (Sub, Mul), the layers and the softmax: training and serving cannot
+ * drift apart. */
+void mlp_export(const struct mlp *m, struct onnx_graph *graph);
 
 size_t mlp_classes(const struct mlp *m);
 

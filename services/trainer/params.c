@@ -1,83 +1,71 @@
-/* params.c - one table of parameters with their bounds. */
+/* params.c - see params.h. */
 #include "services/trainer/params.h"
 
 #include <yyjson.h>
 
-static const struct {
-    const char *name;
-    size_t offset;
-    bool whole; /* uint32_t; else double */
-    double low, high;
-} rows[] = {
-    { "epochs", offsetof(struct params, epochs), true, 1, MAX_EPOCHS },
-    { "batch", offsetof(struct params, batch), true, 1, MAX_BATCH },
-    { "patience", offsetof(struct params, patience), true, 0, MAX_EPOCHS },
-    { "lr", offsetof(struct params, lr), false, 1e-9, 100 },
-    { "lr_decay", offsetof(struct params, lr_decay), false, 1e-3, 1 },
-    { "momentum", offsetof(struct params, momentum), false, 0, 0.9999 },
-    { "weight_decay", offsetof(struct params, weight_decay), false, 0, 1 },
-    { "validation", offsetof(struct params, validation), false, 0, 0.9 },
-    { "test", offsetof(struct params, test), false, 0.01, 0.9 },
-};
-
-void params_default(struct params *p, bool images)
+static enum status take_list(const struct param *row, void *at, yyjson_val *list, struct error *err)
 {
-    *p = (struct params){ .hidden = { images ? 256 : 64, 128 },
-                          .hidden_count = images ? 2 : 1,
-                          .epochs = images ? 10 : 60,
-                          .batch = images ? 128 : 16,
-                          .lr = 0.05,
-                          .lr_decay = images ? 0.8 : 1,
-                          .momentum = 0.9,
-                          .weight_decay = 1e-4,
-                          .validation = 0.1,
-                          .test = 0.2,
-                          .patience = images ? 5 : 15 };
-}
-
-static enum status take_hidden(yyjson_val *list, struct params *p, struct error *err)
-{
+    uint32_t *items = (uint32_t *)(void *)((char *)at + row->offset);
     size_t i, max;
     yyjson_val *v;
-    if (!yyjson_is_arr(list) || yyjson_arr_size(list) > MAX_HIDDEN)
-        return error_set(err, STATUS_INVALID, "\"hidden\" must be a list of at most %d layer sizes",
-                         MAX_HIDDEN);
-    p->hidden_count = yyjson_arr_size(list);
+    if (!yyjson_is_arr(list) || yyjson_arr_size(list) > PARAM_LIST_MAX)
+        return error_set(err, STATUS_INVALID, "\"%s\" must be a list of at most %d integers",
+                         row->name, PARAM_LIST_MAX);
+    *(size_t *)(void *)((char *)at + row->count_offset) = yyjson_arr_size(list);
     yyjson_arr_foreach(list, i, max, v)
     {
-        if (!yyjson_is_uint(v) || yyjson_get_uint(v) < 1 || yyjson_get_uint(v) > MAX_HIDDEN_UNITS)
-            return error_set(err, STATUS_INVALID, "hidden[%zu] must be an integer from 1 to %d", i,
-                             MAX_HIDDEN_UNITS);
-        p->hidden[i] = (uint32_t)yyjson_get_uint(v);
+        double value = yyjson_get_num(v);
+        if (!yyjson_is_uint(v) || value < row->low || value > row->high)
+            return error_set(err, STATUS_INVALID, "%s[%zu] must be an integer from %g to %g",
+                             row->name, i, row->low, row->high);
+        items[i] = (uint32_t)value;
     }
     return STATUS_OK;
 }
 
-static enum status take(const char *name, yyjson_val *v, struct params *p, struct error *err)
+static enum status take_number(const struct param *row, void *at, yyjson_val *v, struct error *err)
 {
-    if (strcmp(name, "hidden") == 0)
-        return take_hidden(v, p, err);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (strcmp(name, rows[i].name) != 0)
-            continue;
-        double value = yyjson_get_num(v);
-        if (!(rows[i].whole ? yyjson_is_uint(v) : yyjson_is_num(v)) || value < rows[i].low ||
-            value > rows[i].high)
-            return error_set(err, STATUS_INVALID, "\"%s\" must be %s from %g to %g", name,
-                             rows[i].whole ? "an integer" : "a number", rows[i].low, rows[i].high);
-        if (rows[i].whole)
-            *(uint32_t *)((char *)p + rows[i].offset) = (uint32_t)value;
-        else
-            *(double *)((char *)p + rows[i].offset) = value;
-        return STATUS_OK;
-    }
-    return error_set(err, STATUS_INVALID,
-                     "there is no parameter \"%.64s\"; there are: hidden, epochs, "
-                     "batch, lr, lr_decay, momentum, weight_decay, validation, test, patience",
-                     name);
+    bool whole = row->kind == PARAM_U32;
+    double value = yyjson_get_num(v);
+    if (!(whole ? yyjson_is_uint(v) : yyjson_is_num(v)) || value < row->low || value > row->high)
+        return error_set(err, STATUS_INVALID, "\"%s\" must be %s from %g to %g", row->name,
+                         whole ? "an integer" : "a number", row->low, row->high);
+    if (whole)
+        *(uint32_t *)(void *)((char *)at + row->offset) = (uint32_t)value;
+    else
+        *(double *)(void *)((char *)at + row->offset) = value;
+    return STATUS_OK;
 }
 
-enum status params_parse(struct bytes json, struct params *p, struct error *err)
+static enum status fail_unknown(const char *name, const struct param_set *sets, size_t sets_count,
+                                struct error *err)
+{
+    struct buf names = { 0 };
+    for (size_t s = 0; s < sets_count; s++)
+        for (size_t i = 0; i < sets[s].count; i++)
+            buf_printf(&names, "%s%s", names.len ? ", " : "", sets[s].rows[i].name);
+    enum status st =
+        error_set(err, STATUS_INVALID, "there is no parameter \"%.64s\"; there are: %s", name,
+                  buf_cstr(&names));
+    buf_finish(&names);
+    return st;
+}
+
+static enum status take(const char *name, yyjson_val *v, const struct param_set *sets,
+                        size_t sets_count, struct error *err)
+{
+    for (size_t s = 0; s < sets_count; s++)
+        for (size_t i = 0; i < sets[s].count; i++) {
+            const struct param *row = &sets[s].rows[i];
+            if (strcmp(name, row->name) == 0)
+                return row->kind == PARAM_LIST ? take_list(row, sets[s].at, v, err)
+                                               : take_number(row, sets[s].at, v, err);
+        }
+    return fail_unknown(name, sets, sets_count, err);
+}
+
+enum status params_parse(struct bytes json, const struct param_set *sets, size_t sets_count,
+                         struct error *err)
 {
     size_t i, max;
     yyjson_val *key, *v;
@@ -91,8 +79,31 @@ enum status params_parse(struct bytes json, struct params *p, struct error *err)
     yyjson_obj_foreach(root, i, max, key, v)
     {
         if (!st)
-            st = take(yyjson_get_str(key), v, p, err);
+            st = take(yyjson_get_str(key), v, sets, sets_count, err);
     }
     yyjson_doc_free(doc);
     return st;
+}
+
+static yyjson_mut_val *value_of(const struct param *row, const void *at, yyjson_mut_doc *doc)
+{
+    const char *field = (const char *)at + row->offset;
+    if (row->kind == PARAM_REAL)
+        return yyjson_mut_real(doc, *(const double *)(const void *)field);
+    if (row->kind == PARAM_U32)
+        return yyjson_mut_uint(doc, *(const uint32_t *)(const void *)field);
+    const char *count = (const char *)at + row->count_offset;
+    return yyjson_mut_arr_with_uint32(doc, (const uint32_t *)(const void *)field,
+                                      *(const size_t *)(const void *)count);
+}
+
+void params_put(const struct param_set *sets, size_t sets_count, yyjson_mut_doc *doc,
+                yyjson_mut_val *object)
+{
+    for (size_t s = 0; s < sets_count; s++)
+        for (size_t i = 0; i < sets[s].count; i++) {
+            const struct param *row = &sets[s].rows[i];
+            yyjson_mut_obj_add(object, yyjson_mut_str(doc, row->name),
+                               value_of(row, sets[s].at, doc));
+        }
 }

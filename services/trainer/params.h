@@ -1,32 +1,45 @@
-/* params.h - the parameters of a training run, from the job's JSON. */
+/* params.h - the parameters of a training run: tables say what the job's JSON may set.
+ *
+ * A parameter is a field of a struct that its owner fills with defaults.  Reading, the limits,
+ * the errors and what the lineage says of them come from one row.
+ */
 #ifndef SERVICES_TRAINER_PARAMS_H
 #define SERVICES_TRAINER_PARAMS_H
 
 #include "common/base/bytes.h"
 
-#define MAX_HIDDEN       16
-#define MAX_HIDDEN_UNITS 16384
-#define MAX_EPOCHS       100000
-#define MAX_BATCH        65536
+#define PARAM_LIST_MAX 16 /* items of a list */
 
-struct params {
-    uint32_t hidden[MAX_HIDDEN]; /* units per hidden layer */
-    size_t hidden_count;         /* 0: softmax regression */
-    uint32_t epochs;
-    uint32_t batch;
-    double lr;       /* alpha of theta <- theta - alpha grad J */
-    double lr_decay; /* alpha is multiplied by it after each epoch */
-    double momentum;
-    double weight_decay; /* L2 */
-    double validation;   /* share of the training rows */
-    double test;         /* share that is held out, where the data set does not say */
-    uint32_t patience;   /* epochs without a better validation loss; 0: never stop early */
-    uint64_t seed;
+enum param_kind {
+    PARAM_U32,  /* uint32_t */
+    PARAM_REAL, /* double */
+    PARAM_LIST, /* uint32_t[PARAM_LIST_MAX], and a size_t that says how many */
 };
 
-/* Defaults for image sets and for tables. */
-void params_default(struct params *p, bool images);
-/* Overrides the defaults.  INVALID: *err names the parameter and what it may be. */
-enum status params_parse(struct bytes json, struct params *p, struct error *err) MUST_CHECK;
+struct param {
+    const char *name;
+    enum param_kind kind;
+    size_t offset;
+    double low, high;    /* of a list: of each item */
+    size_t count_offset; /* of a list: of the size_t */
+};
+
+/* A struct of parameters and the table that describes it. */
+struct param_set {
+    const struct param *rows;
+    size_t count;
+    void *at;
+};
+
+struct yyjson_mut_doc;
+struct yyjson_mut_val;
+
+/* Overrides what the structs hold; an empty text changes nothing.  INVALID: *err names the
+ * parameter and what it may be. */
+enum status params_parse(struct bytes json, const struct param_set *sets, size_t sets_count,
+                         struct error *err) MUST_CHECK;
+/* Adds each parameter with its present value to the object. */
+void params_put(const struct param_set *sets, size_t sets_count, struct yyjson_mut_doc *doc,
+                struct yyjson_mut_val *object);
 
 #endif

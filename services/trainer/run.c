@@ -3,8 +3,6 @@
 
 #include "common/base/clock.h"
 #include "services/trainer/evaluate.h"
-#include "services/trainer/onnx_export.h"
-#include "services/trainer/random.h"
 
 #include <errno.h>
 #include <math.h>
@@ -13,8 +11,8 @@
 #include <unistd.h>
 #include <yyjson.h>
 
-#define DIGEST_STEP 65536            /* bytes between two looks at cancel */
-#define HISTORY_MAX (MAX_JSON - 512) /* bytes; later epochs are then left out */
+#define DIGEST_STEP  65536 /* bytes between two looks at cancel */
+#define PREDICT_ROWS 32    /* the same, of predictions */
 
 void run_init(struct run *r)
 {
@@ -27,7 +25,7 @@ void run_finish(struct run *r)
     for (size_t i = 0; i < r->files_count; i++)
         free(r->files[i].path);
     buf_finish(&r->params_json);
-    buf_finish(&r->progress.history);
+    free(r->params);
     buf_finish(&r->onnx);
     buf_finish(&r->metrics);
     buf_finish(&r->predictions);
@@ -136,15 +134,15 @@ static enum status digest_file(const char *path, struct digest *out, const atomi
 }
 
 /* The cache names files by digest, but disks forget.  CORRUPT: that file has been removed. */
-static enum status verify(const struct run *r, struct error *err)
+static enum status verify(struct run *r, struct error *err)
 {
     for (size_t i = 0; i < r->files_count; i++) {
-        const struct run_file *file = &r->files[i];
+        struct run_file *file = &r->files[i];
         struct digest is;
-        if (!file->has_digest)
-            continue;
         if (digest_file(file->path, &is, &r->cancel, err))
             return err->status;
+        if (!file->has_digest)
+            file->digest = is;
         if (digest_equal(&is, &file->digest))
             continue;
         unlink(file->path);
@@ -169,13 +167,35 @@ static void on_epoch(void *arg, const struct epoch *e)
     struct run *r = arg;
     uv_mutex_lock(&r->lock);
     r->progress.last = *e;
-    if (r->progress.history.len < HISTORY_MAX)
-        buf_printf(&r->progress.history,
-                   "%s{\"epoch\":%u,\"train_loss\":%.6f,\"validation_loss\":%.6f,"
-                   "\"validation_accuracy\":%.6f}",
-                   r->progress.history.len ? "," : "", e->number, e->train_loss, e->validation_loss,
-                   e->validation_accuracy);
+    if (r->progress.history_count < RUN_HISTORY_MAX)
+        r->progress.history[r->progress.history_count++] = *e;
     uv_mutex_unlock(&r->lock);
+}
+
+/* Six digits are enough for a curve. */
+static double rounded(double loss)
+{
+    return fabs(loss) < 1e9 ? round(loss * 1e6) / 1e6 : loss;
+}
+
+void run_history(const struct run_progress *p, struct buf *out)
+{
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *list = yyjson_mut_arr(doc);
+    size_t len = 0;
+    yyjson_mut_doc_set_root(doc, list);
+    for (size_t i = 0; i < p->history_count; i++) {
+        const struct epoch *e = &p->history[i];
+        yyjson_mut_val *line = yyjson_mut_arr_add_obj(doc, list);
+        yyjson_mut_obj_add_uint(doc, line, "epoch", e->number);
+        yyjson_mut_obj_add_real(doc, line, "train_loss", rounded(e->train_loss));
+        yyjson_mut_obj_add_real(doc, line, "validation_loss", rounded(e->validation_loss));
+        yyjson_mut_obj_add_real(doc, line, "validation_accuracy", rounded(e->validation_accuracy));
+    }
+    char *text = yyjson_mut_write(doc, 0, &len);
+    buf_append(out, text, len);
+    free(text);
+    yyjson_mut_doc_free(doc);
 }
 
 /* ---- the run ------------------------------------------------------------------------------------ */
@@ -198,73 +218,104 @@ static void take_test(const struct table *t, const uint32_t *rows, size_t count,
     }
 }
 
-static enum status fit(struct run *r, struct data *d, struct params *p, struct mlp *m)
+/* The job's parameters: those of the split, and the learner's own. */
+static enum status read_params(struct run *r, bool images, struct error *err)
 {
-    static const struct mlp_events events = { go_on, on_epoch };
-    struct random random = { .state = p->seed };
-    size_t rows = d->train.rows, test = 0;
-    uint32_t *order = mem_alloc(rows * sizeof *order);
-    for (size_t i = 0; i < rows; i++)
-        order[i] = (uint32_t)i;
-    random_shuffle(&random, order, rows);
-    if (!d->test.rows) {
-        test = (size_t)lround((double)rows * p->test);
-        test = test < 1 ? 1 : test;
-        if (test + 2 > rows) {
-            free(order);
-            return error_set(&r->error, STATUS_INVALID, "%zu rows are too few to learn from", rows);
-        }
-        take_test(&d->train, order, test, &d->test);
-    }
-    size_t validation = (size_t)((double)(rows - test) * p->validation);
-    size_t train = rows - test - validation;
-    p->batch = p->batch < train ? p->batch : (uint32_t)train;
-    enum status st = mlp_check_size(d->train.features, d->train.classes_count, p, &r->error);
-    if (!st) {
-        mlp_init(m, d->train.features, d->train.classes_count, p);
-        mlp_standardise(m, &d->train, order + test, train, !d->images);
-        st = mlp_train(m, &d->train, order + test, train, validation, p, &events, r, &r->error);
-    }
-    free(order);
-    return st;
+    const struct learner *l = r->learner;
+    free(r->params);
+    r->params = mem_zalloc(l->params_size);
+    l->defaults(r->params, images);
+    r->shares = (struct split_shares){ .test = 0.2, .validation = 0.1 };
+    struct param_set sets[RUN_PARAM_SETS];
+    run_param_sets(r, sets);
+    enum status st = params_parse(buf_bytes(&r->params_json), sets, RUN_PARAM_SETS, err);
+    if (st)
+        return st;
+    uv_mutex_lock(&r->lock);
+    r->progress.epochs = l->epochs(r->params);
+    uv_mutex_unlock(&r->lock);
+    return STATUS_OK;
 }
 
-static void export_model(struct run *r, const struct data *d, const struct mlp *m)
+static enum status split_data(struct run *r, struct data *d, struct split *s, struct error *err)
 {
-    size_t size = d->test.rows * mlp_classes(m) * sizeof(float);
-    buf_reserve(&r->predictions, size);
-    mlp_predict(m, d->test.x, d->test.rows, (float *)(void *)r->predictions.data);
-    r->predictions.len = size;
-    evaluate_json(&d->test, (const float *)(const void *)r->predictions.data, &r->metrics);
-    onnx_export(m, d->train.classes, r->description, &r->onnx);
+    if (d->test.rows)
+        r->shares.test = 0; /* the data set says what is held out */
+    enum status st = split_make(&d->train, &r->shares, r->seed, s, err);
+    if (st)
+        return st;
+    size_t held = d->test.rows ? d->test.rows : s->test;
+    if (held > MAX_CELLS / d->train.classes_count)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "%zu held-out rows of %zu classes are too many: there would be more than "
+                         "%u probabilities",
+                         held, d->train.classes_count, MAX_CELLS);
+    if (!d->test.rows)
+        take_test(&d->train, s->rows, s->test, &d->test);
+    r->split = *s;
+    r->split.rows = NULL;
+    r->split.test = held;
+    return STATUS_OK;
+}
+
+static enum status fit(struct run *r, const struct data *d, const struct split *s, void **model,
+                       struct error *err)
+{
+    static const struct learner_events events = { go_on, on_epoch };
+    const struct lesson lesson = { .table = &d->train,
+                                   .rows = s->rows + s->test,
+                                   .train = s->train,
+                                   .validation = s->validation,
+                                   .images = d->images,
+                                   .seed = r->seed,
+                                   .events = &events,
+                                   .arg = r };
+    return r->learner->fit(r->params, &lesson, model, err);
+}
+
+static enum status predict(struct run *r, const struct table *t, const void *model,
+                           struct error *err)
+{
+    size_t width = t->classes_count * sizeof(float);
+    buf_reserve(&r->predictions, t->rows * width);
+    for (size_t at = 0; at < t->rows; at += PREDICT_ROWS) {
+        size_t n = t->rows - at < PREDICT_ROWS ? t->rows - at : PREDICT_ROWS;
+        if (atomic_load(&r->cancel))
+            return error_set(err, STATUS_CANCELLED, "cancelled");
+        r->learner->predict(model, t->x + at * t->features, n,
+                            (float *)(void *)(r->predictions.data + at * width));
+    }
+    r->predictions.len = t->rows * width;
+    evaluate_json(t, (const float *)(const void *)r->predictions.data, &r->metrics);
+    return STATUS_OK;
 }
 
 void run_execute(struct run *r)
 {
     struct data d = { 0 };
-    struct mlp m = { 0 };
-    struct params p;
+    struct split split = { 0 };
+    void *model = NULL;
     uint64_t begin = clock_ms();
     r->error = (struct error){ .status = STATUS_OK };
     enum status st = verify(r, &r->error);
     if (!st)
         st = read_data(r, &d, &r->error);
-    params_default(&p, d.images);
-    p.seed = r->seed;
     if (!st)
-        st = params_parse(buf_bytes(&r->params_json), &p, &r->error);
-    uv_mutex_lock(&r->lock);
-    r->progress.epochs = p.epochs;
-    uv_mutex_unlock(&r->lock);
+        st = read_params(r, d.images, &r->error);
     if (!st)
-        st = fit(r, &d, &p, &m);
+        st = split_data(r, &d, &split, &r->error);
     if (!st)
-        export_model(r, &d, &m);
+        st = fit(r, &d, &split, &model, &r->error);
+    if (!st)
+        st = predict(r, &d.test, model, &r->error);
+    if (!st)
+        run_export(r, model, &d.train);
     r->error.status = st;
     r->seconds = (double)(clock_ms() - begin) / 1000;
+    r->learner->destroy(model);
+    split_finish(&split);
     table_finish(&d.train);
     table_finish(&d.test);
-    mlp_finish(&m);
 }
 
 enum status run_keep_predictions(const struct run *r, const char *folder, const char *job)
@@ -279,42 +330,4 @@ enum status run_keep_predictions(const struct run *r, const char *folder, const 
         return STATUS_IO;
     size_t written = fwrite(r->predictions.data, 1, r->predictions.len, file);
     return fclose(file) == 0 && written == r->predictions.len ? STATUS_OK : STATUS_IO;
-}
-
-/* ---- lineage ---------------------------------------------------------------------------------- */
-
-static void add_files(const struct run *r, yyjson_mut_doc *doc, yyjson_mut_val *root)
-{
-    yyjson_mut_val *files = yyjson_mut_obj_add_obj(doc, root, "files");
-    for (size_t i = 0; i < r->files_count; i++) {
-        char hex[DIGEST_HEX_SIZE];
-        digest_hex(&r->files[i].digest, hex);
-        yyjson_mut_obj_add(files, yyjson_mut_strcpy(doc, r->files[i].name),
-                           yyjson_mut_strcpy(doc, hex));
-    }
-}
-
-void run_lineage(const struct run *r, const char *job, const char *dataset, struct buf *out)
-{
-    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-    yyjson_mut_val *root = yyjson_mut_obj(doc);
-    yyjson_doc *params = yyjson_read((const char *)r->params_json.data, r->params_json.len, 0);
-    size_t len = 0;
-    yyjson_mut_doc_set_root(doc, root);
-    yyjson_mut_obj_add_str(doc, root, "training", job);
-    yyjson_mut_obj_add_str(doc, root, "dataset", dataset);
-    add_files(r, doc, root);
-    if (r->target[0])
-        yyjson_mut_obj_add_str(doc, root, "target", r->target);
-    yyjson_mut_obj_add_str(doc, root, "learner", "mlp");
-    yyjson_mut_obj_add_uint(doc, root, "seed", r->seed);
-    yyjson_mut_obj_add_val(doc, root, "params",
-                           params ? yyjson_val_mut_copy(doc, yyjson_doc_get_root(params))
-                                  : yyjson_mut_obj(doc));
-    yyjson_mut_obj_add_real(doc, root, "seconds", round(r->seconds * 1000) / 1000);
-    char *text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
-    buf_append(out, text, len);
-    free(text);
-    yyjson_doc_free(params);
-    yyjson_mut_doc_free(doc);
 }

@@ -5,7 +5,7 @@
  * While there is a job its lease is renewed with each report of progress.  A registry that is
  * away delays a step; a lease that has passed on ends the job here without a word.
  */
-#include "services/trainer/trainer.h"
+#include "services/trainer/job.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LEARNER     "mlp"
 #define BEAT_MS     500 /* between reports of progress; the lease lasts 15 s */
 #define CALL_MS     10000
 #define RETRY_MS    500
@@ -81,35 +80,13 @@ static void on_given_up(void *arg, const struct rpc_reply *reply)
         go_idle(t);
 }
 
-static void fill_update(struct trainer *t, struct msg_training_update *u, struct buf *history)
-{
-    *u = (struct msg_training_update){ .id = bytes_str(t->id),
-                                       .lease = t->lease,
-                                       .state = TRAINING_RUNNING };
-    if (!t->has_run)
-        return;
-    uv_mutex_lock(&t->run.lock);
-    const struct run_progress *p = &t->run.progress;
-    u->epoch = p->last.number;
-    u->epochs = p->epochs;
-    u->progress = p->fraction;
-    u->train_loss = p->last.train_loss;
-    u->validation_loss = p->last.validation_loss;
-    u->validation_accuracy = p->last.validation_accuracy;
-    buf_append_str(history, "[");
-    buf_append_bytes(history, buf_bytes(&p->history));
-    buf_append_str(history, "]");
-    uv_mutex_unlock(&t->run.lock);
-    u->history = buf_bytes(history);
-}
-
 static void give_up(struct trainer *t, enum training_state state, const char *error)
 {
     struct msg_training_update u;
     struct buf history = { 0 };
     log_info("job given up", LOG_S("job", t->id), LOG_S("state", training_state_name(state)),
              LOG_S("reason", error));
-    fill_update(t, &u, &history);
+    job_fill_update(t, &u, &history);
     u.state = (uint32_t)state;
     u.error = bytes_str(error);
     t->state = TRAINER_GIVING_UP;
@@ -158,7 +135,7 @@ static void beat(void *arg)
     struct msg_training_update u;
     if (t->update || t->state == TRAINER_GIVING_UP)
         return;
-    fill_update(t, &u, &history);
+    job_fill_update(t, &u, &history);
     t->update = rpc_call(t->registry, MSG_TRAINING_UPDATE, &u, NULL, CALL_MS, on_updated, t);
     buf_finish(&history);
 }
@@ -183,7 +160,7 @@ static void send_commit(struct trainer *t, const struct manifest *manifest)
 {
     char key[MAX_NAME + 32];
     struct buf lineage = { 0 };
-    run_lineage(&t->run, t->id, t->dataset, &lineage);
+    run_lineage(&t->run, t->id, &lineage);
     snprintf(key, sizeof key, "%.64s-%llu", t->id, (unsigned long long)t->lease);
     struct msg_version_commit body = { .key = bytes_str(key),
                                        .model = bytes_str(t->model),
@@ -301,35 +278,13 @@ static void fetch_next(struct trainer *t)
                                   NULL, on_fetched, t);
 }
 
-static enum status take_files(struct trainer *t, const struct msg_datasets *m)
-{
-    if (m->datasets_count != 1 || m->datasets[0].files_count > RUN_FILES_MAX)
-        return STATUS_INVALID;
-    for (size_t i = 0; i < m->datasets[0].files_count; i++) {
-        const struct msg_file *f = &m->datasets[0].files[i];
-        struct run_file *to = &t->run.files[i];
-        struct buf path = { 0 };
-        char hex[DIGEST_HEX_SIZE];
-        if (f->digest.len != DIGEST_SIZE || bytes_copy_str(f->name, to->name, sizeof to->name))
-            return STATUS_INVALID;
-        memcpy(to->digest.byte, f->digest.data, DIGEST_SIZE);
-        to->has_digest = true;
-        digest_hex(&to->digest, hex);
-        buf_printf(&path, "%s/%s", t->config->cache, hex);
-        buf_cstr(&path);
-        to->path = buf_take(&path, NULL);
-        t->run.files_count++;
-    }
-    return STATUS_OK;
-}
-
 static void on_listed(void *arg, const struct rpc_reply *reply)
 {
     struct trainer *t = arg;
     t->call = NULL;
     if (reply->status)
         retry_or_fail(t, reply->status, reply->text);
-    else if (reply->kind != MSG_DATASETS || take_files(t, reply->body))
+    else if (reply->kind != MSG_DATASETS || job_take_files(t, reply->body))
         give_up(t, TRAINING_FAILED, "the data set's record makes no sense");
     else
         fetch_next(t);
@@ -346,25 +301,13 @@ static void list_files(struct trainer *t)
 
 /* ---- claim --------------------------------------------------------------------------------------- */
 
-static enum status take_job(struct trainer *t, const struct msg_training *m)
+static void refuse_learner(struct trainer *t)
 {
-    struct run *r = &t->run;
-    if (bytes_copy_str(m->id, t->id, sizeof t->id) ||
-        bytes_copy_str(m->model, t->model, sizeof t->model) ||
-        bytes_copy_str(m->dataset, t->dataset, sizeof t->dataset))
-        return STATUS_INVALID;
-    t->lease = m->lease;
-    t->deploy = m->deploy;
-    t->next_file = 0;
-    t->tries = t->damaged = 0;
-    run_init(r);
-    t->has_run = true;
-    r->seed = m->seed;
-    buf_append_bytes(&r->params_json, m->params);
-    snprintf(r->description, sizeof r->description, "trained by job %.64s on %.64s", t->id,
-             t->dataset);
-    enum status st = bytes_copy_str(m->learner, t->learner, sizeof t->learner);
-    return st ? st : bytes_copy_str(m->target, r->target, sizeof r->target);
+    struct buf text = { 0 };
+    buf_append_str(&text, "this trainer has no such learner; it has: ");
+    learner_names(&text);
+    give_up(t, TRAINING_FAILED, buf_cstr(&text));
+    buf_finish(&text);
 }
 
 static void on_claimed(void *arg, const struct rpc_reply *reply)
@@ -373,7 +316,7 @@ static void on_claimed(void *arg, const struct rpc_reply *reply)
     t->call = NULL;
     if (reply->status == STATUS_CANCELLED)
         return;
-    if (reply->status || reply->kind != MSG_TRAINING || take_job(t, reply->body)) {
+    if (reply->status || reply->kind != MSG_TRAINING || job_take(t, reply->body)) {
         go_idle(t); /* nothing to do, or the registry is away */
         return;
     }
@@ -385,10 +328,10 @@ static void on_claimed(void *arg, const struct rpc_reply *reply)
     }
     loop_timer_start(t->beat, BEAT_MS, BEAT_MS);
     reporter_now(t->reporter);
-    if (strcmp(t->learner, LEARNER) == 0)
+    if (t->run.learner)
         list_files(t);
     else
-        give_up(t, TRAINING_FAILED, "this trainer has no such learner; it has: " LEARNER);
+        refuse_learner(t);
 }
 
 static void claim(struct trainer *t)

@@ -51,7 +51,6 @@ struct trainer {
     char id[MAX_NAME + 1];
     char model[MAX_NAME + 1];
     char dataset[MAX_NAME + 1];
-    char learner[MAX_NAME + 1];
     uint64_t lease;
     bool deploy;
     struct run run;

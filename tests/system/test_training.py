@@ -54,7 +54,11 @@ def test_table_to_served_model(training_suite):
     assert len(job["history"]) == job["epoch"] >= 1
     suite.eventually(lambda: suite.serving("iris") == "1", 60, "not serving")
     version = suite.api.get("/api/models/iris/versions/1")
-    assert version["lineage"]["dataset"] == "iris" and version["source"] == "training"
+    lineage = version["lineage"]
+    assert lineage["dataset"] == "iris" and version["source"] == "training"
+    assert (lineage["learner"], lineage["target"], lineage["seed"]) == ("mlp", "species", 1)
+    assert lineage["rows"] == {"train": 108, "validation": 12, "test": 30}
+    assert lineage["params"]["epochs"] == 40 and lineage["params"]["lr"] == 0.05  # the default
     rows = [[0, 0, 0, 1], [2, -1, 1, 1], [4, -2, 0, 1]]
     got = suite.api.call("POST", "/predict", {"inputs": rows})["outputs"]
     # Classes are sorted: setosa, versicolor, virginica.

@@ -7,13 +7,13 @@
 
 static struct table t;
 static struct mlp m;
-static struct params p;
+static struct mlp_params p;
 static struct error err;
 static uint32_t *rows;
 
 static void init(void)
 {
-    params_default(&p, false);
+    mlp_default(&p, false);
     p.seed = 1;
 }
 
@@ -52,7 +52,7 @@ static void on_epoch(void *arg, const struct epoch *e)
     cr_assert_eq(e->number, told.count);
 }
 
-static const struct mlp_events events = { go_on, on_epoch };
+static const struct learner_events events = { go_on, on_epoch };
 
 static void set_hidden(size_t count, uint32_t units)
 {
@@ -447,6 +447,6 @@ Test(mlp, sizes_have_bounds)
     p.batch = MAX_BATCH;
     cr_assert_eq(mlp_check_size(64, 10, &p, &err), STATUS_TOO_LARGE);
     cr_assert_not_null(strstr(err.text, "batch"));
-    params_default(&p, true);
+    mlp_default(&p, true);
     cr_assert_eq(mlp_check_size(784, 10, &p, &err), STATUS_OK);
 }

@@ -1,6 +1,6 @@
 /* test_onnx.c - the exported file: its parts as protobuf-c reads them back, and its answers as
  * ONNX Runtime gives them (compare_onnx.py). */
-#include "services/trainer/onnx_export.h"
+#include "services/trainer/mlp.h"
 #include "tests/unit/trainer/fixture.h"
 
 #include "onnx.pb-c.h"
@@ -8,14 +8,14 @@
 static struct fixture f;
 static struct table t;
 static struct mlp m;
-static struct params p;
+static struct mlp_params p;
 static struct buf file;
 static Onnx__ModelProto *model;
 
 static void init(void)
 {
     fixture_init(&f);
-    params_default(&p, false);
+    mlp_default(&p, false);
 }
 
 static void finish(void)
@@ -29,6 +29,20 @@ static void finish(void)
 }
 
 TestSuite(onnx, .init = init, .fini = finish);
+
+static void write_file(const char *description)
+{
+    struct onnx_graph *graph = onnx_graph_create();
+    const struct onnx_about about = { .name = "mlp",
+                                      .description = description,
+                                      .features = m.features,
+                                      .classes = mlp_classes(&m),
+                                      .notes = { { "one", "Grün \"1\"" }, { "two", "" } },
+                                      .notes_count = 2 };
+    mlp_export(&m, graph);
+    onnx_graph_write(graph, &about, &file);
+    onnx_graph_destroy(graph);
+}
 
 /* A network with random weights, standardised on three clouds, and its file. */
 static void export_network(size_t hidden_count, size_t features, size_t classes)
@@ -45,7 +59,7 @@ static void export_network(size_t hidden_count, size_t features, size_t classes)
     for (size_t l = 0; l < m.layers_count; l++)
         for (size_t i = 0; i < m.layers[l].out; i++)
             m.layers[l].b[i] = 0.1f * (float)i - 0.2f;
-    onnx_export(&m, t.classes, "a test's network", &file);
+    write_file("a test's network");
     model = onnx__model_proto__unpack(NULL, file.len, file.data);
     cr_assert_not_null(model);
 }
@@ -141,25 +155,14 @@ static const char *note(const char *key)
     return "";
 }
 
-Test(onnx, names_the_classes)
+Test(onnx, says_what_it_is_told_to)
 {
     export_network(1, 4, 3);
-    cr_assert_str_eq(note("classes"), "[\"a\",\"b\",\"c\"]");
+    cr_assert_eq(model->n_metadata_props, 2);
+    cr_assert_str_eq(note("one"), "Grün \"1\"");
+    cr_assert_str_eq(note("two"), "");
+    cr_assert_str_eq(model->doc_string, "a test's network");
     cr_assert_str_neq(model->producer_name, "");
-}
-
-Test(onnx, names_classes_with_every_character)
-{
-    fixture_clouds(&t, 4, 2, 2, 1);
-    free(t.classes[0]);
-    free(t.classes[1]);
-    t.classes[0] = mem_str(bytes_str("Grün \"quoted\""));
-    t.classes[1] = mem_str(bytes_str("back\\slash\n"));
-    mlp_init(&m, 2, 2, &p);
-    onnx_export(&m, t.classes, "", &file);
-    model = onnx__model_proto__unpack(NULL, file.len, file.data);
-    cr_assert_not_null(model);
-    cr_assert_str_eq(note("classes"), "[\"Grün \\\"quoted\\\"\",\"back\\\\slash\\n\"]");
 }
 
 Test(onnx, appends)
@@ -167,7 +170,7 @@ Test(onnx, appends)
     buf_append_str(&file, "before");
     fixture_clouds(&t, 4, 2, 2, 1);
     mlp_init(&m, 2, 2, &p);
-    onnx_export(&m, t.classes, "", &file);
+    write_file("");
     cr_assert_arr_eq(file.data, "before", 6);
     model = onnx__model_proto__unpack(NULL, file.len - 6, file.data + 6);
     cr_assert_not_null(model);

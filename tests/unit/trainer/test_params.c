@@ -1,23 +1,30 @@
 /* test_params.c - parameters: defaults, limits, and what is said about bad ones. */
-#include "services/trainer/params.h"
+#include "services/trainer/mlp.h"
+#include "services/trainer/run.h"
 #include "tests/unit/tsan.h"
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <stdlib.h>
+#include <yyjson.h>
 
-static struct params p;
+static struct run r;
+static struct mlp_params p;
 static struct error err;
 
 static enum status parse(const char *json)
 {
-    params_default(&p, false);
-    return params_parse(bytes_str(json), &p, &err);
+    struct param_set sets[RUN_PARAM_SETS];
+    mlp_default(&p, false);
+    r = (struct run){ .learner = &learner_mlp, .params = &p, .shares = { .test = 0.2 } };
+    run_param_sets(&r, sets);
+    return params_parse(bytes_str(json), sets, RUN_PARAM_SETS, &err);
 }
 
 Test(params, defaults_are_within_the_limits)
 {
     for (int images = 0; images < 2; images++) {
-        params_default(&p, images);
+        mlp_default(&p, images);
         cr_assert(p.hidden_count >= 1 && p.hidden_count <= MAX_HIDDEN);
         for (size_t i = 0; i < p.hidden_count; i++)
             cr_assert(p.hidden[i] >= 1 && p.hidden[i] <= MAX_HIDDEN_UNITS);
@@ -25,15 +32,13 @@ Test(params, defaults_are_within_the_limits)
         cr_assert(p.batch >= 1 && p.batch <= MAX_BATCH);
         cr_assert(p.lr > 0 && p.lr < 1);
         cr_assert(p.momentum >= 0 && p.momentum < 1);
-        cr_assert(p.validation > 0 && p.validation < 1);
-        cr_assert(p.test > 0 && p.test < 1);
     }
 }
 
 Test(params, nothing_given_changes_nothing)
 {
-    struct params before;
-    params_default(&before, false);
+    struct mlp_params before;
+    mlp_default(&before, false);
     cr_assert_eq(parse(""), STATUS_OK);
     cr_assert_arr_eq(&p, &before, sizeof p);
     cr_assert_eq(parse("{}"), STATUS_OK);
@@ -55,8 +60,8 @@ Test(params, takes_each)
     cr_assert_eq(p.lr_decay, 0.5);
     cr_assert_eq(p.momentum, 0.75);
     cr_assert_eq(p.weight_decay, 0.25);
-    cr_assert_eq(p.validation, 0.375);
-    cr_assert_eq(p.test, 0.5);
+    cr_assert_eq(r.shares.validation, 0.375);
+    cr_assert_eq(r.shares.test, 0.5);
 }
 
 Test(params, no_hidden_layer_is_softmax_regression)
@@ -92,7 +97,7 @@ ParameterizedTestParameters(params, is_refused_with_a_reason)
         { "null", "object" },
         { "{", "" },
         { "{\"learning_rate\":0.1}", "no parameter \"learning_rate\"" },
-        { "{\"learning_rate\":0.1}", "epochs, batch, lr" },
+        { "{\"learning_rate\":0.1}", "hidden, epochs, batch, lr" },
         { "{\"\":1}", "no parameter \"\"" },
         { "{\"epochs\":0}", "\"epochs\" must be an integer from 1" },
         { "{\"epochs\":100001}", "100000" },
@@ -132,4 +137,21 @@ ParameterizedTest(struct bad *bad, params, is_refused_with_a_reason)
     cr_assert_eq(err.status, STATUS_INVALID);
     cr_assert_not_null(strstr(err.text, bad->says), "\"%s\" does not say \"%s\"", err.text,
                        bad->says);
+}
+
+Test(params, all_are_shown_with_their_values)
+{
+    struct param_set sets[RUN_PARAM_SETS];
+    cr_assert_eq(parse("{\"hidden\":[3,2],\"lr\":0.5,\"test\":0.25}"), STATUS_OK);
+    run_param_sets(&r, sets);
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *object = yyjson_mut_obj(doc);
+    yyjson_mut_doc_set_root(doc, object);
+    params_put(sets, RUN_PARAM_SETS, doc, object);
+    char *text = yyjson_mut_write(doc, 0, NULL);
+    cr_assert_str_eq(text, "{\"hidden\":[3,2],\"epochs\":60,\"batch\":16,\"lr\":0.5,"
+                           "\"lr_decay\":1.0,\"momentum\":0.9,\"weight_decay\":0.0001,"
+                           "\"patience\":15,\"validation\":0.0,\"test\":0.25}");
+    free(text);
+    yyjson_mut_doc_free(doc);
 }

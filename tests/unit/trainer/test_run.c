@@ -2,6 +2,8 @@
 #include "services/trainer/run.h"
 #include "tests/unit/trainer/fixture.h"
 
+#include "onnx.pb-c.h"
+
 #include <cblas.h>
 #include <math.h>
 #include <pthread.h>
@@ -17,6 +19,8 @@ static void init(void)
     fixture_init(&f);
     run_init(&run);
     run.seed = 1;
+    run.learner = learner_find("mlp");
+    snprintf(run.dataset, sizeof run.dataset, "clouds");
     openblas_set_num_threads(1); /* so that the time does not depend on who else is working */
 }
 
@@ -95,7 +99,7 @@ Test(run, its_history_has_a_line_per_epoch)
     set_params("{\"epochs\":3,\"patience\":0}");
     run_execute(&run);
     struct buf text = { 0 };
-    buf_printf(&text, "[%s]", buf_cstr(&run.progress.history));
+    run_history(&run.progress, &text);
     yyjson_doc *doc = yyjson_read((const char *)text.data, text.len, 0);
     yyjson_val *list = yyjson_doc_get_root(doc);
     cr_assert_eq(yyjson_arr_size(list), 3);
@@ -117,7 +121,10 @@ Test(run, the_history_has_a_bound)
     set_params("{\"epochs\":3000,\"patience\":0,\"hidden\":[]}");
     run_execute(&run);
     cr_assert_eq(run.error.status, STATUS_OK, "%s", run.error.text);
-    cr_assert_leq(run.progress.history.len + 2, MAX_JSON);
+    struct buf text = { 0 };
+    run_history(&run.progress, &text);
+    cr_assert_leq(text.len, MAX_JSON);
+    buf_finish(&text);
     cr_assert_eq(run.progress.last.number, 3000);
 }
 
@@ -127,6 +134,8 @@ Test(run, the_same_seed_gives_the_same_file)
     add_table(100);
     run_init(&again);
     again.seed = run.seed;
+    again.learner = run.learner;
+    snprintf(again.dataset, sizeof again.dataset, "clouds");
     again.files[again.files_count++] = (struct run_file){ .path = mem_str(bytes_str(f.path)) };
     snprintf(again.files[0].name, sizeof again.files[0].name, "table.csv");
     snprintf(again.target, sizeof again.target, "kind");
@@ -322,23 +331,93 @@ Test(run, a_damaged_file_of_the_cache_is_removed)
     cr_assert_neq(access(run.files[0].path, F_OK), 0);
 }
 
-Test(run, its_lineage_says_where_it_comes_from)
+static const char *string_at(yyjson_val *root, const char *pointer)
+{
+    const char *text = yyjson_get_str(yyjson_ptr_get(root, pointer));
+    return text ? text : "";
+}
+
+Test(run, its_lineage_is_enough_to_train_it_again)
 {
     struct buf text = { 0 };
+    struct digest digest;
+    char hex[DIGEST_HEX_SIZE], line[128];
     add_table(60);
     set_params("{\"epochs\":3}");
     run_execute(&run);
-    run_lineage(&run, "t1", "clouds", &text);
+    run_lineage(&run, "t1", &text);
     yyjson_doc *doc = yyjson_read((const char *)text.data, text.len, 0);
     yyjson_val *root = yyjson_doc_get_root(doc);
-    cr_assert(yyjson_equals_str(yyjson_obj_get(root, "training"), "t1"));
-    cr_assert(yyjson_equals_str(yyjson_obj_get(root, "dataset"), "clouds"));
-    cr_assert(yyjson_equals_str(yyjson_obj_get(root, "target"), "kind"));
-    cr_assert_eq(yyjson_get_len(yyjson_ptr_get(root, "/files/table.csv")), 2 * DIGEST_SIZE);
-    cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/params/epochs")), 3);
+    cr_assert_str_eq(string_at(root, "/training"), "t1");
+    cr_assert_str_eq(string_at(root, "/dataset"), "clouds");
+    cr_assert_str_eq(string_at(root, "/target"), "kind");
+    cr_assert_str_eq(string_at(root, "/learner"), "mlp");
     cr_assert_eq(yyjson_get_uint(yyjson_obj_get(root, "seed")), 1);
+    digest_hex(&run.files[0].digest, hex);
+    cr_assert_str_eq(string_at(root, "/files/table.csv"), hex);
+    snprintf(line, sizeof line, "%s  table.csv\n", hex);
+    digest_of(bytes_str(line), &digest);
+    digest_hex(&digest, hex);
+    cr_assert_str_eq(string_at(root, "/dataset_digest"), hex);
+    cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/rows/test")), 12);
+    cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/rows/validation")), 5);
+    cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/rows/train")), 43);
+    cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/params/epochs")), 3);
+    cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/params/hidden/0")), 64);
+    cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/params/batch")), 16);
+    cr_assert_eq(yyjson_get_real(yyjson_ptr_get(root, "/params/lr")), 0.05);
+    cr_assert_eq(yyjson_get_real(yyjson_ptr_get(root, "/params/test")), 0.2);
     yyjson_doc_free(doc);
     buf_finish(&text);
+}
+
+/* A digest of a set does not depend on the order in which its files are listed. */
+Test(run, a_set_of_files_has_one_digest)
+{
+    struct digest one, other;
+    add_file("a", "/dev/null");
+    add_file("b", "/dev/null");
+    run.files[1].digest.byte[0] = 1;
+    run_dataset_digest(&run, &one);
+    struct run_file first = run.files[0];
+    run.files[0] = run.files[1];
+    run.files[1] = first;
+    run_dataset_digest(&run, &other);
+    cr_assert(digest_equal(&one, &other));
+    run.files[0].digest.byte[0] = 2;
+    run_dataset_digest(&run, &other);
+    cr_assert(!digest_equal(&one, &other));
+}
+
+static const char *note(const Onnx__ModelProto *model, const char *key)
+{
+    for (size_t i = 0; i < model->n_metadata_props; i++)
+        if (strcmp(model->metadata_props[i]->key, key) == 0)
+            return model->metadata_props[i]->value;
+    return "";
+}
+
+Test(run, the_file_says_where_it_comes_from)
+{
+    struct digest digest;
+    char hex[DIGEST_HEX_SIZE];
+    fixture_write(&f, "table.csv",
+                  bytes_str("a,kind\n1,\"Grün \"\"x\"\"\"\n2,b\\\n3,b\\\n4,b\\\n5,b\\\n"));
+    add_file("table.csv", f.path);
+    snprintf(run.target, sizeof run.target, "kind");
+    run.seed = UINT64_MAX;
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_OK, "%s", run.error.text);
+    Onnx__ModelProto *model = onnx__model_proto__unpack(NULL, run.onnx.len, run.onnx.data);
+    cr_assert_not_null(model);
+    cr_assert_str_eq(note(model, "classes"), "[\"Grün \\\"x\\\"\",\"b\\\\\"]");
+    cr_assert_str_eq(note(model, "learner"), "mlp");
+    cr_assert_str_eq(note(model, "seed"), "18446744073709551615");
+    cr_assert_str_eq(note(model, "dataset"), "clouds");
+    run_dataset_digest(&run, &digest);
+    digest_hex(&digest, hex);
+    cr_assert_str_eq(note(model, "dataset_digest"), hex);
+    onnx__model_proto__free_unpacked(model, NULL);
 }
 
 Test(run, fashion_mnist)

@@ -1,0 +1,67 @@
+/* job.c - a job between the registry's messages and the run. */
+#include "services/trainer/job.h"
+
+#include "common/base/cache.h"
+
+#include <stdio.h>
+
+enum status job_take(struct trainer *t, const struct msg_training *m)
+{
+    struct run *r = &t->run;
+    if (bytes_copy_str(m->id, t->id, sizeof t->id) ||
+        bytes_copy_str(m->model, t->model, sizeof t->model) ||
+        bytes_copy_str(m->dataset, t->dataset, sizeof t->dataset))
+        return STATUS_INVALID;
+    t->lease = m->lease;
+    t->deploy = m->deploy;
+    t->next_file = 0;
+    t->tries = t->damaged = 0;
+    run_init(r);
+    t->has_run = true;
+    r->seed = m->seed;
+    buf_append_bytes(&r->params_json, m->params);
+    snprintf(r->description, sizeof r->description, "trained by job %.64s on %.64s", t->id,
+             t->dataset);
+    char learner[MAX_NAME + 1];
+    if (bytes_copy_str(m->learner, learner, sizeof learner) == STATUS_OK)
+        r->learner = learner_find(learner);
+    enum status st = bytes_copy_str(m->dataset, r->dataset, sizeof r->dataset);
+    return st ? st : bytes_copy_str(m->target, r->target, sizeof r->target);
+}
+
+enum status job_take_files(struct trainer *t, const struct msg_datasets *m)
+{
+    if (m->datasets_count != 1 || m->datasets[0].files_count > RUN_FILES_MAX)
+        return STATUS_INVALID;
+    for (size_t i = 0; i < m->datasets[0].files_count; i++) {
+        const struct msg_file *f = &m->datasets[0].files[i];
+        struct run_file *to = &t->run.files[i];
+        if (f->digest.len != DIGEST_SIZE || bytes_copy_str(f->name, to->name, sizeof to->name))
+            return STATUS_INVALID;
+        memcpy(to->digest.byte, f->digest.data, DIGEST_SIZE);
+        to->has_digest = true;
+        to->path = cache_path(t->config->cache, &to->digest);
+        t->run.files_count++;
+    }
+    return STATUS_OK;
+}
+
+void job_fill_update(struct trainer *t, struct msg_training_update *u, struct buf *history)
+{
+    *u = (struct msg_training_update){ .id = bytes_str(t->id),
+                                       .lease = t->lease,
+                                       .state = TRAINING_RUNNING };
+    if (!t->has_run)
+        return;
+    uv_mutex_lock(&t->run.lock);
+    const struct run_progress *p = &t->run.progress;
+    u->epoch = p->last.number;
+    u->epochs = p->epochs;
+    u->progress = p->fraction;
+    u->train_loss = p->last.train_loss;
+    u->validation_loss = p->last.validation_loss;
+    u->validation_accuracy = p->last.validation_accuracy;
+    run_history(p, history);
+    uv_mutex_unlock(&t->run.lock);
+    u->history = buf_bytes(history);
+}
