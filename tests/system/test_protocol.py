@@ -1,7 +1,9 @@
 """The Open Inference Protocol v2 beyond JSON tensors, and KServe v1, over plain HTTP."""
 
+import gzip
 import json
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -212,6 +214,44 @@ def test_repository(two):
     )
     assert status == 400
     assert two.api.request("POST", "/v2/repository/models/none/load", {})[0] == 404
+
+
+PACK = {"gzip": gzip.compress, "deflate": zlib.compress}
+UNPACK = {"gzip": gzip.decompress, "deflate": zlib.decompress}
+
+
+@pytest.mark.parametrize("how", ["gzip", "deflate"])
+@pytest.mark.parametrize("rows", [1, 100000], ids=["small", "large"])
+def test_compression_both_ways(two, how, rows):
+    x = np.arange(2 * rows, dtype="<f4").tobytes()
+    head = {"parameters": {"binary_data_output": True}, "inputs": [binary("x", "FP32", [rows, 2], x)]}
+    text = json.dumps(head).encode()
+    status, headers, body = two.api.request(
+        "POST", "/v2/models/two/infer", PACK[how](text + x),
+        {HEADER: str(len(text)), "Content-Encoding": how, "Accept-Encoding": f"br, {how};q=0.5"},
+    )  # fmt: skip
+    assert status == 200, body
+    assert headers.get("Content-Encoding") == (how if rows > 1 else None)
+    body = UNPACK[how](body) if rows > 1 else body
+    data = body[int(headers[HEADER]):]
+    np.testing.assert_array_equal(np.frombuffer(data, "<f4"), 2 * np.arange(2 * rows, dtype="<f4"))
+
+
+@pytest.mark.parametrize(
+    "body, encoding, expected, says",
+    [
+        (gzip.compress(b"x" * 1000)[:-9], "gzip", 400, "damaged, or cut off"),
+        (gzip.compress(b"{}") + b"more", "gzip", 400, "follows"),
+        (b"plain", "deflate", 400, "damaged"),
+        (gzip.compress(b"x" * (80 << 20)), "gzip", 413, "more than"),
+        (b"{}", "br", 415, "br"),
+    ],
+    ids=["cut off", "more", "plain", "bomb", "unknown"],
+)
+def test_bodies_that_cannot_be_unpacked(two, body, encoding, expected, says):
+    status, _, answer = two.api.request("POST", "/predict", body, {"Content-Encoding": encoding})
+    assert status == expected and says in answer["error"], answer
+    assert two.api.call("POST", "/predict", {"inputs": [[1, 2]]})["outputs"] == [[2, 4]]
 
 
 def test_kserve_v1(pair):

@@ -8,6 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "services/gateway/api/encoding.h"
 #include "services/gateway/api/upload.h"
 
 #include <assert.h>
@@ -204,6 +205,11 @@ static void call_handler(struct gateway *g, struct http_request *r, bool stream)
     (stream ? route->stream : route->handle)(&c);
 }
 
+static void handle(struct gateway *g, struct http_request *r)
+{
+    call_handler(g, r, false);
+}
+
 void dispatch_again(struct gateway *g, struct http_request *r)
 {
     r->user = NULL;
@@ -221,9 +227,10 @@ static void begin(void *arg, struct http_request *r)
     r->route = e;
     if (!e->route && r->has_body)
         no_route(r, &allow, path);
-    else if (r->has_body && r->encoding[0] && strcmp(r->encoding, "identity") != 0)
+    else if (r->has_body && !encoding_none(r->encoding) &&
+             (!encoding_known(r->encoding) || e->route->stream))
         api_error(r, STATUS_UNSUPPORTED,
-                  "the content-encoding '%s' is not supported; send it plain", r->encoding);
+                  "the content-encoding '%s' is not supported here; send it plain", r->encoding);
     else if (e->route && e->route->stream)
         call_handler(arg, r, true);
     buf_finish(&allow);
@@ -236,7 +243,10 @@ static void complete(void *arg, struct http_request *r)
     if (r->stream) {
         upload_complete(r);
     } else if (((const struct endpoint *)r->route)->route) {
-        call_handler(arg, r, false);
+        if (r->body.len && !encoding_none(r->encoding))
+            encoding_decode(arg, r, handle);
+        else
+            call_handler(arg, r, false);
     } else {
         struct bytes path = split_target(r, &query);
         find_endpoint(r->method, path, &allow);

@@ -2,6 +2,7 @@
 #include "services/gateway/api/infer.h"
 
 #include "common/base/clock.h"
+#include "services/gateway/api/encoding.h"
 #include "services/gateway/api/hold.h"
 
 #include <assert.h>
@@ -158,6 +159,7 @@ static void on_done(struct inference *r, const struct outcome *outcome)
 {
     struct infer_call *call = r->user;
     struct http_request *http = call->http;
+    struct gateway *g = call->gateway;
     struct infer_answer answer;
     struct error err;
     enum status st = outcome->status;
@@ -186,8 +188,8 @@ static void on_done(struct inference *r, const struct outcome *outcome)
     meter_success(r, outcome, now_us - http->begin_us, now_us - begin_us);
     add_time(http, "x-queue-time-us: ", r->sent_us - r->submitted_us);
     add_time(http, "x-compute-time-us: ", outcome->compute_us);
-    api_parts(http, answer.parts_count ? "application/octet-stream" : NULL, &answer.text,
-              answer.parts, answer.parts_count);
+    encoding_answer(g, http, answer.parts_count ? "application/octet-stream" : NULL, &answer.text,
+                    answer.parts, answer.parts_count);
 }
 
 void infer_fail(struct infer_call *call, const struct error *err)

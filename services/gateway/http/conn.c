@@ -101,12 +101,29 @@ void conn_close(struct conn *c)
 
 /* ---- requests out of bytes ------------------------------------------------------------------------ */
 
+static void pad(struct buf *body)
+{
+    buf_reserve(body, HTTP_BODY_PADDING);
+    memset(body->data + body->len, 0, HTTP_BODY_PADDING);
+}
+
+enum status http_set_body(struct http_request *r, struct buf *body)
+{
+    struct conn *c = (struct conn *)r;
+    if (conn_reserve(c, body->len))
+        return STATUS_BUSY;
+    buf_finish(&r->body);
+    r->body = *body;
+    *body = (struct buf){ 0 };
+    pad(&r->body);
+    return STATUS_OK;
+}
+
 static void complete(struct conn *c)
 {
     struct http_request *r = &c->request;
     if (!r->stream) {
-        buf_reserve(&r->body, HTTP_BODY_PADDING);
-        memset(r->body.data + r->body.len, 0, HTTP_BODY_PADDING);
+        pad(&r->body);
         r->begin_us = clock_us(); /* how long the client took to send it is not our time */
     }
     conn_move(c, CONN_HANDLING);

@@ -87,6 +87,10 @@ void http_respond(struct http_request *r, int status, const char *content_type, 
 void http_respond_parts(struct http_request *r, int status, const char *content_type,
                         struct buf *body, struct frame *parts, size_t count);
 
+/* A request that is complete gets another body, whose memory is taken, with padding behind it.
+ * BUSY: all connections have too much in memory; body stays the caller's. */
+enum status http_set_body(struct http_request *r, struct buf *body) MUST_CHECK;
+
 /* Back-pressure of a streamed body. */
 void http_pause(struct http_request *r);
 void http_resume(struct http_request *r);
