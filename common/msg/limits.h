@@ -23,6 +23,10 @@
 #define MAX_GATEWAYS  64                /* gateways that one engine pulls from */
 #define MAX_ROUTE     32                /* bytes of a ZeroMQ routing id (ours are 5) */
 
+#define MAX_INSTANCES      64    /* engines of one version on each worker */
+#define MAX_BATCH_ROWS     4096  /* rows in one job that a deployment may ask for */
+#define MAX_BATCH_DELAY_MS 10000 /* that a request may wait for others to share its job */
+
 #define CHUNK_BYTES        (1u << 20)   /* an artifact travels and rests in such pieces */
 #define MAX_CHUNKS         16384u       /* of one artifact: 16 GiB */
 #define MAX_ENVELOPE       (64u << 20)  /* bytes of an envelope frame (a snapshot is the largest) */

@@ -54,7 +54,9 @@ struct i64s {
     F(S, u32, previous, 3, 0, "what serves until that version is warm; 0: nothing")       \
     F(S, u64, revision, 4, 0, "grows by one with each change of this model's deployment") \
     F(S, u64, changed_ms, 5, 0, "wall time")                                              \
-    F(S, u32, max_batch, 6, 0, "rows in one job; 0: the worker's own limit")
+    F(S, u32, max_batch, 6, 0, "rows in one job; 0: the worker's own limit")              \
+    F(S, u32, instances, 7, 0, "engines on each worker that serves it; 0: one")           \
+    F(S, u32, max_batch_delay_ms, 8, 0, "a request may wait so long for a larger batch")
 
 #define ENGINE_FIELDS(F, L, S)                                              \
     F(S, str, model, 1, MAX_NAME, "model name")                             \
@@ -154,10 +156,15 @@ struct i64s {
     F(S, u64, lease, 12, 0, "of that training job")                                                \
     F(S, boolean, deploy, 13, 0, "deploy it in the same step")
 
-#define VERSION_REF_FIELDS(F, L, S)             \
-    F(S, str, model, 1, MAX_NAME, "model name") \
-    F(S, u32, version, 2, 0, "model version")   \
-    F(S, str, process, 3, MAX_NAME, "who asks")
+#define VERSION_REF_FIELDS(F, L, S)                         \
+    F(S, str, model, 1, MAX_NAME, "model name")             \
+    F(S, u32, version, 2, 0, "model version")               \
+    F(S, str, process, 3, MAX_NAME, "who asks")             \
+    F(S, u32, instances, 4, 0, "as in deployment")          \
+    F(S, u32, max_batch, 5, 0, "as in deployment")          \
+    F(S, u32, max_batch_delay_ms, 6, 0, "as in deployment") \
+    F(S, u32, changes, 7, 0,                                \
+      "1 << SETTING_x for each of these three that is meant; the others stay")
 
 #define VERSION_CHECKED_FIELDS(F, L, S)                    \
     F(S, str, model, 1, MAX_NAME, "model name")            \
@@ -377,6 +384,7 @@ STRUCT_LIST(X)
 
 enum role { ROLE_NONE, ROLE_REGISTRY, ROLE_GATEWAY, ROLE_WORKER, ROLE_TRAINER, ROLE_COUNT };
 enum version_check { CHECK_PENDING, CHECK_PASSED, CHECK_FAILED };
+enum setting { SETTING_INSTANCES, SETTING_MAX_BATCH, SETTING_MAX_BATCH_DELAY, SETTING_COUNT };
 enum engine_state { ENGINE_FETCHING, ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED, ENGINE_LEAVING };
 enum training_state {
     TRAINING_QUEUED,

@@ -6,7 +6,8 @@
 --   maas:manifest:DIGEST       hash size, chunks (32 bytes each, in order); never changes
 --   maas:models                set of model names
 --   maas:model:NAME            hash next (last number given), version, previous, revision,
---                              changed_ms, max_batch (the deployment)
+--                              changed_ms, max_batch, instances, max_batch_delay_ms
+--                              (the deployment)
 --   maas:version:NAME:N        hash record (packed struct version), check, checked (packed)
 --   maas:pending               zset of "NAME:N" to be checked; score: free to claim from then on
 --   maas:catalog               hash versions, bytes: how much a snapshot holds
@@ -93,40 +94,64 @@ local function version_event(model, n)
     event('version', model, 'number', n, 'record', v[3], 'check', v[4], 'checked', v[5])
 end
 
--- {version, previous, revision, changed_ms, max_batch, model}
+-- {version, previous, revision, changed_ms, max_batch, model, instances, max_batch_delay_ms}
 local function deployment(model)
     local d = redis.call('HMGET', model_key(model), 'version', 'previous', 'revision', 'changed_ms',
-        'max_batch')
-    for i = 1, 5 do d[i] = d[i] or '0' end
-    d[6] = model
-    return d
+        'max_batch', 'instances', 'max_batch_delay_ms')
+    for i = 1, 7 do d[i] = d[i] or '0' end
+    return { d[1], d[2], d[3], d[4], d[5], model, d[6], d[7] }
 end
 
 local function deployment_event(model)
     local d = deployment(model)
     event('deployment', model, 'version', d[1], 'previous', d[2], 'revision', d[3], 'changed_ms',
-        d[4], 'max_batch', d[5])
+        d[4], 'max_batch', d[5], 'instances', d[7], 'max_batch_delay_ms', d[8])
     return d
 end
 
--- previous is what serves until the new version is warm.  A version that no engine has loaded
--- yet serves nothing, so the one before it stays.  Version 0: nothing is served any more.
-local function deploy(model, n, who)
-    local key = model_key(model)
-    local d = deployment(model)
-    local from, previous = d[1], d[2]
-    if from == n then
-        return d
+-- Where the settings of a deployment are in what deployment() returns.
+local SETTINGS = { instances = 7, max_batch = 5, max_batch_delay_ms = 8 }
+
+-- Writes those that are given (name -> text) and differ.  true: there were some.
+local function set_deployment(model, d, settings, who)
+    local changed = false
+    for name, value in pairs(settings) do
+        local old = d[SETTINGS[name]]
+        if value ~= '' and value ~= old then
+            redis.call('HSET', model_key(model), name, value)
+            history(model, who, 'set ' .. name, old, value)
+            changed = true
+        end
     end
+    return changed
+end
+
+-- Makes n the deployed version.  previous is what serves until it is warm.  A version that no
+-- engine has loaded yet serves nothing, so the one before it stays.  0: nothing is served any more.
+local function change_version(model, d, n, who)
+    local from, previous = d[1], d[2]
     if from ~= '0' and redis.call('HGET', version_key(model, from), 'check') == PASSED then
         previous = from
     end
     if previous == n or n == '0' then
         previous = '0'
     end
-    redis.call('HSET', key, 'version', n, 'previous', previous, 'changed_ms', text(now_ms()))
-    redis.call('HINCRBY', key, 'revision', 1)
+    redis.call('HSET', model_key(model), 'version', n, 'previous', previous)
     history(model, who, 'deploy', from, n)
+end
+
+-- What is so already is no change: no revision, no history, no event.
+local function deploy(model, n, who, settings)
+    local key = model_key(model)
+    local d = deployment(model)
+    local changed = set_deployment(model, d, settings, who)
+    if d[1] ~= n then
+        change_version(model, d, n, who)
+    elseif not changed then
+        return d
+    end
+    redis.call('HSET', key, 'changed_ms', text(now_ms()))
+    redis.call('HINCRBY', key, 'revision', 1)
     return deployment_event(model)
 end
 
@@ -252,7 +277,7 @@ redis.register_function('maas_version_commit', function(_, a)
         finish_training(job, n, a[10])
     end
     if a[7] == '1' then
-        deploy(model, n, who)
+        deploy(model, n, who, {})
     end
     if key ~= '' then
         redis.call('SET', 'maas:key:version:' .. key, model .. ':' .. n, 'PX', DAY_MS)
@@ -290,7 +315,8 @@ redis.register_function('maas_version_checked', function(_, a)
     return version(a[1], a[2])
 end)
 
--- model number who -> deployment
+-- model number who instances max_batch max_batch_delay_ms -> deployment.
+-- Settings that are empty stay as they are.
 redis.register_function('maas_deploy', function(_, a)
     local model, n = a[1], a[2]
     if redis.call('SISMEMBER', 'maas:models', model) == 0 then
@@ -303,7 +329,8 @@ redis.register_function('maas_deploy', function(_, a)
     if check == FAILED then
         return version(model, n)    -- the caller says why: the reason is inside
     end
-    return deploy(model, n, a[3])
+    local settings = { instances = a[4], max_batch = a[5], max_batch_delay_ms = a[6] }
+    return deploy(model, n, a[3], settings)
 end)
 
 -- -> {seq, {deployment, version...} for each model}

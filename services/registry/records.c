@@ -140,7 +140,7 @@ enum status record_version_event(struct records *r, const struct redisReply *pai
 
 enum status record_deployment(const struct redisReply *values, struct msg_deployment *out)
 {
-    if (!is_list(values, 6))
+    if (!is_list(values, 8))
         return STATUS_CORRUPT;
     struct redisReply **v = values->element;
     *out = (struct msg_deployment){
@@ -150,6 +150,8 @@ enum status record_deployment(const struct redisReply *values, struct msg_deploy
         .changed_ms = record_number(v[3]),
         .max_batch = (uint32_t)record_number(v[4]),
         .model = record_text(v[5]),
+        .instances = (uint32_t)record_number(v[6]),
+        .max_batch_delay_ms = (uint32_t)record_number(v[7]),
     };
     return STATUS_OK;
 }
@@ -163,6 +165,8 @@ void record_deployment_event(const struct redisReply *pairs, struct msg_deployme
         .revision = number_of(pairs, "revision"),
         .changed_ms = number_of(pairs, "changed_ms"),
         .max_batch = (uint32_t)number_of(pairs, "max_batch"),
+        .instances = (uint32_t)number_of(pairs, "instances"),
+        .max_batch_delay_ms = (uint32_t)number_of(pairs, "max_batch_delay_ms"),
     };
 }
 

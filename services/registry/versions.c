@@ -210,8 +210,33 @@ static void answer_deploy(struct request *r, const struct redisReply *reply)
         return;
     }
     log_info("version deployed", LOG_S("model", r->subject), LOG_U("version", deployment.version),
-             LOG_U("previous", deployment.previous), LOG_U("revision", deployment.revision));
+             LOG_U("previous", deployment.previous), LOG_U("instances", deployment.instances),
+             LOG_U("revision", deployment.revision));
     request_answer(r, MSG_DEPLOYMENT, &deployment, NULL);
+}
+
+static enum status check_deploy(const struct msg_version_ref *m, struct error *err)
+{
+    if (m->instances > MAX_INSTANCES)
+        return error_set(err, STATUS_INVALID, "%u instances are too many; at most %d are allowed",
+                         m->instances, MAX_INSTANCES);
+    if (m->max_batch > MAX_BATCH_ROWS)
+        return error_set(err, STATUS_INVALID, "max_batch is %u; at most %d rows are allowed",
+                         m->max_batch, MAX_BATCH_ROWS);
+    if (m->max_batch_delay_ms > MAX_BATCH_DELAY_MS)
+        return error_set(err, STATUS_INVALID, "max_batch_delay_ms is %u; at most %d are allowed",
+                         m->max_batch_delay_ms, MAX_BATCH_DELAY_MS);
+    return name_check(m->model, "the model's name", err);
+}
+
+/* Empty: it stays as it is. */
+static void add_setting(struct fcall *call, const struct msg_version_ref *m, enum setting setting,
+                        uint32_t value)
+{
+    if (m->changes & 1u << setting)
+        fcall_add_number(call, value);
+    else
+        fcall_add_str(call, "");
 }
 
 void on_deploy(void *arg, const struct rpc_request *from)
@@ -222,7 +247,7 @@ void on_deploy(void *arg, const struct rpc_request *from)
     struct fcall call;
     if (!r)
         return;
-    if (name_check(m->model, "the model's name", &err)) {
+    if (check_deploy(m, &err)) {
         request_refuse(r, &err);
         return;
     }
@@ -230,5 +255,8 @@ void on_deploy(void *arg, const struct rpc_request *from)
     fcall_add(&call, m->model);
     fcall_add_number(&call, m->version);
     fcall_add(&call, m->process);
+    add_setting(&call, m, SETTING_INSTANCES, m->instances);
+    add_setting(&call, m, SETTING_MAX_BATCH, m->max_batch);
+    add_setting(&call, m, SETTING_MAX_BATCH_DELAY, m->max_batch_delay_ms);
     request_ask(r, &call);
 }

@@ -245,6 +245,33 @@ def test_deploy_and_its_refusals(store):
     assert words.count("register") == 3 and words.count("deploy") == 3 and "gw" in words
 
 
+INSTANCES, MAX_BATCH, MAX_BATCH_DELAY = 1, 2, 4  # of "changes"
+
+
+def test_settings_of_a_deployment(store):
+    peer, events = store.peer(), store.subscriber()
+    for _ in range(2):
+        commit(peer)
+    first = peer.call("DEPLOY", model="m", version=1, instances=3, max_batch=16,
+                      changes=INSTANCES | MAX_BATCH)  # fmt: skip
+    assert (first["instances"], first["max_batch"], first["max_batch_delay_ms"]) == (3, 16, 0)
+    assert peer.call("DEPLOY", model="m", version=1, instances=3, changes=INSTANCES) == first
+    assert peer.call("DEPLOY", model="m", version=1, instances=9) == first  # not meant
+    second = peer.call("DEPLOY", model="m", version=1, max_batch_delay_ms=7, changes=MAX_BATCH_DELAY)
+    assert second["revision"] == first["revision"] + 1 and second["previous"] == 0
+    rolled = peer.call("DEPLOY", model="m", version=2, instances=0, changes=INSTANCES, process="gw")
+    assert (rolled["version"], rolled["instances"], rolled["max_batch"]) == (2, 0, 16)
+    assert rolled["max_batch_delay_ms"] == 7 and rolled["revision"] == second["revision"] + 1
+    assert peer.call("SNAPSHOT")["deployments"] == [rolled]
+    seen = [e["deployments"][0] for e in (events.next_change() for _ in range(5)) if e["deployments"]]
+    assert seen == [first, second, rolled]
+    history = store.cli("XRANGE", "maas:history:m", "-", "+").decode()
+    assert "set instances" in history and "set max_batch_delay_ms" in history
+    refused("INVALID", peer.call, "DEPLOY", model="m", version=2, instances=65, changes=INSTANCES)
+    refused("INVALID", peer.call, "DEPLOY", model="m", version=2, max_batch=4097, changes=MAX_BATCH)
+    assert peer.call("SNAPSHOT")["deployments"] == [rolled]
+
+
 def test_previous_is_what_serves(store):
     """A version that never got warm serves nothing, so it is no place to wait."""
     peer = store.peer()

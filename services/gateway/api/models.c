@@ -1,5 +1,6 @@
 /* models.c - /api/models: versions, their state, and what is deployed. */
 #include "common/base/clock.h"
+#include "services/gateway/api/deployment.h"
 #include "services/gateway/api/upload.h"
 #include "services/gateway/tensor_json.h"
 
@@ -64,6 +65,7 @@ static void put_deployment(struct buf *out, const struct msg_deployment *d, uint
     buf_printf(out, "\"deployment\":{\"version\":\"%u\",\"serving\":\"%u\",", d->version, serving);
     if (d->previous)
         buf_printf(out, "\"previous\":\"%u\",", d->previous);
+    deployment_put_settings(out, d);
     buf_printf(out, "\"revision\":%llu,", (unsigned long long)d->revision);
     api_put_time(out, "changed", d->changed_ms);
     buf_append_str(out, "}");
@@ -162,17 +164,10 @@ static void put_deployment_request(struct call *c)
     yyjson_doc *doc = api_body(c);
     if (!doc)
         return;
-    yyjson_val *v = yyjson_obj_get(yyjson_doc_get_root(doc), "version");
-    if (yyjson_is_uint(v) && yyjson_get_uint(v) > 0 && yyjson_get_uint(v) <= UINT32_MAX)
-        ref.version = (uint32_t)yyjson_get_uint(v);
-    else if (!yyjson_is_str(v))
-        error_set(&err, STATUS_INVALID,
-                  "\"version\" is missing, or no version: {\"version\":\"2\"}");
-    else if (api_version(bytes_of(yyjson_get_str(v), yyjson_get_len(v)), &ref.version, &err))
-        ref.version = 0;
+    enum status st = deployment_read(yyjson_doc_get_root(doc), &ref, &err);
     yyjson_doc_free(doc);
-    if (err.status)
-        api_error(c->http, err.status, "%s", err.text);
+    if (st)
+        api_error(c->http, st, "%s", err.text);
     else
         api_ask(c, MSG_DEPLOY, &ref, answer_deploy);
 }

@@ -112,7 +112,8 @@ Test(version, of_another_shape_is_corrupt)
 
 static struct redisReply *deployment_reply(const char *version)
 {
-    return LIST(str(version), str("1"), str("5"), str("1700000000000"), str("0"), str("iris"));
+    return LIST(str(version), str("1"), str("5"), str("1700000000000"), str("16"), str("iris"),
+                str("3"), str("25"));
 }
 
 Test(catalog, keeps_every_list_of_every_version)
@@ -129,6 +130,9 @@ Test(catalog, keeps_every_list_of_every_version)
     cr_assert_eq(c.deployments[0].version, 2);
     cr_assert_eq(c.deployments[0].previous, 1);
     cr_assert_eq(c.deployments[0].changed_ms, 1700000000000ull);
+    cr_assert_eq(c.deployments[0].max_batch, 16);
+    cr_assert_eq(c.deployments[0].instances, 3);
+    cr_assert_eq(c.deployments[0].max_batch_delay_ms, 25);
     for (size_t i = 0; i < 2; i++) {
         cr_assert_eq(c.versions[i].number, i + 1);
         cr_assert(bytes_equal_str(c.versions[i].inputs[0].name, "x"));
