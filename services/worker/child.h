@@ -29,7 +29,8 @@ struct child {
     char model[MAX_NAME + 1];
     uint32_t version;
     struct digest digest;
-    bool check; /* load and describe only */
+    bool check;         /* load and describe only */
+    uint32_t max_batch; /* of its deployment when it was made */
     bool given_up;
     enum engine_state state;
     char reason[MAX_REASON + 1];
@@ -39,7 +40,6 @@ struct child {
 
     /* private */
     char format[MAX_NAME + 1];
-    uint32_t max_batch;
     char *path;
     struct download *download;
     bool waits; /* for another child's download of the same artifact */

@@ -10,6 +10,39 @@ bool desired_wants(const struct catalog_model *m, uint32_t number, bool deployed
     return number == d->version || (number == d->previous && !deployed_was_ready);
 }
 
+static size_t count_engines(const struct desired_engine *list, size_t count, bool stale, bool ready)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        n += list[i].stale == stale && list[i].ready == ready;
+    return n;
+}
+
+/* Marks the youngest of a kind until no more than `keep` of them remain. */
+static void stop_beyond(struct desired_engine *list, size_t count, bool stale, bool ready,
+                        size_t keep)
+{
+    size_t left = count_engines(list, count, stale, ready);
+    for (size_t i = count; i > 0 && left > keep; i--) {
+        if (list[i - 1].stale != stale || list[i - 1].ready != ready)
+            continue;
+        list[i - 1].stop = true;
+        left--;
+    }
+}
+
+size_t desired_engines(struct desired_engine *list, size_t count, size_t want)
+{
+    size_t ready = count_engines(list, count, false, true);
+    size_t fresh = count_engines(list, count, false, false) + ready;
+    size_t missing = ready < want ? want - ready : 0; /* that are ready */
+    stop_beyond(list, count, false, true, want);
+    stop_beyond(list, count, false, false, missing);
+    stop_beyond(list, count, true, true, missing);
+    stop_beyond(list, count, true, false, 0);
+    return fresh < want ? want - fresh : 0;
+}
+
 bool desired_checks(const struct catalog *c)
 {
     for (size_t i = 0; i < c->count; i++) {

@@ -1,7 +1,5 @@
-/* host.c - the desired set, and what keeps it.
- *
- * reconcile() compares what the catalog wants (desired.h) with the children there are; checks
- * of new versions are children of their own.
+/* host.c - what the host does beside placing engines (placement.h): checks of new versions, which
+ * are children of their own, reports, the cache.
  */
 #include "services/worker/host.h"
 
@@ -10,6 +8,7 @@
 #include "common/base/log.h"
 #include "services/worker/child.h"
 #include "services/worker/desired.h"
+#include "services/worker/placement.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,57 +19,6 @@
 #define CHECK_INTERVAL_MS 200
 #define CLAIM_TIMEOUT_MS  5000
 #define CHECKS_MAX        1 /* engines that check, at once */
-
-static struct child *find(struct host *h, const char *model, uint32_t version, bool check)
-{
-    struct child *c;
-    DL_FOREACH(h->children, c)
-    if (c->version == version && c->check == check && c->state != ENGINE_LEAVING &&
-        strcmp(c->model, model) == 0)
-        return c;
-    return NULL;
-}
-
-static bool wanted(struct host *h, const struct catalog_model *m, uint32_t number)
-{
-    const struct child *deployed = find(h, m->name, m->deployment.version, false);
-    return desired_wants(m, number, deployed && deployed->ready_ms);
-}
-
-static void start_wanted(struct host *h, const struct catalog_model *m, uint32_t number)
-{
-    if (wanted(h, m, number) && !find(h, m->name, number, false))
-        child_create(h, catalog_version(m, number), m->deployment.max_batch, false);
-}
-
-static bool keep(struct host *h, const struct child *c)
-{
-    if (c->check)
-        return !c->given_up;
-    const struct catalog_model *m = catalog_find(replica_catalog(h->replica), bytes_str(c->model));
-    return m && wanted(h, m, c->version);
-}
-
-/* Stopping one may destroy it and nothing else, so the walk goes on. */
-static void stop_unwanted(struct host *h)
-{
-    struct child *c, *next;
-    DL_FOREACH_SAFE(h->children, c, next)
-    if (!keep(h, c))
-        child_stop(c);
-}
-
-static void reconcile(struct host *h)
-{
-    const struct catalog *catalog = replica_catalog(h->replica);
-    if (h->stopping || !replica_synced(h->replica))
-        return;
-    for (size_t i = 0; i < catalog->count; i++) {
-        start_wanted(h, catalog->models[i], catalog->models[i]->deployment.version);
-        start_wanted(h, catalog->models[i], catalog->models[i]->deployment.previous);
-    }
-    stop_unwanted(h);
-}
 
 void host_child_changed(struct host *h)
 {
@@ -106,7 +54,7 @@ static void on_claim(void *arg, const struct rpc_reply *reply)
 static void on_check_timer(void *arg)
 {
     struct host *h = arg;
-    reconcile(h);
+    placement_reconcile(h);
     if (h->stopping || h->claim || !replica_synced(h->replica) || checks_running(h) >= CHECKS_MAX ||
         !desired_checks(replica_catalog(h->replica))) {
         if (!h->claim)

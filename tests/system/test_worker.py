@@ -56,9 +56,8 @@ class Registry(threading.Thread):
                       "size_bytes": len(data), "check": check})  # fmt: skip
         return digest
 
-    def deploy(self, model, version, previous=0, max_batch=0):
-        self.put(deployment={"model": model, "version": version, "previous": previous,
-                             "max_batch": max_batch})  # fmt: skip
+    def deploy(self, model, version, previous=0, **settings):
+        self.put(deployment={"model": model, "version": version, "previous": previous, **settings})
 
     def put(self, version=None, deployment=None):
         with self.lock:

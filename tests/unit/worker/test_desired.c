@@ -95,3 +95,52 @@ Test(desired, checks_while_something_is_pending)
     put(5, CHECK_FAILED);
     cr_expect_not(desired_checks(&catalog));
 }
+
+/* ---- how many engines of a version ---- */
+
+/* "R" ready, "l" loading, "S" stale and ready, "s" stale and not ready; the answer has "." for
+ * what is to end and "+" for each that is to be started. */
+static void expect(const char *have, size_t want, const char *then)
+{
+    struct desired_engine list[16];
+    char got[32];
+    size_t count = strlen(have);
+    for (size_t i = 0; i < count; i++)
+        list[i] = (struct desired_engine){ .ready = have[i] == 'R' || have[i] == 'S',
+                                           .stale = have[i] == 'S' || have[i] == 's' };
+    size_t start = desired_engines(list, count, want);
+    for (size_t i = 0; i < count; i++)
+        got[i] = list[i].stop ? '.' : have[i];
+    memset(got + count, '+', start);
+    got[count + start] = 0;
+    cr_expect_str_eq(got, then, "%s for %zu: %s, not %s", have, want, got, then);
+}
+
+Test(engines, as_many_as_are_wanted)
+{
+    expect("", 1, "+");
+    expect("", 3, "+++");
+    expect("R", 1, "R");
+    expect("Rl", 4, "Rl++");
+}
+
+Test(engines, the_youngest_end_and_first_those_that_are_not_ready)
+{
+    expect("RRR", 1, "R..");
+    expect("lRR", 2, ".RR");
+    expect("lRl", 2, "lR.");
+    expect("lll", 2, "ll.");
+    expect("RlR", 0, "...");
+}
+
+Test(engines, a_stale_one_ends_when_its_successor_is_ready)
+{
+    expect("S", 1, "S+");
+    expect("Sl", 1, "Sl");
+    expect("SR", 1, ".R");
+    expect("SSRl", 2, "S.Rl");
+    expect("SSRR", 2, "..RR");
+    expect("s", 1, ".+");
+    expect("SSSS", 1, "S...+");
+    expect("S", 3, "S+++");
+}
