@@ -5,6 +5,8 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "services/worker/placement.h"
+#include "services/worker/resources.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -257,7 +259,8 @@ static void arguments(struct child *c, char **argv, char numbers[3][16], char he
     size_t n = 0;
     digest_hex(&c->digest, hex);
     snprintf(numbers[0], 16, "%u", c->version);
-    snprintf(numbers[1], 16, "%u", config->threads);
+    snprintf(numbers[1], 16, "%u",
+             resources_threads(config->threads, c->host->cores, placement_engines(c->host)));
     snprintf(numbers[2], 16, "%u", c->max_batch ? c->max_batch : config->max_batch);
     const char *const list[] = { "maas-worker",  "engine",
                                  "--model",      c->model,

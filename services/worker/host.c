@@ -9,6 +9,7 @@
 #include "services/worker/child.h"
 #include "services/worker/desired.h"
 #include "services/worker/placement.h"
+#include "services/worker/resources.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -178,7 +179,7 @@ static void stop(void *arg)
 enum status host_init(struct host *h, const struct host_config *config, struct loop *l,
                       struct error *err)
 {
-    *h = (struct host){ .config = config, .loop = l };
+    *h = (struct host){ .config = config, .loop = l, .cores = resources_cores() };
     if (mkdir(config->cache, 0700) != 0 && errno != EEXIST)
         return error_set(err, STATUS_IO, "cannot make the cache folder %s: %s", config->cache,
                          strerror(errno));

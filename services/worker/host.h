@@ -14,7 +14,7 @@ struct host_config {
     const char *registry;
     const char *events;
     const char *cache;
-    uint32_t threads;
+    uint32_t threads; /* 0: automatic */
     uint32_t max_batch;
     uint32_t load_timeout_ms;
     uint32_t stop_timeout_ms;
@@ -39,6 +39,7 @@ struct host {
     struct child *children; /* utlist */
     size_t children_count;
     struct gateways gateways;
+    unsigned cores;
     struct trim *trim;          /* a look at the cache under way, or NULL */
     struct msg_engine *engines; /* room for the report */
     bool stopping;

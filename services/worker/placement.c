@@ -40,6 +40,20 @@ static bool stale(const struct catalog_model *m, const struct child *c)
     return c->version == m->deployment.version && c->max_batch != m->deployment.max_batch;
 }
 
+size_t placement_engines(struct host *h)
+{
+    const struct catalog *catalog = replica_catalog(h->replica);
+    const struct child *c;
+    size_t n = 0;
+    DL_FOREACH(h->children, c)
+    {
+        const struct catalog_model *m = catalog_find(catalog, bytes_str(c->model));
+        n += !c->check && c->state != ENGINE_LEAVING && m && c->version == m->deployment.version &&
+             !stale(m, c);
+    }
+    return n;
+}
+
 static void collect(struct host *h, const struct catalog_model *m, uint32_t number, struct group *g)
 {
     struct child *c;

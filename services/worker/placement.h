@@ -9,4 +9,8 @@
 /* After any change; does nothing before the first catalog or when the host is stopping. */
 void placement_reconcile(struct host *h);
 
+/* How many engines are here to stay, those that load too: not what is checked, or replaced by
+ * another. */
+size_t placement_engines(struct host *h);
+
 #endif

@@ -1,5 +1,6 @@
 """Which engines a worker runs: instances, threads, memory."""
 
+import os
 import threading
 
 from peer import eventually
@@ -39,7 +40,34 @@ def test_another_batch_size_replaces_engines_one_by_one(rig):  # noqa: F811
     assert gateway.wait("BYE")[0] == old  # not before the new one was there
     gateway.send(old, "BYE_ACK")
     eventually(lambda: gone(hello["pid"]), PATIENCE, "the old engine stays")
-    assert len(rig.registry.engines()) == 1
+    eventually(lambda: len(rig.registry.engines()) == 1, PATIENCE, "the old engine is reported")
+
+
+def threads_of(pid):
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        words = file.read().split(b"\0")
+    return int(words[words.index(b"--threads") + 1])
+
+
+def test_engines_share_the_cores(rig):  # noqa: F811
+    cores = len(os.sched_getaffinity(0))  # and no cgroup of a test says less
+    gateway = rig.gateway()
+    for model in ("a", "b"):
+        rig.registry.version(model, 1, b"fake")
+    rig.registry.deploy("a", 1)
+    rig.start()
+    assert 1 <= threads_of(gateway.hello("a", 1)[1]["pid"]) <= cores
+    rig.registry.deploy("b", 1, instances=3)
+    shares = [threads_of(gateway.hello("b", 1)[1]["pid"]) for _ in range(3)]
+    assert all(1 <= n <= max(1, cores // 4) for n in shares), shares
+
+
+def test_threads_as_told(rig):  # noqa: F811
+    gateway = rig.gateway()
+    rig.registry.version("m", 1, b"fake")
+    rig.registry.deploy("m", 1, instances=2)
+    rig.start("--threads", "3")
+    assert [threads_of(gateway.hello("m", 1)[1]["pid"]) for _ in range(2)] == [3, 3]
 
 
 def deploy(suite, **settings):
