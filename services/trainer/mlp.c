@@ -8,10 +8,11 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define PREDICT_ROWS 256  /* at once, when no gradient is wanted */
-#define SPREAD_LEAST 1e-6 /* of the mean: float32 cannot tell less from rounding; constant */
+#define PREDICT_ROWS 256        /* at once, when no gradient is wanted */
+#define BLOCK_WORK   (1u << 28) /* multiplications of one pass between two looks at cancel */
+#define SPREAD_LEAST 1e-6       /* of the mean: float32 cannot tell less from rounding; constant */
 
-/* Memory for one batch, made once per run. */
+/* Memory for one block of rows, made once per run. */
 struct work {
     size_t rows;                /* that fit */
     float *act[MAX_LAYERS + 1]; /* act[0]: the standardised batch; act[l+1]: after layer l */
@@ -40,9 +41,9 @@ void mlp_finish(struct mlp *m)
     *m = (struct mlp){ 0 };
 }
 
-void mlp_init(struct mlp *m, size_t features, size_t classes, const struct mlp_params *p)
+/* The network without its numbers. */
+static void mlp_shape(struct mlp *m, size_t features, size_t classes, const struct mlp_params *p)
 {
-    struct random r = { .state = p->seed ^ 0x6d6c70u };
     size_t in = features;
     *m = (struct mlp){ .features = features, .layers_count = p->hidden_count + 1 };
     for (size_t l = 0; l < m->layers_count; l++) {
@@ -51,12 +52,21 @@ void mlp_init(struct mlp *m, size_t features, size_t classes, const struct mlp_p
         layer->out = l < p->hidden_count ? p->hidden[l] : classes;
         layer->w = floats(layer->in * layer->out);
         layer->b = floats(layer->out);
-        for (size_t i = 0; i < layer->in * layer->out; i++)
-            layer->w[i] = (float)(random_normal(&r) * sqrt(2.0 / (double)layer->in));
         in = layer->out;
     }
     m->mean = floats(features);
     m->scale = floats(features);
+}
+
+void mlp_init(struct mlp *m, size_t features, size_t classes, const struct mlp_params *p)
+{
+    struct random r = { .state = p->seed ^ 0x6d6c70u };
+    mlp_shape(m, features, classes, p);
+    for (size_t l = 0; l < m->layers_count; l++) {
+        struct layer *layer = &m->layers[l];
+        for (size_t i = 0; i < layer->in * layer->out; i++)
+            layer->w[i] = (float)(random_normal(&r) * sqrt(2.0 / (double)layer->in));
+    }
     for (size_t i = 0; i < features; i++)
         m->scale[i] = 1;
 }
@@ -224,11 +234,12 @@ void mlp_predict(const struct mlp *m, const float *x, size_t count, float *out)
 
 /* ---- backward ----------------------------------------------------------------------------------- */
 
-/* From the probabilities in the last activation: the gradient of the mean loss. */
-static void backward(const struct mlp *m, struct work *k, size_t rows)
+/* From the probabilities in the last activation: the gradient of the mean loss of a batch, of
+ * which these rows are a block.  The first block begins the sum, the others add to it. */
+static void backward(const struct mlp *m, struct work *k, size_t rows, size_t batch, bool first)
 {
     size_t last = m->layers_count - 1, classes = mlp_classes(m);
-    float share = 1 / (float)rows;
+    float share = 1 / (float)batch, keep = first ? 0 : 1;
     for (size_t i = 0; i < rows * classes; i++)
         k->delta[last][i] = k->act[last + 1][i] * share;
     for (size_t i = 0; i < rows; i++)
@@ -237,9 +248,9 @@ static void backward(const struct mlp *m, struct work *k, size_t rows)
         const struct layer *layer = &m->layers[l];
         int in = (int)layer->in, out = (int)layer->out;
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, in, out, (int)rows, 1, k->act[l], in,
-                    k->delta[l], out, 0, k->grad_w[l], out);
-        cblas_sgemv(CblasRowMajor, CblasTrans, (int)rows, out, 1, k->delta[l], out, k->ones, 1, 0,
-                    k->grad_b[l], 1);
+                    k->delta[l], out, keep, k->grad_w[l], out);
+        cblas_sgemv(CblasRowMajor, CblasTrans, (int)rows, out, 1, k->delta[l], out, k->ones, 1,
+                    keep, k->grad_b[l], 1);
         if (l == 0)
             break;
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, in, out, 1, k->delta[l],
@@ -267,7 +278,7 @@ double mlp_loss(const struct mlp *m, const struct table *t, const uint32_t *rows
     work_init(&k, m, count, true);
     double loss = run_rows(m, &k, t, rows, count, &hits) / (double)count;
     if (gradients) {
-        backward(m, &k, count);
+        backward(m, &k, count, count, true);
         for (size_t l = 0; l < m->layers_count; l++) {
             const struct layer *layer = &m->layers[l];
             memcpy(gradients[2 * l], k.grad_w[l], layer->in * layer->out * sizeof(float));
@@ -291,7 +302,7 @@ struct fit {
     size_t train;
     const uint32_t *held; /* the validation rows */
     size_t validation;
-    size_t batches; /* per epoch */
+    size_t block; /* rows of a batch that are computed at once */
     float lr;
 };
 
@@ -301,42 +312,60 @@ static enum status diverged(uint32_t number, struct error *err)
                      number);
 }
 
-static enum status run_epoch(struct fit *r, uint32_t number, double *loss, struct error *err)
+/* One step down the gradient of the batch's mean loss.  A large batch of a large network goes in
+ * blocks, so that nobody has to wait for the end of it. */
+static enum status run_batch(struct fit *r, uint32_t number, size_t at, size_t count, double *loss,
+                             struct error *err)
 {
     struct mlp *m = r->m;
     size_t hits = 0;
-    *loss = 0;
-    for (size_t b = 0; b < r->batches; b++) {
-        size_t at = b * r->p->batch;
-        size_t count = r->train - at < r->p->batch ? r->train - at : r->p->batch;
-        *loss += run_rows(m, &r->k, r->t, r->order + at, count, &hits);
-        backward(m, &r->k, count);
-        for (size_t l = 0; l < m->layers_count; l++) {
-            struct layer *layer = &m->layers[l];
-            update(layer->w, r->k.speed_w[l], r->k.grad_w[l], layer->in * layer->out, r->lr,
-                   (float)r->p->momentum, (float)r->p->weight_decay);
-            update(layer->b, r->k.speed_b[l], r->k.grad_b[l], layer->out, r->lr,
-                   (float)r->p->momentum, 0);
-        }
-        double done = (number - 1 + (double)(b + 1) / (double)r->batches) / r->p->epochs;
-        if (!r->events->go_on(r->arg, done))
+    for (size_t done = 0; done < count;) {
+        size_t n = count - done < r->block ? count - done : r->block;
+        *loss += run_rows(m, &r->k, r->t, r->order + at + done, n, &hits);
+        if (!isfinite(*loss))
+            return diverged(number, err);
+        backward(m, &r->k, n, count, done == 0);
+        done += n;
+        double rows = (double)(at + done) / (double)r->train;
+        if (!r->events->go_on(r->arg, (number - 1 + rows) / r->p->epochs))
             return error_set(err, STATUS_CANCELLED, "cancelled");
     }
-    *loss /= (double)r->train;
-    return isfinite(*loss) ? STATUS_OK : diverged(number, err);
+    for (size_t l = 0; l < m->layers_count; l++) {
+        struct layer *layer = &m->layers[l];
+        update(layer->w, r->k.speed_w[l], r->k.grad_w[l], layer->in * layer->out, r->lr,
+               (float)r->p->momentum, (float)r->p->weight_decay);
+        update(layer->b, r->k.speed_b[l], r->k.grad_b[l], layer->out, r->lr, (float)r->p->momentum,
+               0);
+    }
+    return STATUS_OK;
 }
 
-static void validate(struct fit *r, struct epoch *e)
+static enum status run_epoch(struct fit *r, uint32_t number, double *loss, struct error *err)
+{
+    enum status st = STATUS_OK;
+    *loss = 0;
+    for (size_t at = 0; at < r->train && !st; at += r->p->batch) {
+        size_t count = r->train - at < r->p->batch ? r->train - at : r->p->batch;
+        st = run_batch(r, number, at, count, loss, err);
+    }
+    *loss /= (double)r->train;
+    return st;
+}
+
+static enum status validate(struct fit *r, struct epoch *e, struct error *err)
 {
     const uint32_t *rows = r->validation ? r->held : r->order;
     size_t count = r->validation ? r->validation : r->train, hits = 0;
-    double loss = 0;
-    for (size_t at = 0; at < count; at += r->p->batch) {
-        size_t n = count - at < r->p->batch ? count - at : r->p->batch;
+    double loss = 0, done = (double)e->number / r->p->epochs;
+    for (size_t at = 0; at < count; at += r->block) {
+        size_t n = count - at < r->block ? count - at : r->block;
+        if (at && !r->events->go_on(r->arg, done))
+            return error_set(err, STATUS_CANCELLED, "cancelled");
         loss += run_rows(r->m, &r->k, r->t, rows + at, n, &hits);
     }
     e->validation_loss = loss / (double)count;
     e->validation_accuracy = (double)hits / (double)count;
+    return isfinite(loss) ? STATUS_OK : diverged(e->number, err);
 }
 
 static void copy_weights(struct mlp *to, const struct mlp *from)
@@ -357,11 +386,10 @@ static enum status run_all(struct fit *r, struct mlp *best, struct error *err)
         struct epoch e = { .number = number };
         random_shuffle(&shuffle, r->order, r->train);
         enum status st = run_epoch(r, number, &e.train_loss, err);
+        if (!st)
+            st = validate(r, &e, err);
         if (st)
             return st;
-        validate(r, &e);
-        if (!isfinite(e.validation_loss))
-            return diverged(number, err);
         r->lr *= (float)r->p->lr_decay;
         since++;
         if (e.validation_loss < least) {
@@ -398,6 +426,15 @@ enum status mlp_check_size(size_t features, size_t classes, const struct mlp_par
     return STATUS_OK;
 }
 
+static size_t block_rows(const struct mlp *m, size_t batch)
+{
+    size_t weights = 0;
+    for (size_t l = 0; l < m->layers_count; l++)
+        weights += m->layers[l].in * m->layers[l].out;
+    size_t most = BLOCK_WORK / weights ? BLOCK_WORK / weights : 1;
+    return batch < most ? batch : most;
+}
+
 enum status mlp_train(struct mlp *m, const struct table *t, const uint32_t *rows, size_t train,
                       size_t validation, const struct mlp_params *p,
                       const struct learner_events *events, void *arg, struct error *err)
@@ -411,14 +448,14 @@ enum status mlp_train(struct mlp *m, const struct table *t, const uint32_t *rows
                      .train = train,
                      .held = rows + train,
                      .validation = validation,
-                     .batches = (train + p->batch - 1) / p->batch,
+                     .block = block_rows(m, p->batch),
                      .lr = (float)p->lr };
     if (!train)
         return error_set(err, STATUS_INVALID, "there are no rows to train on");
     r.order = mem_alloc(train * sizeof *r.order);
     memcpy(r.order, rows, train * sizeof *r.order);
-    work_init(&r.k, m, p->batch, true);
-    mlp_init(&best, m->features, mlp_classes(m), p);
+    work_init(&r.k, m, r.block, true);
+    mlp_shape(&best, m->features, mlp_classes(m), p);
     enum status st = run_all(&r, &best, err);
     mlp_finish(&best);
     work_finish(&r.k);

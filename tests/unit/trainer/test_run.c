@@ -1,5 +1,7 @@
 /* test_run.c - whole runs, from files to an ONNX file with metrics. */
 #include "services/trainer/run.h"
+
+#include "common/base/clock.h"
 #include "tests/unit/trainer/fixture.h"
 
 #include "onnx.pb-c.h"
@@ -228,6 +230,42 @@ Test(run, can_be_cancelled)
     cr_assert_eq(pthread_join(thread, NULL), 0);
     cr_assert_eq(run.error.status, STATUS_CANCELLED);
     cr_assert_eq(run.onnx.len, 0);
+}
+
+/* One batch of this network takes a minute. */
+Test(run, is_cancelled_within_a_batch)
+{
+    pthread_t thread;
+    add_table(12000);
+    set_params("{\"batch\":8192,\"patience\":0,\"hidden\":[4096,4096]}");
+    cr_assert_eq(pthread_create(&thread, NULL, execute, &run), 0);
+    bool going = false;
+    while (!going) {
+        uv_mutex_lock(&run.lock);
+        going = run.progress.fraction > 0;
+        uv_mutex_unlock(&run.lock);
+    }
+    uint64_t begin = clock_ms();
+    atomic_store(&run.cancel, true);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    cr_assert_eq(run.error.status, STATUS_CANCELLED);
+    cr_assert_leq(clock_ms() - begin, 2000); /* one second, on a machine that others use too */
+    cr_assert_lt(run.progress.fraction, 0.01);
+}
+
+/* 132,000 held-out rows of 4096 classes: 2 GiB of probabilities. */
+Test(run, a_table_with_too_many_rows_of_too_many_classes)
+{
+    struct buf text = { 0 };
+    buf_append_str(&text, "a,kind\n");
+    for (unsigned i = 0; i < 660000; i++)
+        buf_printf(&text, "1,%u\n", i % 4096);
+    fixture_write(&f, "table.csv", buf_bytes(&text));
+    buf_finish(&text);
+    add_file("table.csv", f.path);
+    snprintf(run.target, sizeof run.target, "kind");
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_TOO_LARGE, "%s", run.error.text);
 }
 
 /* ---- images ----------------------------------------------------------------------------- */
