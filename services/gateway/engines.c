@@ -191,7 +191,7 @@ static void on_hello(struct engines *es, const struct route_key *route, struct e
         replica_hint(g->replica);
         return;
     }
-    struct lane *lane = queue_lane(&g->queue, m->model, m->version);
+    struct lane *lane = route_lane(g, m->model, m->version);
     if (lane_set_signature(lane, m->inputs, m->inputs_count, m->outputs, m->outputs_count)) {
         metric_count(&bad_messages);
         log_warn("an engine shows another signature than its version has", LOG_B("model", m->model),

@@ -78,6 +78,7 @@ static void turn(void *arg)
 static void on_catalog(void *arg)
 {
     struct gateway *g = arg;
+    route_configure(g);
     route_refresh(g);
 }
 

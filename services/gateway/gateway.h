@@ -89,7 +89,10 @@ enum status route_find(struct gateway *g, struct bytes model, uint32_t version, 
 uint32_t route_serving(struct gateway *g, const struct catalog_model *m);
 /* Engines or the catalog have changed: requests that wait where nobody will come move on. */
 void route_refresh(struct gateway *g);
-void route_forget(struct gateway *g); /* what is remembered; as for an end */
+/* The lane of a version, made with what its deployment says when new. */
+struct lane *route_lane(struct gateway *g, struct bytes model, uint32_t version);
+void route_configure(struct gateway *g); /* the catalog has changed: so may limits of batches */
+void route_forget(struct gateway *g);    /* what is remembered; as for an end */
 /* The only deployed model, for a request that names none.  INVALID: there are several or none. */
 enum status route_only_model(struct gateway *g, struct bytes *name, struct error *err) MUST_CHECK;
 

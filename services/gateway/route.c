@@ -42,10 +42,36 @@ void route_forget(struct gateway *g)
     }
 }
 
+static struct lane *find_lane(struct gateway *g, const struct catalog_model *m, uint32_t version)
+{
+    return version ? queue_find_lane(&g->queue, bytes_str(m->name), version) : NULL;
+}
+
 static size_t engines_of(struct gateway *g, const struct catalog_model *m, uint32_t version)
 {
-    struct lane *l = version ? queue_find_lane(&g->queue, bytes_str(m->name), version) : NULL;
+    struct lane *l = find_lane(g, m, version);
     return l ? lane_engines(l) : 0;
+}
+
+/* What a deployment says of batches holds for all versions of its model. */
+static void configure(struct gateway *g, const struct catalog_model *m, struct lane *l)
+{
+    struct lane_options options = { m->deployment.max_batch,
+                                    m->deployment.max_batch_delay_ms * 1000 };
+    if (l)
+        lane_configure(&g->queue, l, &options);
+}
+
+struct lane *route_lane(struct gateway *g, struct bytes model, uint32_t version)
+{
+    struct lane *l = queue_find_lane(&g->queue, model, version);
+    if (l)
+        return l;
+    l = queue_lane(&g->queue, model, version);
+    const struct catalog_model *m = catalog_find(replica_catalog(g->replica), model);
+    if (m)
+        configure(g, m, l);
+    return l;
 }
 
 uint32_t route_serving(struct gateway *g, const struct catalog_model *m)
@@ -133,7 +159,7 @@ enum status route_find(struct gateway *g, struct bytes model, uint32_t version, 
         return error_set(err, STATUS_CONFLICT,
                          "no version of '%s' is deployed; PUT /api/models/%s/deployment", m->name,
                          m->name);
-    *lane = queue_lane(&g->queue, bytes_str(m->name), version);
+    *lane = route_lane(g, bytes_str(m->name), version);
     st = learn_signature(g, *lane, m, loading, err);
     if (!st && plain)
         remember(g, model, *lane);
@@ -147,7 +173,16 @@ static void rescue(void *arg, struct lane *from)
         catalog_find(replica_catalog(g->replica), bytes_str(lane_model(from)));
     uint32_t serving = m ? route_serving(g, m) : 0;
     if (serving && serving != lane_version(from) && engines_of(g, m, serving))
-        queue_move(&g->queue, from, queue_lane(&g->queue, bytes_str(m->name), serving));
+        queue_move(&g->queue, from, route_lane(g, bytes_str(m->name), serving));
+}
+
+void route_configure(struct gateway *g)
+{
+    const struct catalog *c = replica_catalog(g->replica);
+    for (size_t i = 0; i < c->count; i++) {
+        configure(g, c->models[i], find_lane(g, c->models[i], c->models[i]->deployment.version));
+        configure(g, c->models[i], find_lane(g, c->models[i], c->models[i]->deployment.previous));
+    }
 }
 
 void route_refresh(struct gateway *g)

@@ -194,11 +194,14 @@ Test(queue_rules, answers_for_other_jobs_attempts_and_engines_are_late)
     rig_ask(&rig, 1, 0, &a[0]);
     rig_turn(&rig);
     struct msg_result m = { .job = rig.jobs[0].id + 1, .attempt = 1 };
-    cr_assert_eq(queue_result(&rig.queue, one.link, rig.now_ms * 1000, &m, NULL, 0, NULL), STATUS_NOT_FOUND);
+    cr_assert_eq(queue_result(&rig.queue, one.link, rig.now_ms * 1000, &m, NULL, 0, NULL),
+                 STATUS_NOT_FOUND);
     m = (struct msg_result){ .job = rig.jobs[0].id, .attempt = 2 };
-    cr_assert_eq(queue_result(&rig.queue, one.link, rig.now_ms * 1000, &m, NULL, 0, NULL), STATUS_NOT_FOUND);
+    cr_assert_eq(queue_result(&rig.queue, one.link, rig.now_ms * 1000, &m, NULL, 0, NULL),
+                 STATUS_NOT_FOUND);
     m.attempt = 1;
-    cr_assert_eq(queue_result(&rig.queue, two.link, rig.now_ms * 1000, &m, NULL, 0, NULL), STATUS_NOT_FOUND);
+    cr_assert_eq(queue_result(&rig.queue, two.link, rig.now_ms * 1000, &m, NULL, 0, NULL),
+                 STATUS_NOT_FOUND);
     cr_assert_eq(a[0].count, 0);
     cr_assert_eq(rig.queue.late, 3);
     rig_echo(&rig, &rig.jobs[0], 1);
@@ -210,7 +213,8 @@ Test(queue_rules, credit_is_bounded)
     rig_join(&rig, &one, 1, 1);
     struct msg_result m = { .job = 99, .credit = 4000000000u };
     for (int i = 0; i < 3; i++)
-        cr_assert_eq(queue_result(&rig.queue, one.link, rig.now_ms * 1000, &m, NULL, 0, NULL), STATUS_NOT_FOUND);
+        cr_assert_eq(queue_result(&rig.queue, one.link, rig.now_ms * 1000, &m, NULL, 0, NULL),
+                     STATUS_NOT_FOUND);
     one.credit = CREDIT_MAX;
     struct answer many[CREDIT_MAX + 5];
     for (int i = 0; i < CREDIT_MAX + 5; i++)
@@ -326,8 +330,9 @@ Test(queue_rules, an_answer_that_makes_no_sense_is_our_fault_not_the_clients)
                                 .credit = 1 };
         one.credit++;
         rig_over(j);
-        cr_assert_eq(queue_result(&rig.queue, one.link, rig.now_ms * 1000, &m, frames, i == 6 ? 2 : 1, NULL),
-                     STATUS_INVALID);
+        cr_assert_eq(
+            queue_result(&rig.queue, one.link, rig.now_ms * 1000, &m, frames, i == 6 ? 2 : 1, NULL),
+            STATUS_INVALID);
         expect(&a[i], STATUS_INTERNAL, "makes no sense");
         frame_finish(&frames[0]);
         frame_finish(&frames[1]);
@@ -471,7 +476,8 @@ Test(queue_rules, rows_of_strings_are_cut_where_they_end)
     static const char data[] = "\1\0\0\0a\0\0\0\0\2\0\0\0bc\1\0\0\0d\0\0\0\0\3\0\0\0efg";
     frame_init_copy(&frame, bytes_of(data, sizeof data - 1));
     rig_over(&rig.jobs[0]);
-    cr_assert_eq(queue_result(&rig.queue, one.link, rig.now_ms * 1000, &m, &frame, 1, NULL), STATUS_OK);
+    cr_assert_eq(queue_result(&rig.queue, one.link, rig.now_ms * 1000, &m, &frame, 1, NULL),
+                 STATUS_OK);
     cr_assert_eq(memcmp(strings[0], "\1\0\0\0a\0\0\0\0", 9), 0);
     cr_assert_eq(memcmp(strings[1], "\2\0\0\0bc\1\0\0\0d", 11), 0);
     cr_assert_eq(memcmp(strings[2], "\0\0\0\0\3\0\0\0efg", 11), 0);
