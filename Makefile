@@ -190,13 +190,13 @@ endif
 $(TRAINER_OBJ): | $(B)/gen/onnx.pb-c.h
 
 $(B)/libcommon.a: $(COMMON_OBJ)
-	@rm -f $@; ar rcs $@ $^
+	@rm -f $@.new; ar rcs $@.new $^ && mv $@.new $@
 
 define service
 $(1)_OBJ := $$(filter-out $(B)/services/$(1)/main.o,$$(call objects,$$(call find_c,services/$(1)))) \
     $(if $(filter trainer,$(1)),$(B)/gen/onnx.pb-c.o)
 $(B)/lib$(1).a: $$($(1)_OBJ)
-	@rm -f $$@; ar rcs $$@ $$^
+	@rm -f $$@.new; ar rcs $$@.new $$^ && mv $$@.new $$@
 $(B)/bin/maas-$(1): $(B)/services/$(1)/main.o $(B)/lib$(1).a $(B)/libcommon.a
 	@mkdir -p $$(@D)
 	$$(if $$(filter %.cc,$$(call find_c,services/$(1))),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ \
@@ -222,6 +222,7 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard common/*/*.c common/*/*.h)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:
+.DELETE_ON_ERROR:
 endif
 
 ifneq ($(MAAS_TOOLCHAIN),1)
