@@ -50,9 +50,10 @@ struct channel {
     char gateway[MAX_NAME + 1];
     char endpoint[MAX_ENDPOINT + 1];
     struct sock *sock;
-    bool greeted;  /* HELLO has been handed to the socket */
-    bool welcomed; /* WELCOME has come, once */
-    bool parted;   /* BYE_ACK has come, or nobody was there */
+    bool greeted;     /* HELLO has been handed to the connection that there is */
+    uint64_t hold_ms; /* no HELLO before: ZeroMQ may still offer a connection that broke */
+    bool welcomed;    /* WELCOME has come, once */
+    bool parted;      /* BYE_ACK has come, or nobody was there */
 };
 
 struct engine {
@@ -154,8 +155,9 @@ static void greet(struct channel *c)
 static void greet_all(void *arg)
 {
     struct engine *e = arg;
+    uint64_t now = clock_ms();
     for (size_t i = 0; i < e->channels_count; i++)
-        if (!e->channels[i]->greeted)
+        if (!e->channels[i]->greeted && now >= e->channels[i]->hold_ms)
             greet(e->channels[i]);
 }
 
@@ -234,6 +236,7 @@ static void hold_suspect(struct channel *c, const struct msg_job *job, struct fr
 static void release_suspect(struct engine *e)
 {
     frames_finish(&e->suspect);
+    loop_timer_stop(e->begin);
     e->suspect_from = NULL;
     for (size_t i = 0; i < e->channels_count; i++)
         sock_pause(e->channels[i]->sock, false);
@@ -243,8 +246,6 @@ static void run_suspect(void *arg)
 {
     struct engine *e = arg;
     struct msg m;
-    if (!e->suspect_from)
-        return;
     if (!msg_decode(&e->decoder, frame_bytes(&e->suspect.at[0]), &m, NULL))
         on_job(e->suspect_from, m.body, &e->suspect);
     release_suspect(e);
@@ -256,6 +257,17 @@ static void finish_leaving(struct engine *e)
         if (!e->channels[i]->parted)
             return;
     loop_stop(e->loop);
+}
+
+/* The gateway has forgotten this engine, or has died and will not answer BYE. */
+static void on_lost(void *arg)
+{
+    struct channel *c = arg;
+    c->greeted = false;
+    c->hold_ms = clock_ms() + GREET_MS;
+    c->parted = c->engine->leaving;
+    if (c->parted)
+        finish_leaving(c->engine);
 }
 
 static void on_message(void *arg, struct frames *frames)
@@ -320,6 +332,7 @@ static void add_channel(struct engine *e, const struct msg_endpoint *g)
         channel_destroy(c);
         return;
     }
+    sock_on_disconnect(c->sock, on_lost, c);
     e->channels[e->channels_count++] = c;
     sock_pause(c->sock, e->suspect_from != NULL);
     greet(c);

@@ -725,6 +725,17 @@ def test_silent_gateway_holds_nobody_up_for_long(rig):
     assert gone(hello["pid"])
 
 
+def test_engine_does_not_wait_for_a_gateway_that_dies(rig):
+    gateway, _, hello = serve(rig)
+    rig.worker.signal(signal.SIGTERM)
+    gateway.wait("BYE")
+    begin = time.monotonic()
+    gateway.close()
+    assert rig.worker.popen.wait(PATIENCE) == 0 and gone(hello["pid"])
+    assert time.monotonic() - begin < 8  # LEAVE_MS is 10 s
+    gateway.open()
+
+
 def test_registry_away_changes_nothing(rig):
     gateway, route, hello = serve(rig)
     rig.registry.away.set()
