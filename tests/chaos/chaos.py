@@ -142,7 +142,7 @@ def run_faults(world):
         second = world.bag.next_beside(kinds[0])
         kinds += [second] if second else []
     now = [faults.make(kind, world) for kind in kinds]
-    world.load.worst = 0.0
+    world.load.forget_worst()
     watch = Watch({pair for fault in now for pair in fault.pairs})
     world.load.watches.append(watch)
     for fault in now:

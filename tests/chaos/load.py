@@ -226,7 +226,8 @@ class Load:
         self.gateways = gateways
         self.sent = self.answered = self.excused = 0
         self.seconds = []
-        self.worst = 0.0  # of the answers since it was last reset
+        self.worst = 0.0  # of the requests that were sent since then
+        self.worst_since = 0.0
         self.troubles = {}  # kind -> count
         self.sentences = []
         self.watches = []
@@ -246,6 +247,11 @@ class Load:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.stopping.wait(), seconds)
 
+    def forget_worst(self):
+        """Requests that are with the victim already still count, those of an earlier fault do not."""
+        self.worst_since = time.monotonic() - ACCEPT_SECONDS
+        self.worst = 0.0
+
     def newest(self, client):
         return self.seen.get((client.gateway.name, client.model.name), 0)
 
@@ -257,7 +263,8 @@ class Load:
     def right(self, client, now):
         self.answered += 1
         self.seconds.append(now - client.sent)
-        self.worst = max(self.worst, now - client.sent)
+        if client.sent >= self.worst_since:
+            self.worst = max(self.worst, now - client.sent)
         for watch in tuple(self.watches):
             watch.saw((client.gateway.name, client.model.name), client.sent, now)
 
