@@ -77,6 +77,7 @@ UNIT_BIN   := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
 TOOL_BIN   := $(patsubst tests/tools/%.c,$(B)/tools/%,$(wildcard tests/tools/*.c))
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN   := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SRC))
+BENCH_BIN  := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 BINARIES   := $(patsubst %,$(B)/bin/maas-%,$(SERVICES))
 C_FILES    := $(filter %.c,$(call find_c,common services tests))
 H_FILES    := $(sort $(shell find common services tests -name '*.h'))
@@ -137,8 +138,11 @@ fuzz: $(FUZZ_BIN) ## runs each fuzzer for FUZZ_SECONDS=30
 	        -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/found/$$name \
 	        tests/fuzz/corpus/$$name || exit 1; done
 
-bench: all ## requests per second and latency beside nginx, in build/bench.json
-	@python3 tests/bench/bench.py --bin $(B)/bin --out build/bench.json
+bench: all $(BENCH_BIN) ## speed beside nginx and others, in build/bench.json (ARGS="--only predict,echo")
+	@python3 tests/bench/bench.py --bin $(B)/bin --out build/bench.json $(ARGS)
+
+bench-peers: ## installs the other side of a benchmark: Flask, gunicorn, TorchScript (large)
+	@apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-flask gunicorn python3-torch
 
 chaos: all ## everything breaks under load (SECONDS=600 SEED=); numbers in build/chaos.json
 	@exec python3 tests/chaos/chaos.py --bin $(B)/bin --out build/chaos.json --seconds $(SECONDS) --seed "$(SEED)"
@@ -214,6 +218,10 @@ $(foreach g,$(sort $(notdir $(patsubst %/,%,$(dir $(UNIT_SRC))))),$(eval $(call 
 $(B)/tools/%: $(B)/tests/tools/%.o $(B)/libcommon.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_common)
+
+$(B)/bench/%: $(B)/tests/bench/%.o $(B)/libgateway.a $(B)/libcommon.a
+	@mkdir -p $(@D)
+	$(CXX) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_gateway) $(LIBS_common)
 
 FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -I. -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard common/*/*.c common/*/*.h)

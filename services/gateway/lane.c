@@ -4,7 +4,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define AVERAGED 8 /* jobs that an average remembers, about */
+#define SIGNATURE_BYTES 512 /* a usual signature, unpacked */
+#define AVERAGED        8   /* jobs that an average remembers, about */
 
 void lane_mark(struct queue *q, struct lane *l)
 {
@@ -132,6 +133,7 @@ enum status lane_set_signature(struct lane *l, const struct msg_tensor *inputs, 
         return same ? STATUS_OK : STATUS_CONFLICT;
     }
     l->packed = packed;
+    l->decoder.chunk = SIGNATURE_BYTES;
     if (!msg_unpack(&l->decoder, &schema_hello, buf_bytes(&l->packed), &copy, NULL))
         l->signature = *(const struct msg_hello *)copy;
     return STATUS_OK;
