@@ -109,6 +109,11 @@ void lane_learn(struct lane *l, uint64_t job_us, uint32_t rows)
     l->job_rows = first ? (uint64_t)AVERAGED * rows : l->job_rows - l->job_rows / AVERAGED + rows;
 }
 
+uint64_t lane_work_us(const struct lane *l)
+{
+    return 2 * l->job_us / AVERAGED;
+}
+
 uint64_t lane_wait_us(const struct lane *l)
 {
     if (!l->job_rows || !l->engines_count)

@@ -94,14 +94,16 @@ static enum status admit(const struct queue *q, struct lane *l, const struct inf
                          uint64_t now_us, struct error *err)
 {
     const struct waiting *w = &l->waiting;
-    uint64_t wait_us = lane_wait_us(l), left_us = r->deadline_ms * 1000 - now_us;
+    uint64_t usual_us = lane_wait_us(l) + lane_work_us(l);
+    uint64_t need_us = usual_us + usual_us / 8; /* some take longer than usual */
+    uint64_t left_us = r->deadline_ms * 1000 - now_us;
     if (w->count >= q->limits.waiting_max)
         return refuse(l, REFUSED_COUNT, err, w->count, "requests wait");
     if (r->bytes > q->limits.waiting_bytes_max - w->bytes)
         return refuse(l, REFUSED_BYTES, err, w->bytes, "bytes of requests wait");
-    if (r->deadline_ms * 1000 > now_us && wait_us > left_us)
+    if (r->deadline_ms * 1000 > now_us && need_us > left_us)
         return refuse(
-            l, REFUSED_WAIT, err, wait_us / 1000,
+            l, REFUSED_WAIT, err, need_us / 1000,
             "milliseconds of work, which is more than the request's deadline leaves, wait");
     return STATUS_OK;
 }

@@ -50,22 +50,23 @@ struct waiting {
     uint64_t bytes;
 };
 
+/* What each request touches comes first, together. */
 struct lane {
-    UT_hash_handle hh;
-    struct lane_key key;
     struct waiting waiting;
-    struct lane_options options;
-    struct heap_node wake;     /* when a batch that waits to grow goes out */
-    uint32_t max_batch;        /* of the engine that said hello last */
-    uint64_t job_us, job_rows; /* moving averages, both times 8: what a job takes, and brings */
     struct engine_link *ready; /* have credit, those that have had it longest first */
     struct engine_link *busy;  /* have none, or take no more jobs */
     size_t engines_count;      /* not leaving */
-    struct lane_meters meters;
-    struct lane_counts counts;
-    bool is_dirty;
     struct lane *next_dirty;
+    bool is_dirty;
+    uint32_t max_batch; /* of the engine that said hello last */
+    struct lane_options options;
+    uint64_t job_us, job_rows; /* moving averages, both times 8: what a job takes, and brings */
+    struct lane_counts counts;
     struct msg_hello signature;
+    struct lane_meters meters;
+    struct heap_node wake; /* when a batch that waits to grow goes out */
+    struct lane_key key;
+    UT_hash_handle hh;
     struct buf packed; /* what signature borrows from */
     struct msg_decoder decoder;
 };
@@ -80,6 +81,9 @@ uint64_t waiting_oldest_us(const struct waiting *w);
 /* lane.c */
 void lane_mark(struct queue *q, struct lane *l); /* to be looked at in queue_dispatch */
 void lane_destroy(struct queue *q, struct lane *l);
+/* What passes at most, at the usual pace, from the head of the queue to the answer: a job that is
+ * running, and one's own.  0: no idea. */
+uint64_t lane_work_us(const struct lane *l);
 /* A job of so many rows took so long. */
 void lane_learn(struct lane *l, uint64_t job_us, uint32_t rows);
 

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import os
 import subprocess
-import time
+import sys
 
 import numpy as np
 
@@ -112,21 +112,13 @@ def flask(bin_dir):
                      note=f"Flask {median(r['rps'] for r in theirs):.0f}/s")  # fmt: skip
 
 
-def runtime_rows_per_second(data, rows):
-    """ONNX Runtime alone: one thread, in this process, batches of 64."""
-    import onnxruntime  # noqa: PLC0415
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, options)
-    x = np.random.default_rng(1).standard_normal((rows, 784)).astype("f")
-    session.run(None, {"input": x})
-    count, end = 0, time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        for _ in range(20):
-            session.run(None, {"input": x})
-        count += 20 * rows
-    return count / SECONDS
+def runtime_rows_per_second(path):
+    """ONNX Runtime alone: one thread, in one process, batches of 64."""
+    out = subprocess.run(
+        [sys.executable, os.path.join(HERE, "runtime_peer.py"), path, str(SECONDS)],
+        check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ).stdout  # fmt: skip
+    return float(out.splitlines()[-1])
 
 
 def fashion(bin_dir):
@@ -134,12 +126,15 @@ def fashion(bin_dir):
     data, _ = networks.perceptron(FASHION)
     with Bench(bin_dir) as b:
         b.serve("fashion", data)
+        path = os.path.join(b.directory, "fashion.onnx")
+        with open(path, "wb") as file:
+            file.write(data)
         for number, rows, goal in ((4, 1, None), (5, 64, 0.70)):
             tensor = np.random.default_rng(2).standard_normal((rows, 784)).astype("<f4").tobytes()
             script = binary_request(b.directory, f"rows{rows}", "input", [rows, 784], tensor)
             ours, theirs = beside(
                 lambda: wrk(b.port, "/v2/models/fashion/infer", 64, script)["rps"] * rows,
-                lambda: runtime_rows_per_second(data, 64),
+                lambda: runtime_rows_per_second(path),
             )
             ratio = median(x / y for x, y in zip(ours, theirs))
             yield record(number, f"784-256-128-10, binary, 64 connections x {rows} rows, share of the runtime",

@@ -144,10 +144,10 @@ Test(queue_shares, what_would_come_too_late_is_refused_at_once)
         rig_ask(&rig, 1, 1, &answers[i]);
     cr_assert_eq(lane_wait_us(rig.lane), 1000000);
     struct inference *r = rig_request(&rig, 1, 1, rig_answered, &answers[11]);
-    r->deadline_ms = rig.now_ms + 900;
+    r->deadline_ms = rig.now_ms + 1300; /* 1000 until its turn, then up to 200, and an eighth */
     cr_assert_eq(queue_submit(&rig.queue, rig.lane, r, rig.now_ms * 1000, &err), STATUS_BUSY);
     cr_assert(strstr(err.text, "deadline"), "%s", err.text);
-    r->deadline_ms = rig.now_ms + 1100;
+    r->deadline_ms = rig.now_ms + 1400;
     cr_assert_eq(queue_submit(&rig.queue, rig.lane, r, rig.now_ms * 1000, &err), STATUS_OK);
     cr_assert_eq(lane_counts(rig.lane)->refused[REFUSED_WAIT], 1);
     rig_finish(&rig);
