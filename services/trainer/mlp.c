@@ -428,7 +428,7 @@ enum status mlp_check_size(size_t features, size_t classes, const struct mlp_par
 
 static size_t block_rows(const struct mlp *m, size_t batch)
 {
-    size_t weights = 0;
+    size_t weights = 1; /* more than none, whatever the layers */
     for (size_t l = 0; l < m->layers_count; l++)
         weights += m->layers[l].in * m->layers[l].out;
     size_t most = BLOCK_WORK / weights ? BLOCK_WORK / weights : 1;

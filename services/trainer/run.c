@@ -245,7 +245,7 @@ static enum status split_data(struct run *r, struct data *d, struct split *s, st
     if (st)
         return st;
     size_t held = d->test.rows ? d->test.rows : s->test;
-    if (held > MAX_CELLS / d->train.classes_count)
+    if ((uint64_t)held * d->train.classes_count > MAX_CELLS)
         return error_set(err, STATUS_TOO_LARGE,
                          "%zu held-out rows of %zu classes are too many: there would be more than "
                          "%u probabilities",

@@ -15,7 +15,6 @@
  *
  * READY waits a moment for the gateways' WELCOME, for it ends the engine of the version before:
  * so no gateway is without an engine in between.
- *
  * Until the model is loaded there is nothing to lose: SIGTERM simply ends the process.
  */
 #include "services/worker/engine.h"

@@ -98,7 +98,7 @@ unsigned resources_cores(void)
 
 uint64_t resources_memory_available(void)
 {
-    char text[FILE_MAX_BYTES];
+    char text[FILE_MAX_BYTES] = { 0 };
     return resources_parse_kib(read_file("/proc/meminfo", text), "MemAvailable");
 }
 

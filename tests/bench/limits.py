@@ -21,6 +21,14 @@ IDLE = 10000
 # ---- 7: overload
 
 
+async def moment(at):
+    """Until the clock shows it."""
+    loop = asyncio.get_running_loop()
+    reached = loop.create_future()
+    loop.call_later(max(0, at - time.monotonic()), reached.set_result, None)
+    await reached
+
+
 async def connection(port, body, times, deadline):
     """Sends the request at each of the times, one after the other; (status, seconds, end) each."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -28,9 +36,7 @@ async def connection(port, body, times, deadline):
             f"X-Request-Timeout-Ms: {deadline}\r\n\r\n").encode()  # fmt: skip
     results = []
     for at in times:
-        pause = at - time.monotonic()
-        if pause > 0:
-            await asyncio.sleep(pause)
+        await moment(at)
         begin = time.monotonic()
         writer.write(head + body)
         answer = await reader.readuntil(b"\r\n\r\n")
