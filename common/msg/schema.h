@@ -231,7 +231,8 @@ struct i64s {
     L(S, tensor, outputs, 6, MAX_TENSORS, "signature")              \
     F(S, u32, max_batch, 7, 0, "rows in one job; 1: do not batch")  \
     F(S, u32, credit, 8, 0, "jobs that may be sent at once")        \
-    F(S, u32, pid, 9, 0, "process id")
+    F(S, u32, pid, 9, 0, "process id")                              \
+    F(S, u32, ahead, 10, 0, "jobs beyond the credit that it takes while it runs")
 
 #define JOB_FIELDS(F, L, S)                                                         \
     F(S, u64, job, 1, 0, "job id, never used twice by one gateway")                 \

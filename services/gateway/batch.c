@@ -139,16 +139,19 @@ void job_requeue(struct queue *q, struct job *j, enum requeue why)
     }
 }
 
-/* The engine for the request that waits first; NULL: none has credit for it.  A suspect gets an
- * engine with nothing to do, and nobody gets the engine that has one. */
+/* The engine for the request that waits first; NULL: none takes it now.  A suspect gets an engine
+ * with nothing to do, and nobody gets the engine that has one. */
 static struct engine_link *choose_engine(const struct lane *l)
 {
     struct engine_link *e;
-    bool suspect = waiting_first(&l->waiting)->kills > 0;
+    const struct inference *first = waiting_first(&l->waiting);
+    bool suspect = first->kills > 0;
     DL_FOREACH(l->ready, e)
     if (!e->jobs || (!suspect && !e->jobs->suspect))
         return e;
-    return NULL;
+    e = l->ahead;
+    bool full = e && (first->alone || l->waiting.rows >= rows_max(e));
+    return full && !suspect && lane_is_quick(l) ? e : NULL;
 }
 
 static struct job *job_create(struct queue *q, struct engine_link *e, uint64_t now_us)
@@ -194,7 +197,12 @@ static bool dispatch_one(struct queue *q, struct lane *l, uint64_t now_us)
         return false;
     struct job *j = job_create(q, e, now_us);
     enum status st = send_job(q, j, now_us / 1000);
-    e->credit = st ? 0 : e->credit - 1; /* its owner learns of its death by other ways */
+    if (st)
+        e->credit = e->ahead = e->ahead_max = 0; /* its owner learns of its death by other ways */
+    else if (e->credit)
+        e->credit--;
+    else
+        e->ahead--;
     engine_place(e);
     if (st) {
         job_requeue(q, j, REQUEUE_UNTRIED);

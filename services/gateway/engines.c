@@ -172,6 +172,7 @@ static struct engine *engine_create(struct engines *es, const struct route_key *
     if (bytes_copy_str(m->engine, e->id, sizeof e->id))
         e->id[0] = 0; /* cannot be: hello_valid() has seen it */
     e->link = queue_engine_add(&es->gateway->queue, lane, e, rows ? m->max_batch : 1, m->credit);
+    queue_engine_ahead(e->link, m->ahead);
     HASH_ADD(by_route, es->by_route, route, sizeof e->route, e);
     HASH_ADD_KEYPTR(by_id, es->by_id, e->id, strlen(e->id), e);
     return e;

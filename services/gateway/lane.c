@@ -114,6 +114,11 @@ uint64_t lane_work_us(const struct lane *l)
     return 2 * l->job_us / AVERAGED;
 }
 
+bool lane_is_quick(const struct lane *l)
+{
+    return l->job_rows && l->job_us / AVERAGED <= AHEAD_JOB_US;
+}
+
 uint64_t lane_wait_us(const struct lane *l)
 {
     if (!l->job_rows || !l->engines_count)

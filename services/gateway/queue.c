@@ -210,7 +210,8 @@ void engine_place(struct engine_link *e)
     struct lane *l = e->lane;
     if (e->list)
         DL_DELETE(*e->list, e);
-    e->list = e->credit && !e->leaving ? &l->ready : &l->busy;
+    bool ahead = e->ahead && e->jobs && !e->jobs->suspect;
+    e->list = e->leaving ? &l->busy : e->credit ? &l->ready : ahead ? &l->ahead : &l->busy;
     DL_APPEND(*e->list, e);
 }
 
@@ -228,10 +229,19 @@ struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer
     return e;
 }
 
+void queue_engine_ahead(struct engine_link *e, uint32_t jobs)
+{
+    e->ahead = e->ahead_max = jobs < AHEAD_MAX ? jobs : AHEAD_MAX;
+}
+
+/* The first credit that comes back is for a job that was ahead: it runs now. */
 void queue_engine_credit(struct queue *q, struct engine_link *e, uint32_t credit)
 {
+    uint32_t used = e->ahead_max - e->ahead, back = credit < used ? credit : used;
+    e->ahead += back;
+    credit -= back;
     e->credit = credit > CREDIT_MAX - e->credit ? CREDIT_MAX : e->credit + credit;
-    if (e->list == &e->lane->busy)
+    if (e->list != &e->lane->ready)
         engine_place(e);
     if (e->lane->waiting.count)
         lane_mark(q, e->lane);
@@ -296,6 +306,8 @@ void queue_finish(struct queue *q)
                          "the gateway is stopping");
         while (l->ready)
             queue_engine_remove(q, l->ready, false);
+        while (l->ahead)
+            queue_engine_remove(q, l->ahead, false);
         while (l->busy)
             queue_engine_remove(q, l->busy, false);
         lane_destroy(q, l);

@@ -8,7 +8,8 @@
  *        +---- engine died ----+      ahead of newer work; alone, if it was in a batch
  *
  * An engine grants credit; a job is sent only against credit, to the engine that has had it
- * longest.  A job is (id, attempt): a result whose job is not out with that engine is late and
+ * longest.  When no engine has any and jobs are short, a batch that could not grow goes to one that
+ * runs another, if it takes jobs ahead: so it need not wait for the next while it has nothing to do.  A job is (id, attempt): a result whose job is not out with that engine is late and
  * dropped.
  *
  * A request that was with an engine when it crashed is a suspect: from then on it runs alone,
@@ -27,6 +28,8 @@
 #define PRIORITY_CLASSES 4 /* 1 is the highest; larger numbers count as the lowest */
 #define PRIORITY_DEFAULT 2
 #define CREDIT_MAX       64   /* that one engine may grant */
+#define AHEAD_MAX        4    /* jobs beyond the credit, of one engine */
+#define AHEAD_JOB_US     5000 /* jobs that take longer are not sent ahead: it would gain little */
 #define BATCH_MAX        4096 /* rows in one job */
 #define ENGINES_MAX      4096 /* of one gateway */
 
@@ -209,6 +212,8 @@ void queue_each_stranded(struct queue *q, queue_lane_fn *each, void *arg);
 /* peer: the caller's handle, given back in send.  BUSY: ENGINES_MAX. */
 struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer,
                                      uint32_t max_batch, uint32_t credit);
+/* Beyond its credit it takes so many jobs while it runs others. */
+void queue_engine_ahead(struct engine_link *e, uint32_t jobs);
 void queue_engine_credit(struct queue *q, struct engine_link *e, uint32_t credit);
 void queue_engine_leave(struct queue *q, struct engine_link *e); /* BYE: no more jobs */
 /* The engine is gone.  crashed: what it had may be the reason. */

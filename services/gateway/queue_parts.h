@@ -32,8 +32,10 @@ struct engine_link {
     void *peer;
     uint32_t max_batch;
     uint32_t credit;
+    uint32_t ahead, ahead_max; /* jobs that may still, and ever, be sent beyond the credit */
     bool leaving;
-    struct job *jobs;
+    struct job *jobs;   /* the oldest first */
+    uint64_t result_us; /* when the last result came; 0: never */
 };
 
 struct lane_key {
@@ -54,7 +56,8 @@ struct waiting {
 struct lane {
     struct waiting waiting;
     struct engine_link *ready; /* have credit, those that have had it longest first */
-    struct engine_link *busy;  /* have none, or take no more jobs */
+    struct engine_link *ahead; /* have none, but take a job in advance */
+    struct engine_link *busy;  /* take no more jobs */
     size_t engines_count;      /* not leaving */
     struct lane *next_dirty;
     bool is_dirty;
@@ -84,6 +87,8 @@ void lane_destroy(struct queue *q, struct lane *l);
 /* What passes at most, at the usual pace, from the head of the queue to the answer: a job that is
  * running, and one's own.  0: no idea. */
 uint64_t lane_work_us(const struct lane *l);
+/* Its jobs are so short that the way to the engine and back counts. */
+bool lane_is_quick(const struct lane *l);
 /* A job of so many rows took so long. */
 void lane_learn(struct lane *l, uint64_t job_us, uint32_t rows);
 

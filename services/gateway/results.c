@@ -88,7 +88,9 @@ static uint64_t account(struct job *j, const struct msg_result *m, uint64_t now_
 {
     struct lane *l = j->engine->lane;
     struct lane_counts *c = &l->counts;
-    uint64_t whole_us = now_us > j->sent_us ? now_us - j->sent_us : 0;
+    /* one that was sent ahead has waited for the job before it */
+    uint64_t begin_us = j->engine->result_us > j->sent_us ? j->engine->result_us : j->sent_us;
+    uint64_t whole_us = now_us > begin_us ? now_us - begin_us : 0;
     uint64_t transfer_us = whole_us > m->compute_us ? whole_us - m->compute_us : 0;
     lane_learn(l, whole_us, j->rows);
     if (j->rows > BATCH_MAX || !j->rows)
@@ -140,6 +142,7 @@ enum status queue_result(struct queue *q, struct engine_link *e, uint64_t now_us
         return STATUS_NOT_FOUND;
     }
     enum status st = settle(q, j, now_us, m, frames, frames_count, err);
+    e->result_us = now_us;
     job_destroy(q, j);
     if (e->leaving && !e->jobs)
         q->events.parted(q->arg, e->peer);

@@ -23,18 +23,16 @@
 #include "common/base/log.h"
 #include "common/net/pipe.h"
 #include "common/net/report.h"
+#include "services/worker/confine.h"
 #include "services/worker/model.h"
 #include "services/worker/pulse.h"
 
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-#define CREDIT         1     /* jobs out with an engine: one running, none waiting in the pipe */
+#define CREDIT         1     /* jobs that run at once */
+#define AHEAD          1     /* jobs that may wait in the pipe; see gateway/queue.h */
 #define RESULTS_MAX    64    /* answers that wait for one gateway */
 #define LEAVE_MS       10000 /* for the gateways' BYE_ACK */
 #define COUNT_DELAY_MS 1000  /* bad messages are told to the host at most this often */
@@ -60,7 +58,7 @@ struct engine {
     struct loop *loop;
     struct pipe *host;
     struct pulse *pulse;
-    struct pulse_state state;
+    struct watch watch;
     struct loop_timer *greet; /* tries HELLO again on channels without a peer */
     struct loop_timer *counters;
     struct loop_timer *announce; /* READY to the host; not active any more once it was told */
@@ -145,6 +143,7 @@ static void greet(struct channel *c)
         .outputs_count = e->model.signature.outputs_count,
         .max_batch = e->model.signature.batchable ? e->config->max_batch : 1,
         .credit = CREDIT,
+        .ahead = AHEAD,
         .pid = (uint32_t)getpid(),
     };
     if (!e->leaving)
@@ -202,12 +201,12 @@ static void on_job(struct channel *c, const struct msg_job *job, struct frames *
     struct error err = { .status = STATUS_OK };
     struct msg_result result = { .job = job->job, .attempt = job->attempt, .credit = CREDIT };
     uint64_t begin = clock_us();
-    atomic_store(&e->state.since_ms, begin / 1000);
-    atomic_store(&e->state.job, job->job);
+    watch_begin(&e->watch, job->job, begin / 1000, job->timeout_ms);
     enum status st = model_check(&e->model, job, frames, in, &err);
     if (!st)
         st = model_run(&e->model, in, job->inputs_count, out, &result.outputs_count, &err);
-    atomic_store(&e->state.job, 0);
+    if (watch_end(&e->watch) && st)
+        st = error_set(&err, STATUS_TIMEOUT, "the run was interrupted: its deadline had passed");
     result.status = st;
     result.text = bytes_str(st ? err.text : "");
     result.compute_us = clock_us() - begin;
@@ -424,23 +423,6 @@ static enum status load(struct engine *e, struct error *err)
     return model_load(&e->model, &from, err);
 }
 
-/* The host's death ends this process too, while it loads; later it finishes its work first.
- * false: the host was gone before it could be watched. */
-static bool watch_host(void)
-{
-    struct pollfd host = { .fd = ENGINE_PIPE_FD, .events = POLLIN };
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    return poll(&host, 1, 0) < 0 || !(host.revents & POLLHUP);
-}
-
-/* It runs a stranger's model: no core files of other people's data, no new rights by exec. */
-static void confine(void)
-{
-    const struct rlimit none = { 0, 0 };
-    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        log_warn("the engine keeps rights that it does not need");
-}
-
 static void engine_finish(struct engine *e)
 {
     pulse_destroy(e->pulse);
@@ -458,7 +440,7 @@ static void engine_finish(struct engine *e)
 static void serve(struct engine *e)
 {
     loop_on_stop_signal(e->loop, leave, e); /* before the host learns that it is ready */
-    e->pulse = pulse_create(e->loop, e->id, &e->state, on_unknown, e);
+    e->pulse = pulse_create(e->loop, e->id, &e->watch, on_unknown, e);
     loop_timer_start(e->announce, WELCOME_MS, 0);
     loop_timer_start(e->greet, GREET_MS, GREET_MS);
     loop_run(e->loop);
@@ -468,11 +450,12 @@ int engine_main(const struct engine_config *config)
 {
     struct identity me;
     struct error err;
-    if (!watch_host())
+    if (!confine_watch_host(ENGINE_PIPE_FD))
         return 1;
     confine();
     struct engine *e = mem_zalloc(sizeof *e);
     e->config = config;
+    watch_init(&e->watch, &e->model);
     identity_init(&me, ROLE_WORKER);
     snprintf(e->id, sizeof e->id, "e-%.*s", MAX_NAME - 2, me.id);
     e->loop = loop_create();
@@ -492,8 +475,9 @@ int engine_main(const struct engine_config *config)
         serve(e);
     }
     struct loop *loop = e->loop;
-    engine_finish(e);
+    engine_finish(e); /* and with it the thread that watches */
     loop_destroy(loop);
+    watch_finish(&e->watch);
     model_unload(&e->model); /* last: answers that ZeroMQ was still sending borrow from it */
     free(e);
     return 0;

@@ -80,6 +80,11 @@ enum status model_run(const struct model *m, const struct tensor_in *in, size_t 
     return m->runtime->run(m->context, in, in_count, out, out_count, err);
 }
 
+void model_interrupt(const struct model *m, bool on)
+{
+    m->runtime->interrupt(m->context, on);
+}
+
 /* ---- load ---------------------------------------------------------------------------------- */
 
 /* Zeros for one input, dimensions of any size as 1.  false: they would be too large. */

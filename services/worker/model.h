@@ -37,5 +37,7 @@ enum status model_check(const struct model *m, const struct msg_job *job,
 /* As runtime->run. */
 enum status model_run(const struct model *m, const struct tensor_in *in, size_t in_count,
                       struct tensor_out *out, size_t *out_count, struct error *err) MUST_CHECK;
+/* As runtime->interrupt; any thread. */
+void model_interrupt(const struct model *m, bool on);
 
 #endif

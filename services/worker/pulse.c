@@ -25,10 +25,11 @@ struct pulse {
     struct loop *loop; /* this thread's */
     uv_thread_t thread;
     struct loop_timer *timer;
+    struct loop_timer *overdue; /* the run's deadline, when it is before the next beat */
     struct line *lines[MAX_GATEWAYS];
     size_t lines_count;
     char engine[MAX_NAME + 1];
-    const struct pulse_state *state;
+    struct watch *watch;
     pulse_unknown_fn *unknown;
     void *arg;
     pid_t host;
@@ -88,14 +89,25 @@ static void watch_host(struct pulse *p)
         _exit(1);
 }
 
+static struct watch_state look(struct pulse *p)
+{
+    struct watch_state s = watch_look(p->watch, clock_ms());
+    if (s.left_ms < PULSE_INTERVAL_MS)
+        loop_timer_start(p->overdue, s.left_ms, 0);
+    return s;
+}
+
+static void on_overdue(void *arg)
+{
+    look(arg);
+}
+
 static void beat(void *arg)
 {
     struct pulse *p = arg;
     watch_host(p);
-    uint64_t job = atomic_load(&p->state->job);
-    struct msg_beat body = { .engine = bytes_str(p->engine),
-                             .job = job,
-                             .busy_ms = job ? clock_ms() - atomic_load(&p->state->since_ms) : 0 };
+    struct watch_state s = look(p);
+    struct msg_beat body = { .engine = bytes_str(p->engine), .job = s.job, .busy_ms = s.busy_ms };
     for (size_t i = 0; i < p->lines_count; i++) {
         struct frames frames = { .count = 0 };
         struct buf envelope = { 0 };
@@ -181,20 +193,22 @@ static void thread_main(void *arg)
     while (p->lines_count)
         line_destroy(p->lines[--p->lines_count]);
     loop_timer_destroy(p->timer);
+    loop_timer_destroy(p->overdue);
     loop_destroy(p->loop);
 }
 
-struct pulse *pulse_create(struct loop *jobs, const char *engine, const struct pulse_state *state,
+struct pulse *pulse_create(struct loop *jobs, const char *engine, struct watch *watch,
                            pulse_unknown_fn *unknown, void *arg)
 {
     struct pulse *p = mem_zalloc(sizeof *p);
     p->jobs = jobs;
-    p->state = state;
+    p->watch = watch;
     p->unknown = unknown;
     p->arg = arg;
     p->host = getppid();
     p->loop = loop_create();
     p->timer = loop_timer_create(p->loop, beat, p);
+    p->overdue = loop_timer_create(p->loop, on_overdue, p);
     snprintf(p->engine, sizeof p->engine, "%s", engine);
     if (uv_thread_create(&p->thread, thread_main, p))
         die("cannot start the heartbeat thread");

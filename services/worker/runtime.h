@@ -1,7 +1,7 @@
 /* runtime.h - what an engine needs of a library that runs models.
  *
  * A runtime is an interface (struct runtime) and a context (the model).  Each lives in one
- * file that alone includes its library.  All calls come from the engine's job thread.
+ * file that alone includes its library.  All calls but interrupt come from the engine's job thread.
  */
 #ifndef SERVICES_WORKER_RUNTIME_H
 #define SERVICES_WORKER_RUNTIME_H
@@ -47,6 +47,9 @@ struct runtime {
      * *count outputs.  Otherwise none is initialised and *err says why. */
     enum status (*run)(void *model, const struct tensor_in *inputs, size_t inputs_count,
                        struct tensor_out *outputs, size_t *count, struct error *err);
+    /* From any thread.  true: a run that goes on, and each after it, ends soon with an error.
+     * false: no more. */
+    void (*interrupt)(void *model, bool on);
     void (*unload)(void *model);
 };
 

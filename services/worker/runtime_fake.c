@@ -13,8 +13,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
+#include <uv.h>
 
 enum command { FAKE_ECHO, FAKE_SLEEP, FAKE_ABORT, FAKE_EXIT, FAKE_FAIL, FAKE_LEAK, FAKE_SHAPE };
 
@@ -22,14 +22,35 @@ enum command { FAKE_ECHO, FAKE_SLEEP, FAKE_ABORT, FAKE_EXIT, FAKE_FAIL, FAKE_LEA
 #define SLEEP_MAX_MS   60000
 
 static const int64_t fake_shape[] = { -1, 2 };
-static int fake_model; /* there is nothing to keep */
 
-static void sleep_ms(double ms)
+static struct fake_model {
+    uv_mutex_t lock;
+    uv_cond_t changed;
+    bool interrupted;
+} fake_model;
+
+/* false: it was interrupted. */
+static bool sleep_ms(double ms)
 {
-    if (!(ms > 0 && ms <= SLEEP_MAX_MS))
-        return;
-    struct timespec t = { (time_t)(ms / 1000), (long)((uint64_t)ms % 1000) * 1000000 };
-    nanosleep(&t, NULL);
+    struct fake_model *m = &fake_model;
+    uint64_t now = uv_hrtime(), end = now;
+    if (ms > 0 && ms <= SLEEP_MAX_MS)
+        end += (uint64_t)(ms * 1e6);
+    uv_mutex_lock(&m->lock);
+    for (; now < end && !m->interrupted; now = uv_hrtime())
+        uv_cond_timedwait(&m->changed, &m->lock, end - now);
+    bool undisturbed = !m->interrupted;
+    uv_mutex_unlock(&m->lock);
+    return undisturbed;
+}
+
+static void interrupt(void *model, bool on)
+{
+    struct fake_model *m = model;
+    uv_mutex_lock(&m->lock);
+    m->interrupted = on;
+    uv_cond_broadcast(&m->changed);
+    uv_mutex_unlock(&m->lock);
 }
 
 static enum status load(const char *path, const struct runtime_options *options, void **model,
@@ -45,6 +66,8 @@ static enum status load(const char *path, const struct runtime_options *options,
     if (!ok)
         return error_set(err, STATUS_INVALID, "a fake model begins with the word \"fake\"");
     const char *wait = strstr(line, "load="), *reason = strstr(line, "fail=");
+    if (uv_mutex_init(&fake_model.lock) || uv_cond_init(&fake_model.changed))
+        die("cannot make a lock");
     if (wait)
         sleep_ms(strtod(wait + 5, NULL));
     if (strstr(line, "abort"))
@@ -64,8 +87,8 @@ static enum status obey(const float *row, bool *bad_shape, struct error *err)
     case FAKE_ECHO:
         return STATUS_OK;
     case FAKE_SLEEP:
-        sleep_ms(row[1]);
-        return STATUS_OK;
+        return sleep_ms(row[1]) ? STATUS_OK
+                                : error_set(err, STATUS_CANCELLED, "the sleep was interrupted");
     case FAKE_ABORT:
         fputs("the fake model was told to abort\n", stderr);
         abort();
@@ -111,5 +134,5 @@ static void unload(void *model)
 }
 
 const struct runtime runtime_fake = {
-    .format = "fake", .load = load, .run = run, .unload = unload
+    .format = "fake", .load = load, .run = run, .interrupt = interrupt, .unload = unload
 };

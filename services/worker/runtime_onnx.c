@@ -23,6 +23,7 @@ struct onnx_model {
     OrtEnv *env;
     OrtSession *session;
     OrtMemoryInfo *memory;
+    OrtRunOptions *run;      /* of every run: through them it is interrupted */
     OrtAllocator *allocator; /* ONNX Runtime's default; not ours to release */
     struct signature *signature;
     char *names[2 * MAX_TENSORS];     /* inputs, then outputs; owned */
@@ -256,6 +257,8 @@ static void unload(void *model)
         ort->ReleaseSession(m->session);
     if (m->memory)
         ort->ReleaseMemoryInfo(m->memory);
+    if (m->run)
+        ort->ReleaseRunOptions(m->run);
     if (m->env)
         ort->ReleaseEnv(m->env);
     for (size_t i = 0; i < 2 * MAX_TENSORS; i++) {
@@ -277,6 +280,8 @@ static enum status load_mapped(struct onnx_model *m, struct bytes file,
     if (!st)
         st = convert(ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &m->memory),
                      err);
+    if (!st)
+        st = convert(ort->CreateRunOptions(&m->run), err);
     if (!st)
         st = convert(ort->GetAllocatorWithDefaultOptions(&m->allocator), err);
     if (!st)
@@ -453,7 +458,7 @@ static enum status run(void *model, const struct tensor_in *inputs, size_t input
     for (size_t i = 0; i < inputs_count && !st; i++)
         st = make_input(m, &inputs[i], &in[i], err);
     if (!st)
-        st = convert(ort->Run(m->session, NULL, m->input_names, (const OrtValue *const *)in,
+        st = convert(ort->Run(m->session, m->run, m->input_names, (const OrtValue *const *)in,
                               inputs_count, m->output_names, total, out),
                      err);
     for (size_t i = 0; i < inputs_count; i++)
@@ -472,6 +477,14 @@ static enum status run(void *model, const struct tensor_in *inputs, size_t input
     return st;
 }
 
+static void interrupt(void *model, bool on)
+{
+    const struct onnx_model *m = model;
+    struct error ignored; /* setting a flag does not fail */
+    (void)convert(on ? ort->RunOptionsSetTerminate(m->run) : ort->RunOptionsUnsetTerminate(m->run),
+                  &ignored);
+}
+
 const struct runtime runtime_onnx = {
-    .format = "onnx", .load = load, .run = run, .unload = unload
+    .format = "onnx", .load = load, .run = run, .interrupt = interrupt, .unload = unload
 };

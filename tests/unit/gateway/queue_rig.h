@@ -17,7 +17,7 @@
 struct rig_engine {
     struct engine_link *link;
     uint32_t max_batch;
-    uint32_t credit; /* granted and not used, by our own count */
+    uint32_t credit; /* granted and not used, by our own count, and what it takes ahead */
     size_t out;      /* jobs that it has */
     bool suspect;    /* one of them is a suspect's */
     bool parted;
@@ -100,6 +100,12 @@ static inline void rig_join(struct rig *rig, struct rig_engine *e, uint32_t max_
 {
     *e = (struct rig_engine){ .max_batch = max_batch, .credit = credit };
     e->link = queue_engine_add(&rig->queue, rig->lane, e, max_batch, credit);
+}
+
+static inline void rig_ahead(struct rig_engine *e, uint32_t jobs)
+{
+    e->credit += jobs;
+    queue_engine_ahead(e->link, jobs);
 }
 
 static inline void rig_turn(struct rig *rig)

@@ -105,9 +105,10 @@ static void answer(void)
 static void come_or_go(void)
 {
     struct rig_engine *e = &engines[dice(ENGINES)];
-    if (!e->link)
+    if (!e->link) {
         rig_join(&rig, e, 1 + dice(6), 1 + dice(3));
-    else if (dice(4) == 0)
+        rig_ahead(e, dice(3));
+    } else if (dice(4) == 0)
         rig_die(&rig, e, dice(6) == 0);
     else if (dice(3) == 0)
         queue_engine_leave(&rig.queue, e->link);
