@@ -70,6 +70,28 @@ def identity(kind, shape=("N", 2)):
     )
 
 
+def countdown():
+    """y = x, after as many turns of a loop as x[0] says: a run that takes as long as one likes."""
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Identity", ["v"], ["v_out"]),
+        ],
+        "body",
+        [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("v", TensorProto.INT64, [1])],
+        [info("go_on", TensorProto.BOOL, []), info("v_out", TensorProto.INT64, [1])],
+    )  # fmt: skip
+    return model(
+        [
+            helper.make_node("Squeeze", ["x"], ["turns"]),
+            helper.make_node("Loop", ["turns", "", "x"], ["y"], body=body),
+        ],
+        [info("x", TensorProto.INT64, [1])],
+        [info("y", TensorProto.INT64, [1])],
+    )
+
+
 def add_and_sub():
     """Two inputs, two outputs."""
     info = helper.make_tensor_value_info

@@ -276,3 +276,21 @@ def test_wrk_sees_nothing_of_all_the_killing(make_suite, tmp_path):
     requests, bad, errors = map(int, re.search(r"COUNT (\d+) bad (\d+) errors (\d+)", out).groups())
     assert kills >= 4 and requests > 1000
     assert bad == 0 and errors == 0, out
+
+
+def test_run_without_end_is_stopped_at_its_deadline(make_suite):
+    """The only engine is free again soon after nobody waits for its answer."""
+    suite = make_suite(workers=1)
+    suite.upload("loop", networks.countdown())
+    suite.deploy("loop", 1)
+    path = "/v2/models/loop/infer"
+
+    def ask(turns, **more):
+        tensor = {"name": "x", "datatype": "INT64", "shape": [1], "data": [turns]}
+        return suite.api.request("POST", path, {"inputs": [tensor], **more})
+
+    pid = suite.engine_pids()
+    assert ask(10**15, parameters={"timeout": 300000})[0] == 504
+    status, _, answer = ask(3)
+    assert (status, answer["outputs"][0]["data"]) == (200, [3])
+    assert suite.engine_pids() == pid  # by the same process

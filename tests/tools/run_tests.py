@@ -88,7 +88,7 @@ def unit(build, env, counts):
 def system(env, counts, extra):
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
         command = [sys.executable, "-m", "pytest", "-q", "-n", SYSTEM_WORKERS, "--timeout=300",
-                   "-p", "no:cacheprovider", f"--junit-xml={report.name}", "tests/system"]  # fmt: skip
+                   "-p", "no:cacheprovider", "-W", "ignore::DeprecationWarning", f"--junit-xml={report.name}", "tests/system"]  # fmt: skip
         code = subprocess.run(command + extra, env=env, check=False).returncode
         try:
             suites = xml.etree.ElementTree.parse(report.name).getroot().iter("testsuite")
