@@ -83,13 +83,16 @@ C_FILES    := $(filter %.c,$(call find_c,common services tests))
 H_FILES    := $(sort $(shell find common services tests -name '*.h'))
 CC_FILES   := $(filter %.cc,$(call find_c,common services))
 
+# A line per step; V=1 shows the commands.
+say = $(if $(V),,@printf '%-5s %s\n' '$(1)' '$@';)
+
 .PHONY: help all build-tests run test test-unit test-system test-full check layers format format-fix tidy fuzz \
         shellcheck text bench chaos compose-test clean distclean
 
 help: ## prints this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
-all: $(BINARIES) $(TOOL_BIN) ## builds every program (CC=gcc|clang, SAN=address,undefined|thread)
+all: $(BINARIES) $(TOOL_BIN) ## builds every program (CC=gcc|clang, SAN=address,undefined|thread, V=1)
 
 run: all ## the suite on this machine (PORT=8080 DATA=data WORKERS=2 QUICKSTART=1)
 	@exec $(RUN)
@@ -165,11 +168,11 @@ $(B)/flags: force
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC)$(CC) $(ALL_CFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
 
 $(B)/%.o: %.cc $(B)/flags
 	@mkdir -p $(@D)
-	$(CXX) $(ALL_CXXFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CXX)$(CXX) $(ALL_CXXFLAGS) -MMD -MP -c $< -o $@
 
 # The library of Redis functions is carried inside the registry.
 $(B)/services/registry/functions.o: $(wildcard services/registry/*.lua)
@@ -180,7 +183,7 @@ $(B)/gen/onnx.pb-c.h: /usr/include/onnx/onnx.proto
 	@protoc-c --proto_path=/usr/include/onnx --c_out=$(@D) onnx.proto
 $(B)/gen/onnx.pb-c.c: $(B)/gen/onnx.pb-c.h
 $(B)/gen/onnx.pb-c.o: $(B)/gen/onnx.pb-c.c $(B)/flags
-	$(CC) $(filter-out $(WARN),$(ALL_CFLAGS)) -c $< -o $@
+	$(call say,CC)$(CC) $(filter-out $(WARN),$(ALL_CFLAGS)) -c $< -o $@
 
 TRAINER_OBJ := $(call objects,$(call find_c,services/trainer tests/unit/trainer))
 $(TRAINER_OBJ): CPPFLAGS += -I$(B)/gen
@@ -203,7 +206,7 @@ $(B)/lib$(1).a: $$($(1)_OBJ)
 	@rm -f $$@.new; ar rcs $$@.new $$^ && mv $$@.new $$@
 $(B)/bin/maas-$(1): $(B)/services/$(1)/main.o $(B)/lib$(1).a $(B)/libcommon.a
 	@mkdir -p $$(@D)
-	$$(if $$(filter %.cc,$$(call find_c,services/$(1))),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ \
+	$$(call say,LINK)$$(if $$(filter %.cc,$$(call find_c,services/$(1))),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ \
 	    $(LIBS_$(1)) $(LIBS_common)
 endef
 $(foreach s,$(SERVICES),$(eval $(call service,$(s))))
@@ -211,22 +214,22 @@ $(foreach s,$(SERVICES),$(eval $(call service,$(s))))
 # tests/unit/GROUP/test_x.c is linked with the service of that name, if there is one.
 define unit
 $(B)/tests/unit/$(1)/%: $(B)/tests/unit/$(1)/%.o $(if $(filter $(1),$(SERVICES)),$(B)/lib$(1).a) $(B)/libcommon.a
-	$(if $(filter gateway,$(1)),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ -lcriterion $(LIBS_$(1)) $(LIBS_common)
+	$$(call say,LINK)$(if $(filter gateway,$(1)),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ -lcriterion $(LIBS_$(1)) $(LIBS_common)
 endef
 $(foreach g,$(sort $(notdir $(patsubst %/,%,$(dir $(UNIT_SRC))))),$(eval $(call unit,$(g))))
 
 $(B)/tools/%: $(B)/tests/tools/%.o $(B)/libcommon.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_common)
+	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_common)
 
 $(B)/bench/%: $(B)/tests/bench/%.o $(B)/libgateway.a $(B)/libcommon.a
 	@mkdir -p $(@D)
-	$(CXX) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_gateway) $(LIBS_common)
+	$(call say,LINK)$(CXX) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_gateway) $(LIBS_common)
 
 FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -I. -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard common/*/*.c common/*/*.h)
 	@mkdir -p $(@D)
-	clang $(FUZZ_FLAGS) -o $@ $< $(filter %.c,$(call find_c,common/base common/msg)) $(LIBS_common)
+	$(call say,FUZZ)clang $(FUZZ_FLAGS) -o $@ $< $(filter %.c,$(call find_c,common/base common/msg)) $(LIBS_common)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:
