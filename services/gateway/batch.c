@@ -209,6 +209,7 @@ static bool dispatch_one(struct queue *q, struct lane *l, uint64_t now_us)
         job_destroy(q, j);
         return true;
     }
+    lane_expect_result(l, j->rows);
     l->counts.jobs++;
     l->counts.rows += j->rows;
     q->jobs_sent++;

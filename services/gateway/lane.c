@@ -37,11 +37,31 @@ struct lane *queue_lane(struct queue *q, struct bytes model, uint32_t version)
     struct lane *l = queue_find_lane(q, model, version);
     if (l)
         return l;
-    l = mem_zalloc(sizeof *l);
+    l = aligned_alloc(alignof(struct lane), sizeof *l);
+    if (!l)
+        die("out of memory");
+    memset(l, 0, sizeof *l);
     bool ok = make_key(&l->key, model, version);
     assert(ok); /* names were checked against MAX_NAME on their way in */
     HASH_ADD(hh, q->lanes, key, sizeof l->key, l);
     return l;
+}
+
+void lane_expect(const struct lane *l)
+{
+    for (size_t i = 0; i < LANE_HOT_LINES; i++)
+        __builtin_prefetch((const char *)l + i * LINE_BYTES, 1);
+}
+
+void lane_expect_result(const struct lane *l, uint32_t rows)
+{
+    __builtin_prefetch(&l->signature);
+    if (l->signature.outputs_count) {
+        __builtin_prefetch(l->signature.outputs);
+        __builtin_prefetch(l->signature.outputs[0].name.data);
+    }
+    if (rows && rows <= l->counts.batches_count)
+        __builtin_prefetch(&l->counts.batches[rows - 1], 1);
 }
 
 size_t lane_engines(const struct lane *l)

@@ -114,6 +114,8 @@ enum status queue_submit(struct queue *q, struct lane *l, struct inference *r, u
     r->bytes = 0;
     for (size_t i = 0; i < r->inputs_count; i++)
         r->bytes += frame_bytes(&r->data[i]).len;
+    if (l->ready)
+        __builtin_prefetch(l->ready, 1); /* who will most likely have it */
     if (admit(q, l, r, now_us, err))
         return STATUS_BUSY;
     r->lane = l;

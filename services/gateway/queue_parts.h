@@ -5,6 +5,7 @@
 
 #include "services/gateway/queue.h"
 
+#include <stdalign.h>
 #include <uthash.h>
 #include <utlist.h>
 
@@ -52,9 +53,13 @@ struct waiting {
     uint64_t bytes;
 };
 
-/* What each request touches comes first, together. */
+/* What each request touches comes first, together: with thousands of versions in use its cost is
+ * that of the lines of memory that no cache has. */
+#define LINE_BYTES     64
+#define LANE_HOT_LINES 5 /* up to `counts.refused` */
+
 struct lane {
-    struct waiting waiting;
+    alignas(LINE_BYTES) struct waiting waiting;
     struct engine_link *ready; /* have credit, those that have had it longest first */
     struct engine_link *ahead; /* have none, but take a job in advance */
     struct engine_link *busy;  /* take no more jobs */
@@ -82,6 +87,8 @@ void waiting_served(struct waiting *w, const struct inference *r); /* it was, an
 uint64_t waiting_oldest_us(const struct waiting *w);
 
 /* lane.c */
+/* The result of a job is on its way: as lane_expect. */
+void lane_expect_result(const struct lane *l, uint32_t rows);
 void lane_mark(struct queue *q, struct lane *l); /* to be looked at in queue_dispatch */
 void lane_destroy(struct queue *q, struct lane *l);
 /* What passes at most, at the usual pace, from the head of the queue to the answer: a job that is

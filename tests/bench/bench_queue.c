@@ -50,6 +50,7 @@ static void done(struct inference *r, const struct outcome *o)
 
 static void submit(struct queue *q, struct lane *l)
 {
+    lane_expect(l); /* as api/infer.c does, before it reads the body */
     struct inference *r = inference_create(q);
     float *data = frame_init_size(&r->data[0], 4 * sizeof *data);
     memset(data, 0, 4 * sizeof *data);

@@ -31,6 +31,7 @@ struct infer_call *infer_begin(struct call *c, struct bytes model, uint32_t vers
             api_error(c->http, err.status, "%s", err.text);
         return NULL;
     }
+    lane_expect(lane);
     struct infer_call *call = mem_alloc(sizeof *call);
     memset(call, 0, offsetof(struct infer_call, wanted));
     call->base.gone = on_gone;
