@@ -5,13 +5,23 @@
 
 #include <stdio.h>
 
-enum status job_take(struct trainer *t, const struct msg_training *m)
+static enum status refuse_learner(const char *name, struct error *err)
+{
+    struct buf names = { 0 };
+    learner_names(&names);
+    enum status st =
+        error_set(err, STATUS_INVALID, "this trainer has no learner '%.64s'; it has: %s", name,
+                  buf_cstr(&names));
+    buf_finish(&names);
+    return st;
+}
+
+enum status job_take(struct trainer *t, const struct msg_training *m, struct error *err)
 {
     struct run *r = &t->run;
-    if (bytes_copy_str(m->id, t->id, sizeof t->id) ||
-        bytes_copy_str(m->model, t->model, sizeof t->model) ||
-        bytes_copy_str(m->dataset, t->dataset, sizeof t->dataset))
-        return STATUS_INVALID;
+    char learner[MAX_NAME + 1] = "";
+    if (bytes_copy_str(m->id, t->id, sizeof t->id))
+        return error_set(err, STATUS_INVALID, "the job has no id");
     t->lease = m->lease;
     t->deploy = m->deploy;
     t->next_file = 0;
@@ -20,13 +30,17 @@ enum status job_take(struct trainer *t, const struct msg_training *m)
     t->has_run = true;
     r->seed = m->seed;
     buf_append_bytes(&r->params_json, m->params);
+    if (bytes_copy_str(m->model, t->model, sizeof t->model) ||
+        bytes_copy_str(m->dataset, r->dataset, sizeof r->dataset) ||
+        bytes_copy_str(m->target, r->target, sizeof r->target) ||
+        bytes_copy_str(m->learner, learner, sizeof learner))
+        return error_set(err, STATUS_INVALID, "the job's record makes no sense");
+    r->learner = learner_find(learner);
+    if (!r->learner)
+        return refuse_learner(learner, err);
     snprintf(r->description, sizeof r->description, "trained by job %.64s on %.64s", t->id,
-             t->dataset);
-    char learner[MAX_NAME + 1];
-    if (bytes_copy_str(m->learner, learner, sizeof learner) == STATUS_OK)
-        r->learner = learner_find(learner);
-    enum status st = bytes_copy_str(m->dataset, r->dataset, sizeof r->dataset);
-    return st ? st : bytes_copy_str(m->target, r->target, sizeof r->target);
+             r->dataset);
+    return STATUS_OK;
 }
 
 enum status job_take_files(struct trainer *t, const struct msg_datasets *m)

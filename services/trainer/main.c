@@ -8,6 +8,8 @@ static const struct option rows[] = {
     { "registry", OPT_AT(struct trainer_config, registry), OPT_STR, "tcp://127.0.0.1:5571",
       "the registry's endpoint for requests" },
     { "cache", OPT_AT(struct trainer_config, cache), OPT_STR, "cache", "folder for data sets" },
+    { "cache-bytes", OPT_AT(struct trainer_config, cache_bytes), OPT_BYTES, "16GiB",
+      "after a job the longest unused data files go until the rest is no more; 0: never" },
     { "predictions", OPT_AT(struct trainer_config, predictions), OPT_STR, "",
       "folder that gets each job's held-out probabilities as JOB.f32; empty: none" },
     /* On a machine that is shared, two threads that wait for each other at every product took

@@ -117,6 +117,8 @@ static enum status digest_file(const char *path, struct digest *out, const atomi
     struct digest_stream stream;
     size_t n;
     FILE *file = fopen(path, "rbe");
+    if (!file && errno == ENOENT)
+        return error_set(err, STATUS_CORRUPT, "%s is gone", path);
     if (!file)
         return error_set(err, STATUS_IO, "%s cannot be opened: %s", path, strerror(errno));
     digest_start(&stream);

@@ -7,7 +7,7 @@
  */
 #include "services/trainer/job.h"
 
-#include "common/base/clock.h"
+#include "common/base/cache.h"
 #include "common/base/log.h"
 
 #include <errno.h>
@@ -44,20 +44,49 @@ static void stop_work(struct trainer *t)
     t->upload = NULL;
 }
 
+static void wait_for_work(struct trainer *t)
+{
+    t->state = TRAINER_IDLE;
+    if (t->stopping)
+        loop_stop(t->loop);
+    else
+        loop_timer_start(t->timer, t->config->poll_ms, 0);
+}
+
+static void trim(void *arg) /* pool thread */
+{
+    struct trainer *t = arg;
+    t->trimmed = cache_trim(t->config->cache, t->config->cache_bytes, &(struct digest_list){ 0 });
+}
+
+static void on_trimmed(void *arg)
+{
+    struct trainer *t = arg;
+    if (t->finished)
+        return;
+    if (t->trimmed)
+        log_info("data files removed from the cache", LOG_U("files", t->trimmed));
+    wait_for_work(t);
+}
+
+/* The cache is trimmed while no job needs it, so it holds at most its limit and the files of the
+ * job that runs. */
 static void go_idle(struct trainer *t)
 {
+    bool grown = t->has_run && t->config->cache_bytes && !t->stopping;
     stop_work(t);
     if (t->has_run)
         run_finish(&t->run);
     t->has_run = t->lost = false;
     t->id[0] = 0;
     t->tries = 0;
-    t->state = TRAINER_IDLE;
     reporter_now(t->reporter);
-    if (t->stopping)
-        loop_stop(t->loop);
-    else
-        loop_timer_start(t->timer, t->config->poll_ms, 0);
+    if (!grown) {
+        wait_for_work(t);
+        return;
+    }
+    t->state = TRAINER_TRIMMING;
+    loop_work(t->loop, trim, on_trimmed, t);
 }
 
 /* Nobody waits for the job here any more; a thread that still runs is awaited first. */
@@ -71,30 +100,46 @@ static void drop_job(struct trainer *t)
     go_idle(t);
 }
 
+/* Said until it is heard, or until the lease has passed on: a job that this trainer does not let
+ * go of would be given to it again.  A registry that refuses it is asked until the lease must
+ * have run out. */
 static void on_given_up(void *arg, const struct rpc_reply *reply)
 {
     struct trainer *t = arg;
-    (void)reply; /* unheard: the lease runs out, and the next trainer finds the same */
     t->call = NULL;
-    if (reply->status != STATUS_CANCELLED)
+    if (reply->status == STATUS_CANCELLED)
+        return;
+    bool heard = reply->status == STATUS_OK || reply->status == STATUS_CONFLICT ||
+                 reply->status == STATUS_NOT_FOUND;
+    if (!heard && (status_retryable(reply->status) || ++t->tries < TRIES_MAX))
+        loop_timer_start(t->timer, RETRY_MS, 0);
+    else
         go_idle(t);
+}
+
+static void say_verdict(struct trainer *t)
+{
+    struct msg_training_update u;
+    struct buf history = { 0 };
+    job_fill_update(t, &u, &history);
+    u.state = (uint32_t)t->verdict;
+    u.error = bytes_str(t->reason);
+    t->call = rpc_call(t->registry, MSG_TRAINING_UPDATE, &u, NULL, CALL_MS, on_given_up, t);
+    buf_finish(&history);
+    if (!t->call)
+        loop_timer_start(t->timer, RETRY_MS, 0);
 }
 
 static void give_up(struct trainer *t, enum training_state state, const char *error)
 {
-    struct msg_training_update u;
-    struct buf history = { 0 };
     log_info("job given up", LOG_S("job", t->id), LOG_S("state", training_state_name(state)),
              LOG_S("reason", error));
-    job_fill_update(t, &u, &history);
-    u.state = (uint32_t)state;
-    u.error = bytes_str(error);
     t->state = TRAINER_GIVING_UP;
+    t->verdict = state;
+    t->tries = 0;
+    snprintf(t->reason, sizeof t->reason, "%s", error);
     stop_work(t);
-    t->call = rpc_call(t->registry, MSG_TRAINING_UPDATE, &u, NULL, CALL_MS, on_given_up, t);
-    buf_finish(&history);
-    if (!t->call)
-        go_idle(t);
+    say_verdict(t);
 }
 
 /* A step failed: again in a moment, or for good. */
@@ -123,7 +168,8 @@ static void on_updated(void *arg, const struct rpc_reply *reply)
     } else if (reply->status == STATUS_OK && reply->kind == MSG_TRAINING &&
                ((const struct msg_training *)reply->body)->cancel) {
         atomic_store(&t->run.cancel, true);
-        if (t->state < TRAINER_RUNNING)
+        /* the thread ends by itself; a commit may be done */
+        if (t->state != TRAINER_RUNNING && t->state < TRAINER_COMMITTING)
             give_up(t, TRAINING_CANCELLED, "");
     }
 }
@@ -208,38 +254,55 @@ static void start_upload(struct trainer *t)
 
 /* ---- run ----------------------------------------------------------------------------------------- */
 
+/* What the thread has left when the job is still this trainer's. */
+static void take_result(struct trainer *t)
+{
+    enum status st = t->run.error.status;
+    bool failed = st && st != STATUS_CANCELLED && st != STATUS_CORRUPT;
+    if (failed) {
+        give_up(t, TRAINING_FAILED, t->run.error.text);
+    } else if (t->stopping) {
+        give_up(t, TRAINING_QUEUED, "");
+    } else if (st == STATUS_CANCELLED) {
+        give_up(t, TRAINING_CANCELLED, "");
+    } else if (st == STATUS_CORRUPT && ++t->damaged < DAMAGED_MAX) {
+        log_warn("a file of the cache is fetched again", LOG_S("reason", t->run.error.text));
+        t->next_file = 0;
+        fetch_next(t);
+    } else if (st) {
+        give_up(t, TRAINING_FAILED, t->run.error.text);
+    } else {
+        rpc_cancel(t->update); /* an older report must not be the last one */
+        t->update = NULL;
+        beat(t);
+        if (t->kept)
+            log_warn("predictions cannot be kept", LOG_S("folder", t->config->predictions));
+        start_upload(t);
+    }
+}
+
 static void on_ran(void *arg)
 {
     struct trainer *t = arg;
-    enum status st = t->run.error.status;
+    if (t->finished) {
+        run_finish(&t->run);
+        return;
+    }
     t->state = TRAINER_UPLOADING;
     t->tries = 0;
     if (t->lost)
         go_idle(t);
-    else if (st == STATUS_CORRUPT && ++t->damaged < DAMAGED_MAX) {
-        log_warn("a file of the cache is fetched again", LOG_S("reason", t->run.error.text));
-        t->next_file = 0;
-        fetch_next(t);
-    } else if (st == STATUS_CANCELLED)
-        give_up(t, t->stopping ? TRAINING_QUEUED : TRAINING_CANCELLED, "");
-    else if (st)
-        give_up(t, TRAINING_FAILED, t->run.error.text);
-    else if (t->stopping)
-        give_up(t, TRAINING_QUEUED, "");
-    else {
-        rpc_cancel(t->update); /* an older report must not be the last one */
-        t->update = NULL;
-        beat(t);
-        if (run_keep_predictions(&t->run, t->config->predictions, t->id))
-            log_warn("predictions cannot be kept", LOG_S("folder", t->config->predictions));
-        start_upload(t);
-    }
+    else
+        take_result(t);
 }
 
 static void execute(void *arg) /* pool thread */
 {
     struct trainer *t = arg;
     run_execute(&t->run);
+    t->kept = STATUS_OK;
+    if (t->run.error.status == STATUS_OK)
+        t->kept = run_keep_predictions(&t->run, t->config->predictions, t->id);
 }
 
 static void start_run(struct trainer *t)
@@ -267,7 +330,7 @@ static void on_fetched(void *arg, const struct error *err)
 static void fetch_next(struct trainer *t)
 {
     while (t->next_file < t->run.files_count && access(t->run.files[t->next_file].path, R_OK) == 0)
-        t->next_file++; /* an earlier job has brought it; its name is its digest */
+        cache_touch(t->run.files[t->next_file++].path); /* an earlier job has brought it */
     if (t->next_file == t->run.files_count) {
         start_run(t);
         return;
@@ -292,7 +355,7 @@ static void on_listed(void *arg, const struct rpc_reply *reply)
 
 static void list_files(struct trainer *t)
 {
-    struct msg_name body = { .name = bytes_str(t->dataset) };
+    struct msg_name body = { .name = bytes_str(t->run.dataset) };
     t->state = TRAINER_LISTING;
     t->call = rpc_call(t->registry, MSG_DATASET_GET, &body, NULL, CALL_MS, on_listed, t);
     if (!t->call)
@@ -301,37 +364,30 @@ static void list_files(struct trainer *t)
 
 /* ---- claim --------------------------------------------------------------------------------------- */
 
-static void refuse_learner(struct trainer *t)
-{
-    struct buf text = { 0 };
-    buf_append_str(&text, "this trainer has no such learner; it has: ");
-    learner_names(&text);
-    give_up(t, TRAINING_FAILED, buf_cstr(&text));
-    buf_finish(&text);
-}
-
 static void on_claimed(void *arg, const struct rpc_reply *reply)
 {
     struct trainer *t = arg;
+    struct error err;
     t->call = NULL;
     if (reply->status == STATUS_CANCELLED)
         return;
-    if (reply->status || reply->kind != MSG_TRAINING || job_take(t, reply->body)) {
+    if (reply->status || reply->kind != MSG_TRAINING) {
         go_idle(t); /* nothing to do, or the registry is away */
         return;
     }
+    if (job_take(t, reply->body, &err)) {
+        give_up(t, TRAINING_FAILED, err.text);
+        return;
+    }
     log_info("job claimed", LOG_S("job", t->id), LOG_S("model", t->model),
-             LOG_S("dataset", t->dataset));
+             LOG_S("dataset", t->run.dataset));
     if (t->stopping) {
         give_up(t, TRAINING_QUEUED, "");
         return;
     }
     loop_timer_start(t->beat, BEAT_MS, BEAT_MS);
     reporter_now(t->reporter);
-    if (t->run.learner)
-        list_files(t);
-    else
-        refuse_learner(t);
+    list_files(t);
 }
 
 static void claim(struct trainer *t)
@@ -360,9 +416,12 @@ static void next_step(struct trainer *t)
     case TRAINER_COMMITTING:
         start_upload(t);
         return;
+    case TRAINER_GIVING_UP:
+        say_verdict(t);
+        return;
     case TRAINER_CLAIMING:
     case TRAINER_RUNNING:
-    case TRAINER_GIVING_UP:
+    case TRAINER_TRIMMING:
         return; /* these wait for something else */
     }
 }
@@ -426,7 +485,10 @@ void trainer_finish(struct trainer *t)
     rpc_cancel(t->update);
     download_destroy(t->download);
     upload_destroy(t->upload);
-    if (t->has_run)
+    t->finished = true;
+    if (t->state == TRAINER_RUNNING)
+        atomic_store(&t->run.cancel, true); /* on_ran finishes it */
+    else if (t->has_run)
         run_finish(&t->run);
     reporter_destroy(t->reporter);
     rpc_client_destroy(t->registry);

@@ -9,6 +9,7 @@
 struct trainer_config {
     const char *registry;
     const char *cache;
+    uint64_t cache_bytes;    /* 0: no limit */
     const char *predictions; /* folder, or empty */
     uint32_t threads;
     uint32_t poll_ms;
@@ -27,6 +28,7 @@ enum trainer_state {
     TRAINER_UPLOADING,  /* the model's chunks */
     TRAINER_COMMITTING, /* the registry's answer */
     TRAINER_GIVING_UP,  /* the registry's answer to FAILED, CANCELLED or QUEUED */
+    TRAINER_TRIMMING,   /* the cache, after a job */
 };
 
 struct trainer {
@@ -34,7 +36,7 @@ struct trainer {
     struct loop *loop;
     struct rpc_client *registry;
     struct reporter *reporter;
-    struct loop_timer *timer;    /* polls while idle, retries a commit */
+    struct loop_timer *timer;    /* polls while idle, starts a step again */
     struct loop_timer *beat;     /* progress and lease while there is a job */
     struct loop_timer *deadline; /* of the process, once it was told to stop */
     struct rpc_call *call;       /* what the state waits for */
@@ -43,6 +45,7 @@ struct trainer {
     struct upload *upload;
     enum trainer_state state;
     bool stopping;
+    bool finished;    /* a pool thread that is still at work finds nobody */
     bool lost;        /* the lease has passed on: drop the result */
     uint32_t tries;   /* of the present step */
     uint32_t damaged; /* times that a file of the cache was not what it should be */
@@ -50,15 +53,19 @@ struct trainer {
     /* the job */
     char id[MAX_NAME + 1];
     char model[MAX_NAME + 1];
-    char dataset[MAX_NAME + 1];
     uint64_t lease;
     bool deploy;
     struct run run;
     bool has_run;
     size_t next_file;
+    enum status kept;            /* of the held-out predictions */
+    enum training_state verdict; /* of a job that is given up */
+    char reason[ERROR_TEXT_MAX]; /* why */
+    size_t trimmed;              /* files that went from the cache */
 };
 
 void trainer_init(struct trainer *t, const struct trainer_config *config, struct loop *l);
+/* The memory of t stays until the loop is destroyed: that waits for the training thread. */
 void trainer_finish(struct trainer *t);
 
 #endif

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import signal
 import struct
 
 import numpy as np
@@ -117,6 +118,68 @@ def test_cancel(training_suite):
     suite.eventually(lambda: suite.api.get(path)["epoch"] >= 1, 60, "does not run")
     suite.api.call("DELETE", path)
     suite.eventually(lambda: suite.api.get(path)["state"] == "cancelled", 60, "not cancelled")
+
+
+def start_long_job(suite):
+    suite.api.call("PUT", "/api/datasets/iris/files/iris.csv", iris(1500))
+    job = suite.api.call(
+        "POST",
+        "/api/training",
+        {"model": "m", "dataset": "iris", "target": "species",
+         "params": {"epochs": 100000, "patience": 0, "hidden": [64]}},
+    )  # fmt: skip
+    path = f"/api/training/{job['id']}"
+    suite.eventually(lambda: suite.api.get(path)["epoch"] >= 1, 60, "does not run")
+    return path
+
+
+def test_stopped_trainer_gives_its_job_back(training_suite):
+    path = start_long_job(training_suite)
+    assert training_suite.processes["trainer-1"].stop() == 0
+    job = training_suite.api.get(path)
+    assert (job["state"], job["attempts"]) == ("queued", 0)
+
+
+def test_trainer_stops_though_the_registry_is_away(training_suite):
+    start_long_job(training_suite)
+    training_suite.processes["registry"].kill()
+    assert training_suite.processes["trainer-1"].stop(20) == 0
+
+
+def test_verdict_is_said_until_it_is_heard(training_suite):
+    """The registry is away when the training fails; the job is not trained a second time."""
+    suite = training_suite
+    table = b"a,b,c,kind\n" + b"1.5,2.5,3.5,x\n1.25,2.25,3.25,y\n" * 300000 + b"1,2,oops,x\n"
+    suite.api.call("PUT", "/api/datasets/long/files/long.csv", table)
+    job = suite.api.call(
+        "POST", "/api/training", {"model": "m", "dataset": "long", "target": "kind"}
+    )
+    path, log = f"/api/training/{job['id']}", suite.processes["trainer-1"].log_path
+    suite.eventually(lambda: suite.api.get(path)["state"] == "running", 20, "does not run")
+    cache = os.path.join(suite.data, "cache/trainer-1")
+    suite.eventually(
+        lambda: any(len(name) == 64 for name in os.listdir(cache)), 20, "is not fetched"
+    )
+    suite.processes["registry"].kill()
+    suite.eventually(lambda: b"job given up" in open(log, "rb").read(), 30, "does not fail")
+    suite.processes["registry"].start()
+    ended = suite.eventually(
+        lambda: (j := suite.api.get(path))["state"] == "failed" and j, 30, "is not heard"
+    )
+    assert ended["attempts"] == 1 and "row 600002, column 'c'" in ended["error"]
+
+
+def test_data_files_have_a_bound(make_suite):
+    suite = make_suite(trainers=1, options={"trainer": ["--cache-bytes", "100000"]})
+    cache = os.path.join(suite.data, "cache/trainer-1")
+    sizes = []
+    for seed in range(3):  # 60 KB each
+        suite.api.call("PUT", f"/api/datasets/d{seed}/files/iris.csv", iris(1500, seed))
+        body = {"model": "m", "dataset": f"d{seed}", "target": "species", "params": {"epochs": 1}}
+        assert train(suite, body)["state"] == "done"
+        suite.eventually(lambda: len(os.listdir(cache)) == 1, 10, "the cache is not trimmed")
+        sizes.append(os.listdir(cache)[0])
+    assert len(set(sizes)) == 3  # it is the last one's that stays
 
 
 def test_trainer_dies_and_another_finishes(make_suite):
