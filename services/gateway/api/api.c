@@ -160,6 +160,21 @@ yyjson_doc *api_json_body(struct call *c, size_t len)
     return doc;
 }
 
+enum status api_timeout(const struct http_request *r, uint64_t *ms, struct error *err)
+{
+    const char *text = r->timeout_ms;
+    char *end;
+    if (!text[0])
+        return STATUS_OK;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (*end || text[0] < '0' || text[0] > '9' || n == 0)
+        return error_set(err, STATUS_INVALID,
+                         "X-Request-Timeout-Ms is \"%s\", which is no number of milliseconds",
+                         text);
+    *ms = n < REQUEST_MS_MAX ? n : REQUEST_MS_MAX;
+    return STATUS_OK;
+}
+
 yyjson_doc *api_body(struct call *c)
 {
     return api_json_body(c, c->http->body.len);

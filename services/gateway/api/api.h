@@ -15,6 +15,7 @@
 #define API_PARAMS_MAX 3
 #define RPC_TIMEOUT_MS 10000 /* for the registry's answer to an API call */
 #define RETRY_AFTER_S  1
+#define REQUEST_MS_MAX 600000 /* deadline that a request may ask for */
 
 struct pending {
     void (*gone)(struct pending *p);
@@ -59,6 +60,8 @@ int api_decode(struct bytes in, char *out, size_t size);
 enum status api_query(const struct call *c, const char *name, char *out, size_t size) MUST_CHECK;
 /* A version number in a path or body.  INVALID. */
 enum status api_version(struct bytes text, uint32_t *out, struct error *err) MUST_CHECK;
+/* *ms: the deadline that the client asks for in X-Request-Timeout-Ms, or as it was.  INVALID. */
+enum status api_timeout(const struct http_request *r, uint64_t *ms, struct error *err) MUST_CHECK;
 /* Parses the body as a JSON object; NULL: it has been answered with 400.  yyjson_doc_free. */
 yyjson_doc *api_body(struct call *c);
 yyjson_doc *api_json_body(struct call *c, size_t len); /* the first len bytes of it */

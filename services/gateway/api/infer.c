@@ -204,20 +204,11 @@ void infer_fail(struct infer_call *call, const struct error *err)
 /* The deadline: the client's own, in the body or in the header, but no later than the longest. */
 static enum status choose_timeout(struct infer_call *call, uint64_t *ms, struct error *err)
 {
-    const char *text = call->http->timeout_ms;
     *ms = call->timeout_ms ? call->timeout_ms : call->gateway->config->timeout_ms;
-    if (text[0]) {
-        char *end;
-        unsigned long long n = strtoull(text, &end, 10);
-        if (*end || text[0] < '0' || text[0] > '9' || n == 0)
-            return error_set(err, STATUS_INVALID,
-                             "X-Request-Timeout-Ms is \"%s\", which is no number of milliseconds",
-                             text);
-        *ms = n;
-    }
+    enum status st = api_timeout(call->http, ms, err);
     if (*ms > REQUEST_MS_MAX)
         *ms = REQUEST_MS_MAX;
-    return STATUS_OK;
+    return st;
 }
 
 void infer_submit(struct infer_call *call)

@@ -9,8 +9,7 @@
 #include "services/gateway/api/api.h"
 #include "services/gateway/tensor_json.h"
 
-#define CLASSES_MAX    1000   /* that "classification" may ask for */
-#define REQUEST_MS_MAX 600000 /* deadline that a request may ask for */
+#define CLASSES_MAX 1000 /* that "classification" may ask for */
 
 struct infer_call;
 

@@ -20,7 +20,8 @@ struct upload_target {
     char key[64]; /* makes a repeated commit harmless */
 };
 
-/* Fills the request to commit and its kind; manifest is good until it returns. */
+/* Fills the request to commit and sends it; called once for each try.  manifest is good until it
+ * returns. */
 typedef void upload_commit_fn(struct body_upload *u, const struct manifest *manifest);
 /* The answer for the client. */
 typedef int upload_answer_fn(struct gateway *g, const struct upload_target *t,

@@ -1,0 +1,167 @@
+"""An upload's commit when the registry cannot decide it: a gateway, and a registry that is played."""
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+
+import pytest
+import zmq
+
+from api import Api
+from peer import BIN, decode, encode, eventually, statuses
+from registry_rig import SANITIZED, Process
+
+PATIENCE = 60
+NUMBER = {name: number for number, name in statuses().items()}
+WEIGHTS = b"weights" * 300_000  # three chunks
+SILENCE = "silence"
+
+
+class Registry(threading.Thread):
+    """Answers VERSION_COMMIT with what `plan` says, then with the version."""
+
+    def __init__(self, home):
+        super().__init__(daemon=True)
+        self.rpc, self.events = f"ipc://{home}/rpc.sock", f"ipc://{home}/events.sock"
+        self.plan = []
+        self.reports = 0  # one comes each second
+        self.commits = []  # (time, body) of each
+        self.over = threading.Event()
+        self.start()
+
+    def run(self):
+        router = zmq.Context.instance().socket(zmq.ROUTER)
+        router.linger = 0
+        router.bind(self.rpc)
+        while not self.over.is_set():
+            if router.poll(20):
+                route, envelope, *_ = router.recv_multipart()
+                kind, number, body = decode(envelope)
+                answer = self.answer(kind, body)
+                if answer != SILENCE:
+                    router.send_multipart([route, encode(answer[0], number, answer[1])])
+        router.close()
+
+    def answer(self, kind, body):
+        if kind == "SNAPSHOT":
+            return "CATALOG", {"seq": 0}
+        if kind == "REPORT":
+            self.reports += 1
+            return "SUITE", {"processes": []}
+        if kind in ("VERSION_COMMIT", "FILE_COMMIT"):
+            self.commits.append((time.monotonic(), body))
+            word = self.plan.pop(0) if self.plan else "OK"
+            if word == SILENCE:
+                return SILENCE
+            if word != "OK":
+                return "FAILURE", {"status": NUMBER[word], "text": f"the word is {word}"}
+            if kind == "VERSION_COMMIT":
+                return "VERSION", {"model": body["model"], "number": 1, "digest": body["digest"]}
+        return "DONE", {}
+
+    def finish(self):
+        self.over.set()
+        self.join()
+
+
+class Rig:
+    def __init__(self):
+        self.home = tempfile.mkdtemp(prefix="maas-")
+        self.registry = Registry(self.home)
+        argv = [os.path.join(BIN, "maas-gateway"), "--http", "127.0.0.1:0"]
+        argv += ["--jobs", f"ipc://{self.home}/jobs.sock", "--registry", self.registry.rpc]
+        self.gateway = Process(self.home, "gateway", [*argv, "--events", self.registry.events])
+        self.gateway.start()
+        port = eventually(self.port, PATIENCE, "the gateway does not listen")
+        self.api = Api("127.0.0.1", int(port))
+
+    def port(self):
+        found = re.search(r"event=listening .*?address=[^\s]*?:(\d+)", self.gateway.log())
+        return found and found.group(1)
+
+    def upload(self, **headers):
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.api.request("POST", "/api/models/m/versions?format=fake", WEIGHTS, headers)
+
+    def finish(self):
+        self.api.close()
+        if SANITIZED and self.gateway.alive():
+            assert self.gateway.stop() == 0, self.gateway.log()
+        self.gateway.kill()
+        self.registry.finish()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+@pytest.fixture
+def rig():
+    r = Rig()
+    yield r
+    r.finish()
+
+
+@pytest.mark.parametrize("word", ["UNAVAILABLE", "BUSY", "TIMEOUT", SILENCE])
+def test_commit_is_sent_again_until_it_is_decided(rig, word):
+    rig.registry.plan = [word] * (1 if word == SILENCE else 4)
+    status, _, answer = rig.upload()
+    assert (status, answer["version"]) == (201, "1")
+    bodies = [body for _, body in rig.registry.commits]
+    assert all(body == bodies[0] for body in bodies) and bodies[0]["key"]
+    assert bodies[0]["digest"] == hashlib.sha256(WEIGHTS).digest()
+    assert len(bodies[0]["chunks"]) == 3 * 32
+    if word != SILENCE:
+        assert len(bodies) == 5
+        times = [at for at, _ in rig.registry.commits]
+        pauses = [after - before for before, after in zip(times, times[1:])]
+        assert all(got > 0.09 * 2**i for i, got in enumerate(pauses)), pauses
+
+
+def test_each_upload_has_its_own_key(rig):
+    rig.upload()
+    rig.upload()
+    first, second = (body["key"] for _, body in rig.registry.commits)
+    assert first != second
+
+
+@pytest.mark.parametrize("word", ["CONFLICT", "INVALID", "FULL", "INTERNAL"])
+def test_what_is_decided_is_not_asked_again(rig, word):
+    rig.registry.plan = [word] * 2
+    status, _, answer = rig.upload()
+    assert status == {"CONFLICT": 409, "INVALID": 400, "FULL": 507, "INTERNAL": 500}[word]
+    assert answer["error"] == f"the word is {word}"
+    assert len(rig.registry.commits) == 1
+
+
+def test_tries_end_at_the_deadline_of_the_client(rig):
+    rig.registry.plan = ["UNAVAILABLE"] * 100
+    status, headers, answer = rig.upload(X_Request_Timeout_Ms="1000")
+    assert status == 503 and headers["Retry-After"]
+    assert answer["error"] == "the word is UNAVAILABLE"
+    tries = len(rig.registry.commits)
+    assert 2 <= tries <= 4  # after 0, 100, 300 and 700 ms
+    rig.registry.plan = [SILENCE] * 100
+    assert rig.upload(X_Request_Timeout_Ms="500")[0] == 504
+    assert rig.upload(X_Request_Timeout_Ms="soon")[0] == 400
+
+
+def test_client_that_leaves_ends_the_tries(rig):
+    rig.registry.plan = ["UNAVAILABLE"] * 1000
+    client = rig.api.connection
+    client.request("POST", "/api/models/m/versions?format=fake", WEIGHTS)
+    eventually(lambda: rig.registry.commits, PATIENCE, "no commit")
+    client.close()
+    with contextlib.closing(Api("127.0.0.1", int(rig.port()))) as later:
+        assert later.request("GET", "/api/models/m")[0] == 404
+    commits, seconds = len(rig.registry.commits), rig.registry.reports
+    eventually(lambda: rig.registry.reports >= seconds + 4, PATIENCE, "no reports")
+    assert len(rig.registry.commits) <= commits + 1  # one may have been on its way
+
+
+def test_file_of_a_dataset_is_sent_again_too(rig):
+    rig.registry.plan = ["UNAVAILABLE"]
+    assert rig.api.request("PUT", "/api/datasets/d/files/a.csv", b"a,b\n1,2\n")[0] == 201
+    assert len(rig.registry.commits) == 2
