@@ -108,13 +108,13 @@ class Store:
         """Waits until the registry and its Redis answer."""
 
         def answers():
-            with Peer(self.rpc(n)) as peer:
-                try:
-                    return peer.call("PING", seconds=1) is not None
-                except (Failure, NoAnswer):
-                    return False
+            try:
+                return peer.call("PING", seconds=1) is not None
+            except (Failure, NoAnswer):
+                return False
 
-        eventually(answers, seconds, f"registry {n} does not answer")
+        with Peer(self.rpc(n)) as peer:
+            eventually(answers, seconds, f"registry {n} does not answer")
         return self
 
     def cli(self, *argv):

@@ -151,23 +151,23 @@ def test_claim_after_the_end_of_a_job_gets_another(store):
 
 def test_job_of_a_dead_trainer_goes_to_the_next(store):
     """The lease of 15 s for real: the trainer is killed, so its updates end."""
-    add_dataset(store.peer())
-    job = submit(store.peer())
-    trainer = store.peer()
+    peer, trainer = store.peer(), store.peer()
+    add_dataset(peer)
+    job = submit(peer)
     first = trainer.call("TRAINING_CLAIM", name="t1")
     trainer.close()
 
     def claimed():
         try:
-            return store.peer().call("TRAINING_CLAIM", name="t2")
+            return peer.call("TRAINING_CLAIM", name="t2")
         except Failure:
             return None
 
     second = eventually(claimed, 25, "the lease does not end")
     assert (second["id"], second["attempts"], second["trainer"]) == (job["id"], 2, "t2")
     stale = {"id": job["id"], "lease": first["lease"], "state": RUNNING}
-    refused("CONFLICT", store.peer().call, "TRAINING_UPDATE", **stale)
-    refused("CONFLICT", commit, store.peer(), training=job["id"], lease=first["lease"])
+    refused("CONFLICT", peer.call, "TRAINING_UPDATE", **stale)
+    refused("CONFLICT", commit, peer, training=job["id"], lease=first["lease"])
 
 
 def test_job_that_kills_three_trainers_fails(store):
