@@ -12,7 +12,7 @@
 --   maas:pending               zset of "NAME:N" to be checked; score: free to claim from then on
 --   maas:catalog               hash versions, bytes: how much a snapshot holds
 --   maas:history:NAME          stream, append-only: who, what, from, to; its ids say when
---   maas:key:version:KEY       "NAME:N" that a keyed commit has made, for a day
+--   maas:key:version:KEY       "NAME:N:DIGEST" that a keyed commit has made, for a day
 --   maas:key:training:KEY      job id that a keyed submit has made, for a day
 --   maas:datasets              set of dataset names
 --   maas:dataset:NAME          hash file name -> packed struct file
@@ -241,14 +241,17 @@ local function grow_catalog(versions, bytes)
     return nil
 end
 
-local function version_of_key(key, model)
+local function version_of_key(key, model, digest)
     local place = key ~= '' and redis.call('GET', 'maas:key:version:' .. key)
     if not place then
         return nil
     end
-    local of, n = place:match('^(.*):(%d+)$')
+    local of, n, was = place:match('^([^:]*):(%d+):?(.*)$')
     if of ~= model then
         return fail('CONFLICT', "this key belongs to a version of model '" .. of .. "'")
+    end
+    if was ~= '' and was ~= digest then
+        return fail('CONFLICT', 'this key belongs to version ' .. n .. ', which has other contents')
     end
     return version(of, n)
 end
@@ -257,7 +260,7 @@ end
 redis.register_function('maas_version_commit', function(_, a)
     local key, model, digest, size, chunks, record = a[1], a[2], a[3], a[4], a[5], a[6]
     local job, who = a[8], a[11]
-    local again = version_of_key(key, model)
+    local again = version_of_key(key, model, digest)
     if again then
         return again
     end
@@ -280,7 +283,8 @@ redis.register_function('maas_version_commit', function(_, a)
         deploy(model, n, who, {})
     end
     if key ~= '' then
-        redis.call('SET', 'maas:key:version:' .. key, model .. ':' .. n, 'PX', DAY_MS)
+        redis.call('SET', 'maas:key:version:' .. key, model .. ':' .. n .. ':' .. digest, 'PX',
+            DAY_MS)
     end
     return version(model, n)
 end)

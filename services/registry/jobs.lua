@@ -110,6 +110,11 @@ end
 redis.register_function('maas_training_submit', function(_, a)
     local again = a[1] ~= '' and redis.call('GET', 'maas:key:training:' .. a[1])
     if again then
+        local before = redis.call('HGET', 'maas:training:' .. again, 'submit')
+        if before and before ~= a[3] then
+            return fail('CONFLICT', 'this key belongs to the training job ' .. again ..
+                ', which is another')
+        end
         return training_whole(again) or no_job(again)
     end
     if redis.call('SISMEMBER', 'maas:datasets', a[2]) == 0 then

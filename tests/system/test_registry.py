@@ -154,6 +154,7 @@ def test_the_same_key_gives_the_same_version(store):
     assert commit(peer, key="k1") == first
     assert commit(peer, key="k2")["number"] == 2
     refused("CONFLICT", commit, peer, model="other", key="k1")
+    refused("CONFLICT", commit, peer, data=b"other weights", key="k1")
     assert len(peer.call("SNAPSHOT")["versions"]) == 2
 
 

@@ -53,7 +53,8 @@ def test_training_from_submit_to_version(store):
     add_dataset(peer)
     refused("INVALID", submit, peer, params="{")
     job = submit(peer, key="k", seed=7, deploy=True)
-    assert submit(peer, key="k")["id"] == job["id"]
+    assert submit(peer, key="k", seed=7, deploy=True)["id"] == job["id"]
+    refused("CONFLICT", submit, peer, key="k", seed=8, deploy=True)
     assert (job["state"], job["seed"], job["deploy"]) == (QUEUED, 7, True)
     mine = peer.call("TRAINING_CLAIM", name="t1")
     assert (mine["id"], mine["state"], mine["attempts"]) == (job["id"], RUNNING, 1)

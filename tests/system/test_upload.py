@@ -127,6 +127,36 @@ def test_each_upload_has_its_own_key(rig):
     assert first != second
 
 
+def test_key_is_the_clients_if_there_is_one(rig):
+    for sent in ("abc-1", '"abc-1"'):
+        assert rig.upload(Idempotency_Key=sent)[0] == 201
+    assert [body["key"] for _, body in rig.registry.commits] == ["c-abc-1"] * 2
+    for bad, word in (("a b", "0x20"), ('""', "empty"), ("x" * 200, "more than 103"), ("a:b", "0x3a")):
+        status, _, answer = rig.upload(Idempotency_Key=bad)
+        assert status == 400 and "Idempotency-Key" in answer["error"] and word in answer["error"]
+    assert len(rig.registry.commits) == 2
+
+
+def test_what_is_sent_twice_with_a_key_is_done_once(suite):
+    def post(path, body, key):
+        status, _, answer = suite.api.request("POST", path, body, {"Idempotency-Key": key})
+        return status, answer.get("version") or answer.get("id") or answer["error"]
+
+    path = "/api/models/m/versions?format=fake"
+    assert post(path, WEIGHTS, "k1") == post(path, WEIGHTS, "k1") == (201, "1")
+    assert post(path, WEIGHTS, "k2") == (201, "2")
+    status, text = post(path, b"other weights", "k1")
+    assert status == 409 and "version 1" in text
+    assert post(path.replace("/m/", "/n/"), WEIGHTS, "k1")[0] == 409
+    assert len(suite.api.get("/api/models/m")["versions"]) == 2
+    suite.api.call("PUT", "/api/datasets/d/files/a.csv", b"a,b\n1,2\n")
+    job = {"model": "m", "dataset": "d", "target": "b"}
+    assert post("/api/training", job, "k1") == post("/api/training", job, "k1") == (202, "t1")
+    assert post("/api/training", {**job, "seed": 2}, "k1")[0] == 409
+    assert post("/api/training", job, "k2") == (202, "t2")
+    assert len(suite.api.get("/api/training")["training"]) == 2
+
+
 @pytest.mark.parametrize("word", ["CONFLICT", "INVALID", "FULL", "INTERNAL"])
 def test_what_is_decided_is_not_asked_again(rig, word):
     rig.registry.plan = [word] * 2

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #define LOG_EVERY_MS 1000 /* at most, of failures that come in floods */
 
@@ -172,6 +173,29 @@ enum status api_timeout(const struct http_request *r, uint64_t *ms, struct error
                          "X-Request-Timeout-Ms is \"%s\", which is no number of milliseconds",
                          text);
     *ms = n < REQUEST_MS_MAX ? n : REQUEST_MS_MAX;
+    return STATUS_OK;
+}
+
+enum status api_key(const struct http_request *r, char key[MAX_NAME + 1], struct error *err)
+{
+    struct bytes own = bytes_str(r->idempotency_key);
+    const char *text = own.data;
+    uint64_t random = 0;
+    if (own.len >= 2 && text[0] == '"' && text[own.len - 1] == '"')
+        own = bytes_of(text + 1, own.len - 2); /* a string as in RFC 8941 */
+    if (bytes_equal_str(own, "?"))
+        return error_set(err, STATUS_INVALID, "Idempotency-Key has more than %zu bytes",
+                         sizeof r->idempotency_key - 1);
+    if (r->idempotency_key[0]) {
+        if (name_check(own, "Idempotency-Key", err))
+            return err->status;
+        snprintf(key, MAX_NAME + 1, "c-%.*s", (int)own.len, (const char *)own.data);
+        return STATUS_OK;
+    }
+    if (getrandom(&random, sizeof random, 0) != sizeof random)
+        random = clock_wall_ms();
+    snprintf(key, MAX_NAME + 1, "g%016llx%llx", (unsigned long long)random,
+             (unsigned long long)clock_us());
     return STATUS_OK;
 }
 

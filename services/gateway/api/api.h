@@ -62,6 +62,10 @@ enum status api_query(const struct call *c, const char *name, char *out, size_t 
 enum status api_version(struct bytes text, uint32_t *out, struct error *err) MUST_CHECK;
 /* *ms: the deadline that the client asks for in X-Request-Timeout-Ms, or as it was.  INVALID. */
 enum status api_timeout(const struct http_request *r, uint64_t *ms, struct error *err) MUST_CHECK;
+/* What makes a request harmless that is sent twice: the client's Idempotency-Key (one that is to
+ * be the same again is sent with it), or a new key of ours.  INVALID. */
+enum status api_key(const struct http_request *r, char key[MAX_NAME + 1],
+                    struct error *err) MUST_CHECK;
 /* Parses the body as a JSON object; NULL: it has been answered with 400.  yyjson_doc_free. */
 yyjson_doc *api_body(struct call *c);
 yyjson_doc *api_json_body(struct call *c, size_t len); /* the first len bytes of it */

@@ -1,12 +1,10 @@
 /* training.c - /api/training: jobs that end as a new version. */
-#include "common/base/clock.h"
 #include "services/gateway/api/api.h"
 #include "services/gateway/tensor_json.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 static void put_number(struct buf *out, const char *name, double value)
 {
@@ -155,17 +153,13 @@ static void submit(struct call *c)
     struct msg_submit m = { 0 };
     struct error err = { .status = STATUS_OK };
     char *params = NULL;
-    char key[48];
-    uint64_t random = 0;
+    char key[MAX_NAME + 1];
     yyjson_doc *doc = api_body(c);
     if (!doc)
         return;
-    if (getrandom(&random, sizeof random, 0) != sizeof random)
-        random = 1;
-    snprintf(key, sizeof key, "s%016llx%llx", (unsigned long long)random,
-             (unsigned long long)clock_us());
+    enum status st = api_key(c->http, key, &err);
     m.key = bytes_str(key);
-    if (take_submit(yyjson_doc_get_root(doc), &m, &params, &err))
+    if (st || take_submit(yyjson_doc_get_root(doc), &m, &params, &err))
         api_error(c->http, err.status, "%s", err.text);
     else
         api_ask(c, MSG_TRAINING_SUBMIT, &m, answer_submitted);

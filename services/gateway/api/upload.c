@@ -7,9 +7,7 @@
 
 #include "common/base/clock.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #define COMMIT_TIMEOUT_MS 30000 /* with all tries, unless the client says another deadline */
 #define TRY_TIMEOUT_MS    8000  /* for one; the registry itself waits for Redis for less */
@@ -120,17 +118,17 @@ static const struct upload_events events = { .drained = on_drained, .done = on_d
 void upload_begin(struct call *c, const struct upload_target *target, upload_commit_fn *commit,
                   upload_answer_fn *answer)
 {
-    uint64_t random = 0;
     uint64_t limit = c->gateway->config->max_artifact_bytes;
     uint64_t timeout_ms = COMMIT_TIMEOUT_MS;
     struct error err;
+    char key[MAX_NAME + 1] = "";
     struct body_upload *u;
     if (c->http->has_length && c->http->content_length > limit) {
         api_error(c->http, STATUS_TOO_LARGE, "the body has %llu bytes; at most %llu are allowed",
                   (unsigned long long)c->http->content_length, (unsigned long long)limit);
         return;
     }
-    if (api_timeout(c->http, &timeout_ms, &err)) {
+    if (api_timeout(c->http, &timeout_ms, &err) || api_key(c->http, key, &err)) {
         api_error(c->http, err.status, "%s", err.text);
         return;
     }
@@ -139,6 +137,7 @@ void upload_begin(struct call *c, const struct upload_target *target, upload_com
     u->gateway = c->gateway;
     u->http = c->http;
     u->target = *target;
+    memcpy(u->target.key, key, sizeof key);
     u->commit = commit;
     u->answer = answer;
     u->timeout_ms = timeout_ms;
@@ -147,10 +146,6 @@ void upload_begin(struct call *c, const struct upload_target *target, upload_com
     u->upload = upload_create(c->gateway->loop, c->gateway->registry, limit, &events, u);
     c->http->user = &u->base;
     c->http->stream = true;
-    if (getrandom(&random, sizeof random, 0) != sizeof random)
-        random = clock_us();
-    snprintf(u->target.key, sizeof u->target.key, "u%016llx%llx", (unsigned long long)random,
-             (unsigned long long)clock_us());
 }
 
 const struct upload_target *upload_what(const struct body_upload *u)

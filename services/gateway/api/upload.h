@@ -17,7 +17,7 @@ struct upload_target {
     char file[MAX_NAME + 1];      /* dataset's file, or the model's format */
     char digest[DIGEST_HEX_SIZE]; /* filled when the data is complete */
     uint64_t size_bytes;
-    char key[64]; /* makes a repeated commit harmless */
+    char key[MAX_NAME + 1]; /* makes a repeated commit harmless */
 };
 
 /* Fills the request to commit and sends it; called once for each try.  manifest is good until it

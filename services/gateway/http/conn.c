@@ -65,7 +65,7 @@ static void reset_request(struct conn *c)
     r->target.len = 0;
     buf_finish(&r->headers);
     r->request_id[0] = r->encoding[0] = r->accept_encoding[0] = 0;
-    r->json_length[0] = r->timeout_ms[0] = 0;
+    r->json_length[0] = r->timeout_ms[0] = r->idempotency_key[0] = 0;
     r->stream = r->has_length = r->has_body = false;
     r->content_length = 0;
     r->retry_after_s = 0;

@@ -42,6 +42,7 @@ struct http_request {
     char accept_encoding[64];         /* Accept-Encoding, or empty; "?": too long to be kept */
     char json_length[24];             /* Inference-Header-Content-Length, or empty */
     char timeout_ms[16];              /* X-Request-Timeout-Ms, or empty */
+    char idempotency_key[104];        /* Idempotency-Key, or empty; "?": too long to be kept */
     bool has_length;
     bool has_body;
     uint64_t content_length;

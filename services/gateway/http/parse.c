@@ -65,7 +65,8 @@ static void keep_value(struct conn *c, char *to, size_t size)
     X("content-encoding", encoding)                   \
     X("accept-encoding", accept_encoding)             \
     X("inference-header-content-length", json_length) \
-    X("x-request-timeout-ms", timeout_ms)
+    X("x-request-timeout-ms", timeout_ms)             \
+    X("idempotency-key", idempotency_key)
 
 static int on_name_end(llhttp_t *p)
 {
