@@ -289,7 +289,7 @@ def test_run_without_end_is_stopped_at_its_deadline(make_suite):
         tensor = {"name": "x", "datatype": "INT64", "shape": [1], "data": [turns]}
         return suite.api.request("POST", path, {"inputs": [tensor], **more})
 
-    pid = suite.engine_pids()
+    pid = suite.eventually(suite.engine_pids, 20, "the engine is not reported")
     assert ask(10**15, parameters={"timeout": 300000})[0] == 504
     status, _, answer = ask(3)
     assert (status, answer["outputs"][0]["data"]) == (200, [3])
