@@ -154,11 +154,13 @@ static bool hello_valid(struct engines *es, const struct msg_hello *m)
            HASH_CNT(by_route, es->by_route) < ENGINES_MAX;
 }
 
-/* An engine may have heard of a version before we have; its next beat brings it here again. */
+/* An engine may have heard of a version before we have; its next beat brings it here again.  Where
+ * no news comes from the registry, the engine is the news. */
 static bool version_known(struct gateway *g, const struct msg_hello *m)
 {
     struct catalog_model *model = catalog_find(replica_catalog(g->replica), m->model);
-    return !replica_synced(g->replica) || (model && catalog_version(model, m->version));
+    return g->cut_off || !replica_synced(g->replica) ||
+           (model && catalog_version(model, m->version));
 }
 
 static struct engine *engine_create(struct engines *es, const struct route_key *route,
@@ -358,6 +360,7 @@ static void sweep(void *arg)
     uint64_t now = clock_ms();
     struct engine *e, *next;
     forgive_own_pause(es, now);
+    route_watch(es->gateway);
     HASH_ITER(by_route, es->by_route, e, next)
     if (now > e->beat_ms && now - e->beat_ms > BEAT_TIMEOUT_MS)
         e->lost = true;

@@ -48,6 +48,7 @@ struct gateway {
     struct suite_view *suite; /* what the registry last said of the processes */
     struct held *held;        /* requests that came before their model was loaded: api/hold.c */
     size_t held_count;
+    bool cut_off;               /* route.c: no news from the registry */
     bool changed;               /* engines or the catalog have: who is held may go on */
     struct known_route *routes; /* route.c: what it has found since the last change */
     const char *only_model;     /* the same for requests that name none, or NULL */
@@ -89,6 +90,8 @@ enum status route_find(struct gateway *g, struct bytes model, uint32_t version, 
 uint32_t route_serving(struct gateway *g, const struct catalog_model *m);
 /* Engines or the catalog have changed: requests that wait where nobody will come move on. */
 void route_refresh(struct gateway *g);
+/* To be called now and then: is the registry still heard? */
+void route_watch(struct gateway *g);
 /* The lane of a version, made with what its deployment says when new. */
 struct lane *route_lane(struct gateway *g, struct bytes model, uint32_t version);
 void route_configure(struct gateway *g); /* the catalog has changed: so may limits of batches */

@@ -32,6 +32,15 @@ struct lane *queue_find_lane(struct queue *q, struct bytes model, uint32_t versi
     return l;
 }
 
+uint32_t queue_newest(const struct queue *q, struct bytes model)
+{
+    uint32_t newest = 0;
+    for (const struct lane *l = q->lanes; l; l = l->hh.next)
+        if (l->engines_count && l->key.version > newest && bytes_equal_str(model, l->key.model))
+            newest = l->key.version;
+    return newest;
+}
+
 struct lane *queue_lane(struct queue *q, struct bytes model, uint32_t version)
 {
     struct lane *l = queue_find_lane(q, model, version);

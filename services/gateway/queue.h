@@ -122,6 +122,8 @@ void queue_finish(struct queue *q); /* open requests end with CANCELLED */
 struct lane *queue_lane(struct queue *q, struct bytes model, uint32_t version);
 /* NULL: there is none. */
 struct lane *queue_find_lane(struct queue *q, struct bytes model, uint32_t version);
+/* The newest version of the model that has engines; 0: none has. */
+uint32_t queue_newest(const struct queue *q, struct bytes model);
 /* A request for the lane will be submitted in a moment: its memory is fetched meanwhile. */
 void lane_expect(const struct lane *l);
 size_t lane_engines(const struct lane *l); /* that take jobs */

@@ -1,7 +1,8 @@
 /* route.c - from a model's name to the lane that serves it.
  *
  * The plain name serves the deployed version as soon as an engine of it has said hello here;
- * until then, the previous one if it still has engines.
+ * until then, the previous one if it still has engines.  A gateway that is cut off from the
+ * registry, and has engines of neither, follows them: the newest version that they bring.
  *
  * What has been found is remembered until engines or the catalog change.
  */
@@ -74,6 +75,15 @@ struct lane *route_lane(struct gateway *g, struct bytes model, uint32_t version)
     return l;
 }
 
+void route_watch(struct gateway *g)
+{
+    bool cut_off = replica_synced(g->replica) && !replica_live(g->replica);
+    if (cut_off == g->cut_off)
+        return;
+    g->cut_off = cut_off;
+    route_refresh(g);
+}
+
 uint32_t route_serving(struct gateway *g, const struct catalog_model *m)
 {
     const struct msg_deployment *d = &m->deployment;
@@ -81,6 +91,9 @@ uint32_t route_serving(struct gateway *g, const struct catalog_model *m)
         return d->version;
     if (engines_of(g, m, d->previous))
         return d->previous;
+    uint32_t brought = g->cut_off ? queue_newest(&g->queue, bytes_str(m->name)) : 0;
+    if (brought)
+        return brought;
     const struct msg_version *v = catalog_version(m, d->version);
     return v && v->check == CHECK_FAILED && d->previous ? d->previous : d->version;
 }

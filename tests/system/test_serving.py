@@ -170,3 +170,26 @@ def test_gateway_that_hears_no_events_serves_what_is_deployed_through_it(suite):
         ask = functools.partial(other.call, "POST", "/predict", {"model": "m", "inputs": [[1, 2]]})
         wanted = [[version + 1, 2 * version + 2]]  # the one before may answer until then
         suite.eventually(lambda a=ask, w=wanted: a()["outputs"] == w, 60, "not the new version")
+
+
+def test_gateway_that_is_cut_off_from_the_registry_follows_the_engines(suite):
+    """It cannot hear of a rollout through another gateway, but the new version's engines come."""
+    run = os.path.join(suite.data, "run")
+    for name in ("rpc", "events"):
+        os.symlink(f"{name}.sock", f"{run}/{name}-2.sock")
+    other = suite.second_gateway(registry="ipc://run/rpc-2.sock", events="ipc://run/events-2.sock")
+    suite.upload("m", networks.times(2))
+    suite.upload("m", networks.times(3))
+    suite.deploy("m", 1)
+    ask = functools.partial(other.request, "POST", "/predict", {"model": "m", "inputs": [[1, 2]]})
+    suite.eventually(lambda: ask()[0] == 200, 60, "the second gateway does not serve")
+    for name in ("rpc", "events"):
+        os.unlink(f"{run}/{name}-2.sock")
+    suite.processes["registry"].kill()
+    suite.processes["registry"].start()
+    suite.eventually(lambda: suite.api.request("GET", "/readyz")[0] == 200, 60, "no registry")
+    suite.deploy("m", 2)
+    suite.eventually(
+        lambda: (a := ask())[0] == 200 and a[2]["outputs"] == [[3, 6]], 60, "not the new version"
+    )
+    assert other.get("/api/models/m")["deployment"]["version"] == "1"  # that is all it knows
