@@ -76,7 +76,8 @@ UNIT_SRC   := $(wildcard tests/unit/*/test_*.c)
 UNIT_BIN   := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
 TOOL_BIN   := $(patsubst tests/tools/%.c,$(B)/tools/%,$(wildcard tests/tools/*.c))
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
-FUZZ_BIN   := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SRC))
+FUZZ_BIN   := $(patsubst tests/fuzz/fuzz_%.c,build/fuzz/bin/%,$(FUZZ_SRC))
+FUZZ_SAN   := fuzzer-no-link,address,undefined
 BENCH_BIN  := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 BINARIES   := $(patsubst %,$(B)/bin/maas-%,$(SERVICES))
 C_FILES    := $(filter %.c,$(call find_c,common services tests))
@@ -87,7 +88,7 @@ CC_FILES   := $(filter %.cc,$(call find_c,common services))
 say = $(if $(V),,@printf '%-5s %s\n' '$(1)' '$@';)
 
 .PHONY: help all build-tests run test test-unit test-system test-full check layers format format-fix tidy fuzz \
-        shellcheck text bench chaos compose-test clean distclean
+        build-fuzz shellcheck text bench chaos compose-test clean distclean
 
 help: ## prints this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -134,12 +135,11 @@ shellcheck: ## checks the shell scripts
 text: ## no machine paths, no unfinished words, no sleeping tests
 	@tests/tools/text.sh
 
-fuzz: $(FUZZ_BIN) ## runs each fuzzer for FUZZ_SECONDS=30
-	@for f in $(FUZZ_BIN); do name=$$(basename $$f | sed s/fuzz_//); \
-	    mkdir -p build/fuzz/found/$$name; \
-	    $$f -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=2048 -verbosity=0 \
-	        -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/found/$$name \
-	        tests/fuzz/corpus/$$name || exit 1; done
+fuzz: ## runs each fuzzer for FUZZ_SECONDS=30, one per core at a time (ARGS="http framing": some)
+	@$(MAKE) CC=clang SAN=$(FUZZ_SAN) CFLAGS=-fno-sanitize-recover=all build-fuzz
+	@python3 tests/tools/run_fuzzers.py --bin build/fuzz/bin --work build/fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+build-fuzz: $(FUZZ_BIN)
 
 bench: all $(BENCH_BIN) ## speed beside nginx and others, in build/bench.json (ARGS="--only predict,echo")
 	@python3 tests/bench/bench.py --bin $(B)/bin --out build/bench.json $(ARGS)
@@ -226,10 +226,10 @@ $(B)/bench/%: $(B)/tests/bench/%.o $(B)/libgateway.a $(B)/libcommon.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CXX) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_gateway) $(LIBS_common)
 
-FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -I. -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard common/*/*.c common/*/*.h)
+# What a fuzzer defines itself takes the place of a library's file that defines the same.
+build/fuzz/bin/%: $(B)/tests/fuzz/fuzz_%.o $(B)/libgateway.a $(B)/libtrainer.a $(B)/libcommon.a
 	@mkdir -p $(@D)
-	$(call say,FUZZ)clang $(FUZZ_FLAGS) -o $@ $< $(filter %.c,$(call find_c,common/base common/msg)) $(LIBS_common)
+	$(call say,LINK)$(CXX) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_gateway) $(LIBS_trainer) $(LIBS_common)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:

@@ -141,7 +141,7 @@ void framing_finish(struct framing *f)
 void *framing_room(const struct framing *f, uint64_t *len)
 {
     *len = f->expected ? frame_left(f) : 0;
-    return f->place + f->filled;
+    return *len ? f->place + f->filled : NULL;
 }
 
 void framing_filled(struct framing *f, size_t len)

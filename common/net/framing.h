@@ -33,7 +33,7 @@ bool framing_whole(const struct framing *f);
 void framing_next(struct framing *f);
 void framing_finish(struct framing *f);
 
-/* Where the rest of the frame that has begun goes, and how long it is; 0: none has. */
+/* Where the rest of the frame that has begun goes, and how long it is; NULL and 0: none has. */
 void *framing_room(const struct framing *f, uint64_t *len);
 void framing_filled(struct framing *f, size_t len); /* so many bytes were put there */
 

@@ -56,7 +56,7 @@ struct conn {
     char expect[16];
     char name[32]; /* of the present header; longer ones are none of ours */
     size_t name_len;
-    char *value; /* where its value goes, or NULL */
+    char *value; /* where its value goes until that is whole, or NULL */
     size_t value_size;
     size_t value_len;
 };

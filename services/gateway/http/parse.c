@@ -113,6 +113,7 @@ static int on_value_end(llhttp_t *p)
            (c->value[c->value_len - 1] == ' ' || c->value[c->value_len - 1] == '\t'))
         c->value_len--;
     c->value[c->value_len] = 0;
+    c->value = NULL;
     return 0;
 }
 
@@ -137,6 +138,8 @@ void conn_choose_id(struct conn *c)
                                 "-_.:/+=@,;#~!$%&()[]{}|^*";
     struct http_server *s = c->server;
     char *id = c->request.request_id;
+    if (c->value == id) /* refused before its end: who knows what is behind it there */
+        id[0] = 0;
     if (!id[0] || id[strspn(id, plain)])
         make_id(id, s->id_prefix, ++s->id_count);
 }
@@ -233,6 +236,7 @@ void parse_reset(struct conn *c)
     llhttp_reset(&c->parser);
     c->field_bytes = c->field_count = c->name_len = 0;
     c->hosts = 0;
+    c->value = NULL;
     c->expect[0] = 0;
     c->head = false;
     c->refuse = 0;
