@@ -100,10 +100,15 @@ void route_forget(struct gateway *g);    /* what is remembered; as for an end */
 enum status route_only_model(struct gateway *g, struct bytes *name, struct error *err) MUST_CHECK;
 
 /* ---- meters.c: measurements per version ---- */
-/* A request that was answered: how long it took from its end on, and how long its answer took to
- * be written. */
-void meter_success(struct inference *r, const struct outcome *o, uint64_t total_us,
-                   uint64_t answer_us);
+/* Where the time of a request has gone that was answered. */
+struct meter_times {
+    uint64_t sent_us;  /* clock_us() when it left the queue */
+    uint64_t queue_us; /* before that */
+    uint64_t compute_us, transfer_us;
+    uint64_t answer_us; /* until the answer was written */
+    uint64_t total_us;  /* from the end of the request on */
+};
+void meter_success(struct lane *l, const struct meter_times *t);
 void meter_failure(struct lane *l, uint64_t total_us);
 void meter_batch(struct lane *l, uint32_t rows);
 /* Appends, as Prometheus text, what lanes count themselves. */

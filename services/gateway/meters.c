@@ -41,23 +41,21 @@ static void observe_us(struct lane *l, struct metric_family *f, struct metric **
     metric_observe(f, *m, (double)us / 1e6);
 }
 
-void meter_success(struct inference *r, const struct outcome *o, uint64_t total_us,
-                   uint64_t answer_us)
+void meter_success(struct lane *l, const struct meter_times *t)
 {
-    struct lane_meters *m = lane_meters(r->lane);
-    struct lane_counts *c = lane_counts(r->lane);
-    uint64_t waited_us = r->sent_us - r->submitted_us;
-    observe_us(r->lane, &total, &m->total, total_us);
-    observe_us(r->lane, &wait, &m->wait, waited_us);
-    observe_us(r->lane, &compute, &m->compute, o->compute_us);
-    observe_us(r->lane, &transfer, &m->transfer, o->transfer_us);
+    struct lane_meters *m = lane_meters(l);
+    struct lane_counts *c = lane_counts(l);
+    observe_us(l, &total, &m->total, t->total_us);
+    observe_us(l, &wait, &m->wait, t->queue_us);
+    observe_us(l, &compute, &m->compute, t->compute_us);
+    observe_us(l, &transfer, &m->transfer, t->transfer_us);
     c->succeeded++;
-    c->succeeded_us += total_us;
-    c->queue_us += waited_us;
-    c->compute_us += o->compute_us;
-    c->transfer_us += o->transfer_us;
-    c->answer_us += answer_us;
-    c->last_us = r->sent_us;
+    c->succeeded_us += t->total_us;
+    c->queue_us += t->queue_us;
+    c->compute_us += t->compute_us;
+    c->transfer_us += t->transfer_us;
+    c->answer_us += t->answer_us;
+    c->last_us = t->sent_us;
 }
 
 void meter_failure(struct lane *l, uint64_t total_us)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import socket
 import struct
 import zlib
 
@@ -280,3 +281,49 @@ def test_kserve_v1(pair):
         status, _, answer = pair.api.request("POST", "/v1/models/pair:predict", bad)
         assert status == 400 and says in answer["error"], answer
     assert pair.api.request("POST", "/v1/models/none:predict", {"instances": []})[0] == 404
+
+
+# ---- large bodies: read and written on a pool thread ---------------------------------------------
+
+
+LARGE = 60000   # rows of two numbers: some megabytes of text
+
+
+@pytest.fixture
+def large(suite):
+    suite.upload("twice", networks.times(2))
+    suite.deploy("twice", 1)
+    rows = [[i, -i] for i in range(LARGE)]
+    return suite, rows, [[2 * i, -2 * i] for i in range(LARGE)]
+
+
+def test_large_requests_and_answers(large):
+    suite, rows, twice = large
+    flat = [n for row in rows for n in row]
+    tensor = {"name": "x", "datatype": "FP32", "shape": [LARGE, 2], "data": flat}
+    status, _, answer = suite.api.request("POST", "/predict", {"inputs": rows})
+    assert status == 200 and answer["outputs"] == twice
+    status, _, answer = suite.api.request("POST", "/v2/models/twice/infer", {"inputs": [tensor]})
+    assert status == 200 and answer["outputs"][0]["data"] == [2 * n for n in flat]
+    for key, answered in (("instances", "predictions"), ("inputs", "outputs")):
+        status, _, answer = suite.api.request("POST", "/v1/models/twice:predict", {key: rows})
+        assert status == 200 and answer[answered] == twice
+    status, _, answer = suite.api.request("POST", "/predict", {"inputs": [*rows, [1, "two"]]})
+    assert status == 400 and f"inputs[{LARGE}][1]" in answer["error"], answer
+    body = json.dumps({"inputs": rows}).encode()
+    status, _, answer = suite.api.request("POST", "/predict", body[:-1])
+    assert status == 400 and "not JSON" in answer["error"]
+    status, _, answer = suite.api.request("POST", "/predict?model=none", body)
+    assert status == 404 and "none" in answer["error"]
+
+
+def test_large_request_whose_client_leaves(large):
+    suite, rows, _ = large
+    body = json.dumps({"inputs": rows}).encode()
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    for _ in range(10):
+        with socket.create_connection(("127.0.0.1", suite.port)) as client:
+            client.sendall(head + body)
+    suite.eventually(lambda: suite.metric("maas_gateway_open_requests") == 1, 60, "left open")  # its own
+    status, _, answer = suite.api.request("POST", "/predict", {"inputs": [[1, 2]]})
+    assert (status, answer["outputs"]) == (200, [[2, 4]])

@@ -141,26 +141,6 @@ enum status api_version(struct bytes text, uint32_t *out, struct error *err)
     return STATUS_OK;
 }
 
-yyjson_doc *api_json_body(struct call *c, size_t len)
-{
-    struct buf *body = &c->http->body;
-    yyjson_read_err err;
-    if (!len) {
-        api_error(c->http, STATUS_INVALID, "the body is not JSON: it is empty");
-        return NULL;
-    }
-    yyjson_doc *doc = yyjson_read_opts((char *)body->data, len, 0, NULL, &err);
-    if (!doc)
-        api_error(c->http, STATUS_INVALID, "the body is not JSON: %s at byte %zu", err.msg,
-                  err.pos);
-    else if (!yyjson_is_obj(yyjson_doc_get_root(doc))) {
-        api_error(c->http, STATUS_INVALID, "the body must be a JSON object");
-        yyjson_doc_free(doc);
-        return NULL;
-    }
-    return doc;
-}
-
 enum status api_timeout(const struct http_request *r, uint64_t *ms, struct error *err)
 {
     const char *text = r->timeout_ms;
@@ -197,11 +177,6 @@ enum status api_key(const struct http_request *r, char key[MAX_NAME + 1], struct
     snprintf(key, MAX_NAME + 1, "g%016llx%llx", (unsigned long long)random,
              (unsigned long long)clock_us());
     return STATUS_OK;
-}
-
-yyjson_doc *api_body(struct call *c)
-{
-    return api_json_body(c, c->http->body.len);
 }
 
 enum status api_string(yyjson_val *object, const char *name, struct bytes *out, struct error *err)

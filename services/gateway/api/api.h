@@ -12,20 +12,26 @@
 
 #define MAAS_VERSION "0.1.0"
 
-#define API_PARAMS_MAX 3
-#define RPC_TIMEOUT_MS 10000 /* for the registry's answer to an API call */
-#define RETRY_AFTER_S  1
-#define REQUEST_MS_MAX 600000 /* deadline that a request may ask for */
+#define API_PARAMS_MAX   3
+#define RPC_TIMEOUT_MS   10000 /* for the registry's answer to an API call */
+#define RETRY_AFTER_S    1
+/* Of JSON, or of tensors that become JSON: more would hold up the loop, about half a millisecond,
+ * and goes to a pool thread. */
+#define API_INLINE_BYTES (256u << 10)
+#define REQUEST_MS_MAX   600000 /* deadline that a request may ask for */
 
 struct pending {
     void (*gone)(struct pending *p);
 };
+
+struct parsed_body; /* body.c */
 
 struct call {
     struct gateway *gateway;
     struct http_request *http;
     struct bytes params[API_PARAMS_MAX]; /* of the path, decoded; good for the call */
     struct bytes query;                  /* behind '?', still encoded */
+    struct parsed_body *parsed;          /* a large body, which was parsed before this call */
 };
 
 typedef void api_fn(struct call *c);
@@ -66,7 +72,8 @@ enum status api_timeout(const struct http_request *r, uint64_t *ms, struct error
  * be the same again is sent with it), or a new key of ours.  INVALID. */
 enum status api_key(const struct http_request *r, char key[MAX_NAME + 1],
                     struct error *err) MUST_CHECK;
-/* Parses the body as a JSON object; NULL: it has been answered with 400.  yyjson_doc_free. */
+/* The body as a JSON object; to be freed with yyjson_doc_free.  NULL: it has been answered with 400,
+ * or it is large and being parsed: then the handler is called again. */
 yyjson_doc *api_body(struct call *c);
 yyjson_doc *api_json_body(struct call *c, size_t len); /* the first len bytes of it */
 /* A string member; absent: *out is empty.  INVALID: it is something else. */

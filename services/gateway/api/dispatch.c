@@ -186,10 +186,11 @@ static void no_route(struct http_request *r, const struct buf *allow, struct byt
 }
 
 /* Calls the handler, with the parameters of the path decoded. */
-static void call_handler(struct gateway *g, struct http_request *r, bool stream)
+static void call_handler(struct gateway *g, struct http_request *r, bool stream,
+                         struct parsed_body *parsed)
 {
     const struct route *route = ((const struct endpoint *)r->route)->route;
-    struct call c = { .gateway = g, .http = r };
+    struct call c = { .gateway = g, .http = r, .parsed = parsed };
     char text[API_PARAMS_MAX][PARAM_MAX];
     struct bytes path = split_target(r, &c.query);
     bool matches = match(route->pattern, path, c.params);
@@ -207,13 +208,13 @@ static void call_handler(struct gateway *g, struct http_request *r, bool stream)
 
 static void handle(struct gateway *g, struct http_request *r)
 {
-    call_handler(g, r, false);
+    call_handler(g, r, false, NULL);
 }
 
-void dispatch_again(struct gateway *g, struct http_request *r)
+void dispatch_again(struct gateway *g, struct http_request *r, struct parsed_body *parsed)
 {
     r->user = NULL;
-    call_handler(g, r, false);
+    call_handler(g, r, false, parsed);
 }
 
 /* ---- events of the HTTP server -------------------------------------------------------------------- */
@@ -232,7 +233,7 @@ static void begin(void *arg, struct http_request *r)
         api_error(r, STATUS_UNSUPPORTED,
                   "the content-encoding '%s' is not supported here; send it plain", r->encoding);
     else if (e->route && e->route->stream)
-        call_handler(arg, r, true);
+        call_handler(arg, r, true, NULL);
     buf_finish(&allow);
 }
 
@@ -246,7 +247,7 @@ static void complete(void *arg, struct http_request *r)
         if (r->body.len && !encoding_none(r->encoding))
             encoding_decode(arg, r, handle);
         else
-            call_handler(arg, r, false);
+            call_handler(arg, r, false, NULL);
     } else {
         struct bytes path = split_target(r, &query);
         find_endpoint(r->method, path, &allow);

@@ -63,7 +63,7 @@ void hold_retry(struct gateway *g)
     {
         enum status st = route_find(g, bytes_str(h->model), h->version, &lane, &loading, &err);
         if (!st || !loading)
-            dispatch_again(g, release(h));
+            dispatch_again(g, release(h), NULL);
     }
 }
 

@@ -11,11 +11,22 @@
 #define ANSWER_FIRST_BYTES 512          /* the usual answer needs no second piece of memory */
 #define ANSWER_MAX_BYTES   (1ull << 30) /* of text */
 
+static void call_destroy(struct infer_call *call)
+{
+    if (call->has_body)
+        frame_finish(&call->body);
+    free(call->wanted);
+    free(call);
+}
+
 static void on_gone(struct pending *p)
 {
     struct infer_call *call = (struct infer_call *)p;
+    call->http = NULL;
+    if (call->working)
+        return; /* the loop will see it when the thread is done */
     queue_cancel(&call->gateway->queue, call->inference);
-    free(call);
+    call_destroy(call);
 }
 
 struct infer_call *infer_begin(struct call *c, struct bytes model, uint32_t version,
@@ -33,7 +44,8 @@ struct infer_call *infer_begin(struct call *c, struct bytes model, uint32_t vers
     }
     lane_expect(lane);
     struct infer_call *call = mem_alloc(sizeof *call);
-    memset(call, 0, offsetof(struct infer_call, wanted));
+    memset(call, 0, offsetof(struct infer_call, id));
+    call->id[0] = 0;
     call->base.gone = on_gone;
     call->gateway = c->gateway;
     call->http = c->http;
@@ -117,11 +129,13 @@ static enum status count_rows(struct infer_call *call, struct error *err)
     struct inference *r = call->inference;
     const struct msg_hello *signature = lane_signature(call->lane);
     r->rows = 1;
+    call->rows = r->inputs_count && r->inputs[0].shape.count ? r->shapes[0][0] : 1;
     for (size_t i = 0; i < r->inputs_count && !r->alone; i++) {
         const struct msg_tensor *want = &signature->inputs[i];
         r->alone = want->shape.count == 0 || want->shape.at[0] >= 0 ||
                    r->shapes[i][0] != r->shapes[0][0] || r->shapes[i][0] > BATCH_MAX;
     }
+    call->batched = !r->alone;
     if (r->alone || !r->inputs_count)
         return STATUS_OK;
     if (r->shapes[0][0] == 0)
@@ -130,10 +144,31 @@ static enum status count_rows(struct infer_call *call, struct error *err)
     return STATUS_OK;
 }
 
+/* ---- answers ----------------------------------------------------------------------------------- */
+
+/* An answer that is being written. */
+struct answering {
+    struct infer_call *call;
+    const struct outcome *outcome;
+    struct infer_answer answer;
+    struct meter_times times;
+    struct error err;
+};
+
+/* One whose outcome outlives the queue's callback: its frames are shared. */
+struct late_answer {
+    struct answering a;
+    struct outcome outcome;
+    struct msg_tensor outputs[MAX_TENSORS];
+    int64_t shapes[MAX_TENSORS][MAX_RANK];
+    struct bytes data[MAX_TENSORS];
+    struct frame frames[MAX_TENSORS];
+};
+
 /* Why no engine came, in the words of the worker that tried. */
 static void answer_failure(struct infer_call *call, const struct outcome *outcome)
 {
-    struct lane *lane = call->inference->lane;
+    struct lane *lane = call->lane;
     enum status st = outcome->status == STATUS_CANCELLED ? STATUS_UNAVAILABLE : outcome->status;
     struct suite_engines view = { 0 };
     if (st == STATUS_UNAVAILABLE && !lane_engines(lane))
@@ -142,10 +177,10 @@ static void answer_failure(struct infer_call *call, const struct outcome *outcom
               (int)view.reason.len, (const char *)view.reason.data);
 }
 
-static void add_time(struct http_request *http, const char *name, uint64_t us)
+static void add_number(struct http_request *http, const char *name, uint64_t n)
 {
     buf_append_str(&http->headers, name);
-    buf_append_uint(&http->headers, us);
+    buf_append_uint(&http->headers, n);
     buf_append_str(&http->headers, "\r\n");
 }
 
@@ -156,48 +191,130 @@ static void answer_finish(struct infer_answer *a)
         frame_finish(&a->parts[--a->parts_count]);
 }
 
+static void write_answer(void *arg) /* any thread */
+{
+    struct answering *a = arg;
+    struct infer_answer *answer = &a->answer;
+    uint64_t begin_us = clock_us();
+    answer->text = (struct buf){ 0 };
+    answer->parts_count = 0;
+    buf_reserve(&answer->text, ANSWER_FIRST_BYTES);
+    enum status st = a->call->write(a->call, a->outcome, answer, &a->err);
+    if (!st && answer->text.len > ANSWER_MAX_BYTES)
+        st = error_set(&a->err, STATUS_TOO_LARGE, "the answer has more than %llu bytes of text",
+                       ANSWER_MAX_BYTES);
+    a->err.status = st;
+    a->times.answer_us = clock_us() - begin_us;
+}
+
+static void send_answer(struct answering *a)
+{
+    struct infer_call *call = a->call;
+    struct http_request *http = call->http;
+    struct infer_answer *answer = &a->answer;
+    a->times.total_us = clock_us() - http->begin_us;
+    if (a->err.status) {
+        meter_failure(call->lane, a->times.total_us);
+        answer_finish(answer);
+        api_error(http, a->err.status, "%s", a->err.text);
+        return;
+    }
+    meter_success(call->lane, &a->times);
+    add_number(http, "x-queue-time-us: ", a->times.queue_us);
+    add_number(http, "x-compute-time-us: ", a->times.compute_us);
+    if (answer->parts_count)
+        add_number(http, "inference-header-content-length: ", answer->text.len);
+    encoding_answer(call->gateway, http, answer->parts_count ? "application/octet-stream" : NULL,
+                    &answer->text, answer->parts, answer->parts_count);
+}
+
+static void on_written(void *arg)
+{
+    struct late_answer *late = arg;
+    struct infer_call *call = late->a.call;
+    if (call->http) {
+        call->http->user = NULL;
+        send_answer(&late->a);
+    } else {
+        answer_finish(&late->a.answer);
+    }
+    for (size_t i = 0; i < late->outcome.outputs_count; i++)
+        frame_finish(&late->frames[i]);
+    call_destroy(call);
+    free(late);
+}
+
+static void write_later(const struct answering *a)
+{
+    struct late_answer *late = mem_alloc(sizeof *late);
+    const struct outcome *o = a->outcome;
+    const struct msg_hello *signature = lane_signature(a->call->lane);
+    late->a.call = a->call;
+    late->a.times = a->times;
+    late->a.outcome = &late->outcome;
+    late->outcome = *o;
+    late->outcome.outputs = late->outputs;
+    late->outcome.data = late->data;
+    late->outcome.frames = late->frames;
+    for (size_t i = 0; i < o->outputs_count; i++) {
+        const struct msg_tensor *t = &o->outputs[i];
+        size_t offset =
+            (size_t)((const char *)o->data[i].data - (const char *)frame_bytes(&o->frames[i]).data);
+        memcpy(late->shapes[i], t->shape.at, t->shape.count * sizeof *t->shape.at);
+        late->outputs[i] = *t;
+        late->outputs[i].name = signature->outputs[i].name;
+        late->outputs[i].shape.at = late->shapes[i];
+        frame_init_share(&late->frames[i], &o->frames[i]);
+        late->data[i] =
+            bytes_of((const char *)frame_bytes(&late->frames[i]).data + offset, o->data[i].len);
+    }
+    a->call->working = true;
+    loop_work(a->call->gateway->loop, write_answer, on_written, late);
+}
+
+/* Will much of it become text? */
+static bool is_long(const struct infer_call *call, const struct outcome *o)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < o->outputs_count; i++)
+        bytes += o->data[i].len;
+    return bytes > API_INLINE_BYTES && !call->binary && !call->raw;
+}
+
 static void on_done(struct inference *r, const struct outcome *outcome)
 {
     struct infer_call *call = r->user;
-    struct http_request *http = call->http;
-    struct gateway *g = call->gateway;
-    struct infer_answer answer;
-    struct error err;
-    enum status st = outcome->status;
-    uint64_t begin_us = clock_us();
-    if (st) {
-        meter_failure(r->lane, begin_us - http->begin_us);
+    struct answering a; /* large: not zeroed */
+    call->lane = r->lane;
+    call->inference = NULL;
+    if (outcome->status) {
+        meter_failure(r->lane, clock_us() - call->http->begin_us);
         answer_failure(call, outcome);
-        free(call);
+        call_destroy(call);
         return;
     }
-    answer.text = (struct buf){ 0 };
-    answer.parts_count = 0;
-    buf_reserve(&answer.text, ANSWER_FIRST_BYTES);
-    st = call->write(call, outcome, &answer, &err);
-    if (!st && answer.text.len > ANSWER_MAX_BYTES)
-        st = error_set(&err, STATUS_TOO_LARGE, "the answer has more than %llu bytes of text",
-                       ANSWER_MAX_BYTES);
-    free(call);
-    if (st) {
-        meter_failure(r->lane, clock_us() - http->begin_us);
-        answer_finish(&answer);
-        api_error(http, st, "%s", err.text);
+    a.call = call;
+    a.outcome = outcome;
+    a.times = (struct meter_times){ .sent_us = r->sent_us,
+                                    .queue_us = r->sent_us - r->submitted_us,
+                                    .compute_us = outcome->compute_us,
+                                    .transfer_us = outcome->transfer_us };
+    if (is_long(call, outcome)) {
+        write_later(&a);
         return;
     }
-    uint64_t now_us = clock_us();
-    meter_success(r, outcome, now_us - http->begin_us, now_us - begin_us);
-    add_time(http, "x-queue-time-us: ", r->sent_us - r->submitted_us);
-    add_time(http, "x-compute-time-us: ", outcome->compute_us);
-    encoding_answer(g, http, answer.parts_count ? "application/octet-stream" : NULL, &answer.text,
-                    answer.parts, answer.parts_count);
+    write_answer(&a);
+    send_answer(&a);
+    call_destroy(call);
 }
 
-void infer_fail(struct infer_call *call, const struct error *err)
+/* ---- requests ---------------------------------------------------------------------------------- */
+
+static void fail(struct infer_call *call, const struct error *err)
 {
     struct http_request *http = call->http;
     inference_drop(&call->gateway->queue, call->inference);
-    free(call);
+    call_destroy(call);
     api_error(http, err->status, "%s", err->text);
 }
 
@@ -211,14 +328,14 @@ static enum status choose_timeout(struct infer_call *call, uint64_t *ms, struct 
     return st;
 }
 
-void infer_submit(struct infer_call *call)
+static void submit(struct infer_call *call)
 {
     struct gateway *g = call->gateway;
     struct inference *r = call->inference;
     struct error err;
     uint64_t timeout_ms;
     if (count_rows(call, &err) || choose_timeout(call, &timeout_ms, &err)) {
-        infer_fail(call, &err);
+        fail(call, &err);
         return;
     }
     r->done = on_done;
@@ -226,8 +343,62 @@ void infer_submit(struct infer_call *call)
     r->deadline_ms = call->http->begin_us / 1000 + timeout_ms;
     if (queue_submit(&g->queue, call->lane, r, clock_us(), &err)) {
         call->http->retry_after_s = (uint32_t)(lane_wait_us(call->lane) / 1000000 + 1);
-        infer_fail(call, &err);
+        fail(call, &err);
         return;
     }
     call->http->user = &call->base;
+}
+
+/* A body whose inputs are being taken. */
+struct taking {
+    struct infer_call *call;
+    infer_take_fn *take;
+    yyjson_doc *doc;
+    struct error err;
+};
+
+static void take_inputs(void *arg) /* any thread */
+{
+    struct taking *t = arg;
+    t->err.status = t->take(t->call, yyjson_doc_get_root(t->doc), &t->err);
+}
+
+static void go_on(struct taking *t)
+{
+    struct infer_call *call = t->call;
+    yyjson_doc_free(t->doc);
+    if (!call->http) {
+        inference_drop(&call->gateway->queue, call->inference);
+        call_destroy(call);
+    } else if (t->err.status) {
+        fail(call, &t->err);
+    } else {
+        submit(call);
+    }
+}
+
+static void on_taken(void *arg)
+{
+    struct taking *t = arg;
+    t->call->working = false;
+    go_on(t);
+    free(t);
+}
+
+void infer_take(struct infer_call *call, infer_take_fn *take, yyjson_doc *doc)
+{
+    struct taking t;
+    t.call = call;
+    t.take = take;
+    t.doc = doc;
+    if (!doc || yyjson_doc_get_read_size(doc) <= API_INLINE_BYTES) {
+        take_inputs(&t);
+        go_on(&t);
+        return;
+    }
+    struct taking *later = mem_alloc(sizeof *later);
+    *later = (struct taking){ call, take, doc, { 0 } };
+    call->working = true;
+    call->http->user = &call->base;
+    loop_work(call->gateway->loop, take_inputs, on_taken, later);
 }

@@ -126,27 +126,20 @@ static enum status write_columns(const struct outcome *o, struct buf *out, struc
     return st;
 }
 
-/* How many rows the answer has: those of the request, if it was one of rows. */
-static uint64_t count_rows(const struct infer_call *call)
-{
-    const struct inference *r = call->inference;
-    return r->inputs_count && r->inputs[0].shape.count ? (uint64_t)r->inputs[0].shape.at[0] : 1;
-}
-
-static enum status write_predictions(struct infer_call *call, const struct outcome *o,
+static enum status write_predictions(const struct infer_call *call, const struct outcome *o,
                                      struct infer_answer *a, struct error *err)
 {
     struct buf *out = &a->text;
     buf_append_str(out, "{\"predictions\":");
     enum status st =
-        call->columns ? write_columns(o, out, err) : write_rows(o, count_rows(call), out, err);
+        call->columns ? write_columns(o, out, err) : write_rows(o, (uint64_t)call->rows, out, err);
     buf_append_str(out, ",\"model_name\":");
-    json_string(out, bytes_str(lane_model(call->inference->lane)));
-    buf_printf(out, ",\"model_version\":\"%u\"}", lane_version(call->inference->lane));
+    json_string(out, bytes_str(lane_model(call->lane)));
+    buf_printf(out, ",\"model_version\":\"%u\"}", lane_version(call->lane));
     return st;
 }
 
-static enum status write_outputs(struct infer_call *call, const struct outcome *o,
+static enum status write_outputs(const struct infer_call *call, const struct outcome *o,
                                  struct infer_answer *a, struct error *err)
 {
     buf_append_str(&a->text, "{\"outputs\":");
@@ -268,36 +261,34 @@ static enum status take_rows(struct infer_call *call, yyjson_val *rows, struct e
     return st;
 }
 
+static enum status take(struct infer_call *call, yyjson_val *root, struct error *err)
+{
+    yyjson_val *instances = yyjson_obj_get(root, "instances");
+    yyjson_val *inputs = yyjson_obj_get(root, "inputs");
+    if (yyjson_is_arr(instances))
+        return take_rows(call, instances, err);
+    call->columns = true;
+    if (instances)
+        return take_columns(call, instances, "instances", err);
+    return inputs ? take_columns(call, inputs, "inputs", err)
+                  : error_set(err, STATUS_INVALID, "\"instances\" is missing");
+}
+
 static void predict(struct call *c)
 {
-    struct error err;
     uint32_t version;
     if (!path_version(c, &version))
         return;
     yyjson_doc *doc = api_body(c);
     if (!doc)
         return;
-    yyjson_val *root = yyjson_doc_get_root(doc);
-    yyjson_val *instances = yyjson_obj_get(root, "instances");
-    yyjson_val *inputs = yyjson_obj_get(root, "inputs");
+    bool rows = yyjson_obj_get(yyjson_doc_get_root(doc), "instances");
     struct infer_call *call =
-        infer_begin(c, c->params[0], version, instances ? write_predictions : write_outputs);
-    if (call) {
-        enum status st;
-        call->columns = !yyjson_is_arr(instances);
-        if (!instances && !inputs)
-            st = error_set(&err, STATUS_INVALID, "\"instances\" is missing");
-        else if (yyjson_is_arr(instances))
-            st = take_rows(call, instances, &err);
-        else
-            st = take_columns(call, instances ? instances : inputs,
-                              instances ? "instances" : "inputs", &err);
-        if (st)
-            infer_fail(call, &err);
-        else
-            infer_submit(call);
-    }
-    yyjson_doc_free(doc);
+        infer_begin(c, c->params[0], version, rows ? write_predictions : write_outputs);
+    if (call)
+        infer_take(call, take, doc);
+    else
+        yyjson_doc_free(doc);
 }
 
 const struct route kserve_routes[] = {

@@ -43,7 +43,7 @@ static enum status write_piece(struct infer_answer *a, const struct piece *p, st
     return st;
 }
 
-static enum status write_classes(struct infer_call *call, const struct outcome *o,
+static enum status write_classes(const struct infer_call *call, const struct outcome *o,
                                  const struct infer_output *want, struct infer_answer *a,
                                  struct error *err)
 {
@@ -51,8 +51,8 @@ static enum status write_classes(struct infer_call *call, const struct outcome *
     struct buf text = { 0 };
     int64_t shape[2];
     size_t rank;
-    enum status st = oip_classify(t, o->data[want->index], !call->inference->alone, want->classes,
-                                  &text, shape, &rank, err);
+    enum status st = oip_classify(t, o->data[want->index], call->batched, want->classes, &text,
+                                  shape, &rank, err);
     if (!st) {
         struct piece p = { t->name, DT_BYTES, shape, rank, buf_bytes(&text), NULL, want->binary };
         st = write_piece(a, &p, err);
@@ -61,7 +61,7 @@ static enum status write_classes(struct infer_call *call, const struct outcome *
     return st;
 }
 
-static enum status write_output(struct infer_call *call, const struct outcome *o,
+static enum status write_output(const struct infer_call *call, const struct outcome *o,
                                 const struct infer_output *want, struct infer_answer *a,
                                 struct error *err)
 {
@@ -78,16 +78,16 @@ static enum status write_output(struct infer_call *call, const struct outcome *o
     return write_piece(a, &p, err);
 }
 
-enum status oip_write(struct infer_call *call, const struct outcome *o, struct infer_answer *a,
-                      struct error *err)
+enum status oip_write(const struct infer_call *call, const struct outcome *o,
+                      struct infer_answer *a, struct error *err)
 {
     struct buf *out = &a->text;
     enum status st = STATUS_OK;
     size_t count = call->named ? call->wanted_count : o->outputs_count;
     buf_append_str(out, "{");
-    api_put_string(out, "model_name", bytes_str(lane_model(call->inference->lane)));
+    api_put_string(out, "model_name", bytes_str(lane_model(call->lane)));
     buf_append_str(out, ",\"model_version\":\"");
-    buf_append_uint(out, lane_version(call->inference->lane));
+    buf_append_uint(out, lane_version(call->lane));
     buf_append_str(out, "\",");
     if (call->id[0]) {
         api_put_string(out, "id", bytes_str(call->id));
@@ -100,11 +100,5 @@ enum status oip_write(struct infer_call *call, const struct outcome *o, struct i
         st = write_output(call, o, call->named ? &call->wanted[i] : &all, a, err);
     }
     buf_append_str(out, "]}");
-    if (!st && a->parts_count) {
-        struct buf *headers = &call->http->headers;
-        buf_append_str(headers, "inference-header-content-length: ");
-        buf_append_uint(headers, out->len);
-        buf_append_str(headers, "\r\n");
-    }
     return st;
 }

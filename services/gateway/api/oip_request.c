@@ -188,8 +188,7 @@ static enum status take_input(struct infer_call *call, yyjson_val *inputs,
     return infer_json(call, i, yyjson_obj_get(in, "data"), shape, rank, data_where, err);
 }
 
-static enum status take_inputs(struct infer_call *call, yyjson_val *inputs,
-                               const struct frame *body, size_t json_len, struct error *err)
+static enum status take_inputs(struct infer_call *call, yyjson_val *inputs, struct error *err)
 {
     const struct msg_hello *s = lane_signature(call->lane);
     struct layout plan = { 0 };
@@ -198,7 +197,8 @@ static enum status take_inputs(struct infer_call *call, yyjson_val *inputs,
     if (yyjson_arr_size(inputs) != s->inputs_count)
         return error_set(err, STATUS_INVALID, "the request has %zu inputs; the model takes %zu",
                          yyjson_arr_size(inputs), s->inputs_count);
-    enum status st = plan_layout(inputs, body, json_len, &plan, err);
+    enum status st =
+        plan_layout(inputs, call->has_body ? &call->body : NULL, call->json_len, &plan, err);
     for (size_t i = 0; i < s->inputs_count && !st; i++)
         st = take_input(call, inputs, &plan, i, err);
     return st;
@@ -236,6 +236,7 @@ static enum status take_outputs(struct infer_call *call, yyjson_val *outputs, st
         return error_set(err, STATUS_INVALID, "\"outputs\" must be an array of at most %d outputs",
                          MAX_TENSORS);
     call->named = yyjson_arr_size(outputs) > 0;
+    call->wanted = call->named ? mem_alloc(yyjson_arr_size(outputs) * sizeof *call->wanted) : NULL;
     yyjson_arr_foreach(outputs, i, max, v)
     {
         struct infer_output out = { .binary = call->binary };
@@ -280,14 +281,13 @@ static enum status take_parameters(struct infer_call *call, yyjson_val *root, st
     return STATUS_OK;
 }
 
-static enum status take_json(struct infer_call *call, yyjson_val *root, const struct frame *body,
-                             size_t json_len, struct error *err)
+static enum status take_json(struct infer_call *call, yyjson_val *root, struct error *err)
 {
     enum status st = take_parameters(call, root, err);
     if (!st)
         st = take_outputs(call, yyjson_obj_get(root, "outputs"), err);
     if (!st)
-        st = take_inputs(call, yyjson_obj_get(root, "inputs"), body, json_len, err);
+        st = take_inputs(call, yyjson_obj_get(root, "inputs"), err);
     return st;
 }
 
@@ -326,11 +326,13 @@ static void prefix_length(struct frame *body)
     frame_finish(&whole);
 }
 
-static enum status take_raw(struct infer_call *call, struct frame *body, struct error *err)
+static enum status take_raw(struct infer_call *call, yyjson_val *none, struct error *err)
 {
+    struct frame *body = &call->body;
     const struct msg_hello *s = lane_signature(call->lane);
     const struct msg_tensor *want = &s->inputs[0];
     int64_t shape[MAX_RANK];
+    (void)none;
     call->raw = true;
     if (s->inputs_count != 1)
         return error_set(err, STATUS_INVALID,
@@ -380,19 +382,14 @@ void oip_infer(struct call *c)
     if (!raw && !(doc = api_json_body(c, json_len)))
         return;
     struct infer_call *call = infer_begin(c, c->params[0], version, oip_write);
-    if (call) {
-        struct frame body;
-        if (binary)
-            frame_init_buf(&body, &c->http->body);
-        enum status st =
-            raw ? take_raw(call, &body, &err)
-                : take_json(call, yyjson_doc_get_root(doc), binary ? &body : NULL, json_len, &err);
-        if (binary)
-            frame_finish(&body);
-        if (st)
-            infer_fail(call, &err);
-        else
-            infer_submit(call);
+    if (!call) {
+        yyjson_doc_free(doc);
+        return;
     }
-    yyjson_doc_free(doc);
+    if (binary) {
+        frame_init_buf(&call->body, &c->http->body);
+        call->has_body = true;
+        call->json_len = json_len;
+    }
+    infer_take(call, raw ? take_raw : take_json, doc);
 }

@@ -16,7 +16,7 @@ static enum status write_one(const struct outcome *o, size_t i, struct buf *out,
                           o->data[i], true, err);
 }
 
-static enum status write_answer(struct infer_call *call, const struct outcome *o,
+static enum status write_answer(const struct infer_call *call, const struct outcome *o,
                                 struct infer_answer *answer, struct error *err)
 {
     struct buf *out = &answer->text;
@@ -34,9 +34,9 @@ static enum status write_answer(struct infer_call *call, const struct outcome *o
         buf_append_str(out, o->outputs_count ? "}" : "{}");
     }
     buf_append_str(out, ",\"model\":");
-    json_string(out, bytes_str(lane_model(call->inference->lane)));
+    json_string(out, bytes_str(lane_model(call->lane)));
     buf_append_str(out, ",\"version\":\"");
-    buf_append_uint(out, lane_version(call->inference->lane));
+    buf_append_uint(out, lane_version(call->lane));
     buf_append_str(out, "\"}");
     return st;
 }
@@ -50,9 +50,10 @@ static enum status take_input(struct infer_call *call, size_t i, yyjson_val *dat
     return st ? st : infer_json(call, i, data, shape, rank, where, err);
 }
 
-static enum status take_inputs(struct infer_call *call, yyjson_val *inputs, struct error *err)
+static enum status take_inputs(struct infer_call *call, yyjson_val *root, struct error *err)
 {
     const struct msg_hello *s = lane_signature(call->lane);
+    yyjson_val *inputs = yyjson_obj_get(root, "inputs");
     if (yyjson_is_arr(inputs)) {
         if (s->inputs_count != 1)
             return error_set(
@@ -112,14 +113,10 @@ static void predict(struct call *c)
         return;
     }
     struct infer_call *call = infer_begin(c, model, 0, write_answer);
-    if (call) {
-        enum status st = take_inputs(call, yyjson_obj_get(root, "inputs"), &err);
-        if (st)
-            infer_fail(call, &err);
-        else
-            infer_submit(call);
-    }
-    yyjson_doc_free(doc);
+    if (call)
+        infer_take(call, take_inputs, doc);
+    else
+        yyjson_doc_free(doc);
 }
 
 const struct route predict_routes[] = { { "POST", "/predict", predict, NULL }, { 0 } };
