@@ -83,6 +83,8 @@ static enum status read_real(const struct reader *r, yyjson_val *v, double *out)
     if (!yyjson_is_num(v))
         return wrong(r, v, r->rank, "a number");
     *out = yyjson_get_num(v);
+    if (*out == 0 && yyjson_is_sint(v))
+        *out = -0.0; /* "-0" counts as an integer, which has no such zero */
     return r->type == DT_FP32 && fabs(*out) >= FP32_BOUND ? out_of_range(r) : STATUS_OK;
 }
 

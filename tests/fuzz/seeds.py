@@ -104,8 +104,159 @@ def http():
     }
 
 
+TYPES = {"BOOL": (2, "?", "true"), "UINT8": (1, "B", "255"), "UINT16": (2, "H", "65535"),
+         "UINT32": (4, "I", "4294967295"), "UINT64": (8, "Q", "18446744073709551615"),
+         "INT8": (1, "b", "-128"), "INT16": (2, "h", "-32768"), "INT32": (4, "i", "-2147483648"),
+         "INT64": (8, "q", "-9223372036854775808"), "FP16": (2, "e", "0.5"), "FP32": (4, "f", "-0.1"),
+         "FP64": (8, "d", "1e300"), "BF16": (2, "H", "1"), "BYTES": (0, "", '"a\\u0000\\u00e9"')}  # fmt: skip
+MODELS = ["table", "two", "fixed", "scalar", "text", "image", *TYPES]  # as in infer_rig.h
+PREDICT, OIP, KSERVE = range(3)
+TWICE = 16
+
+
+def tensor(datatype, shape, data, name="x", **more):
+    fields = {"name": f'"{name}"', "datatype": f'"{datatype}"', "shape": shape, "data": data, **more}
+    return "{" + ",".join(f'"{k}":{v}' for k, v in fields.items() if v is not None) + "}"
+
+
+def oip(*inputs, **more):
+    extra = "".join(f',"{k}":{v}' for k, v in more.items())
+    return f'{{"inputs":[{",".join(inputs)}]{extra}}}'
+
+
+def json():
+    """Two bytes, the protocol and the model, then the body."""
+    all_types = {
+        f"oip-{name.lower()}": (OIP, name, oip(tensor(name, "[1,2]", f"[[{value},{value}]]")))
+        for name, (_, _, value) in TYPES.items()
+    }
+    wants = '[{"name":"y","parameters":{"classification":2,"binary_data":true}}]'
+    two = oip(tensor("INT64", "[2]", "[1,2]", "a"), tensor("BYTES", "[2,1]", '["q","r"]', "b"))
+    inputs = {
+        **all_types,
+        "predict": (PREDICT, "table", '{"inputs":[[1,2,3],[4,5.5,-6e-7]]}'),
+        "predict-twice": (PREDICT + TWICE, "table", '{"inputs":[[1,2,3],[4,5,6]]}'),
+        "predict-two": (PREDICT, "two", '{"inputs":{"a":[1,2],"b":[["x"],["y"]]}}'),
+        "predict-model": (PREDICT, "table", '{"model":"text","inputs":["one","two"]}'),
+        "predict-ragged": (PREDICT, "table", '{"inputs":[[1,2,3],[4,5]]}'),
+        "predict-range": (PREDICT, "table", '{"inputs":[[1e39,2,3]]}'),
+        "predict-zeros": (PREDICT, "table", '{"inputs":[[0,-0,-0.0]]}'),
+        "predict-null": (PREDICT, "table", '{"inputs":[[null,2,3]]}'),
+        "predict-image": (PREDICT, "image", '{"inputs":[[[[1],[2]],[[3],[4]]]]}'),
+        "predict-scalar": (PREDICT, "scalar", '{"inputs":[]}'),
+        "deep": (PREDICT, "table", '{"inputs":' + "[" * 17 + "]" * 17 + "}"),
+        "no-json": (PREDICT, "table", '{"inputs":[1,'),
+        "oip-classes": (OIP, "table", oip(tensor("FP32", "[1,3]", "[1,2,3]"), outputs=wants, id='"7"')),
+        "oip-binary-output": (
+            OIP + TWICE,
+            "table",
+            oip(tensor("FP32", "[1,3]", "[1,2,3]"), parameters='{"binary_data_output":true,"priority":1}'),
+        ),
+        "oip-two": (OIP + TWICE, "two", two),
+        "oip-scalar": (OIP, "scalar", oip(tensor("INT64", "[]", "[7]"))),
+        "oip-fixed": (OIP, "fixed", oip(tensor("FP32", "[2,2]", "[[1,2],[3,4]]"))),
+        "oip-timeout": (OIP, "table", oip(tensor("FP32", "[1,3]", "[1,2,3]"), parameters='{"timeout":1}')),
+        "oip-huge-shape": (OIP, "FP64", oip(tensor("FP64", "[1,536870912]", "[[1]]"))),
+        "kserve-rows": (KSERVE + TWICE, "table", '{"instances":[[1,2,3],[4,5,6]]}'),
+        "kserve-columns": (KSERVE, "two", '{"inputs":{"a":[1],"b":[["x","y"]]}}'),
+        "kserve-objects": (KSERVE, "two", '{"instances":[{"a":1,"b":["x"]},{"a":2,"b":["y"]}]}'),
+        "kserve-ragged": (KSERVE, "two", '{"instances":[{"a":1,"b":["x"]},{"a":2,"b":["y","z"]}]}'),
+        "kserve-bytes": (KSERVE, "text", '{"instances":["a","b"]}'),
+    }
+    return {
+        name: bytes([protocol, MODELS.index(model)]) + text.encode()
+        for name, (protocol, model, text) in inputs.items()
+    }
+
+
+def binary():
+    """Flags, the model, the length of the JSON (or 23 bytes of text), the JSON, the tensors."""
+
+    def request(model, text, data, flags=0, length=None):
+        length = struct.pack("<H", len(text) if length is None else length)
+        return bytes([flags, MODELS.index(model)]) + length + text.encode() + data
+
+    def sized(datatype, shape, size, name="x"):
+        return tensor(datatype, shape, None, name, parameters=f'{{"binary_data_size":{size}}}')
+
+    words = struct.pack("<I", 3) + b"abc" + struct.pack("<I", 0)
+    row = struct.pack("<3f", 1, float("nan"), float("-inf"))
+    two = oip(sized("INT64", "[2]", 16, "a"), sized("BYTES", "[2,1]", len(words), "b"))
+    mixed = oip(sized("BYTES", "[2,1]", len(words), "b"), tensor("INT64", "[2]", "[1,2]", "a"))
+    one = oip(sized("FP32", "[1,3]", 12))
+    wants = oip(sized("FP32", "[1,3]", 12), outputs='[{"name":"y","parameters":{"classification":3}}]')
+    inputs = {
+        f"type-{name.lower()}": request(
+            name,
+            oip(sized(name, "[1,2]", len(data))),
+            data,
+        )
+        for name, (_, code, _) in TYPES.items()
+        for data in [struct.pack(f"<2{code}", 1, 0) if code else words]
+    }
+    return {
+        **inputs,
+        "two": request("two", two, bytes(16) + words, 1),
+        "mixed": request("two", mixed, words),
+        "nan": request("table", one, row, 1),
+        "classes": request("table", wants, row),
+        "raw": request("table", "", row),
+        "raw-text": request("text", "", b"any text"),
+        "raw-fixed": request("fixed", "", bytes(16)),
+        "raw-empty": request("table", "", b""),
+        "too-short": request("table", one, row[:-1]),
+        "left-over": request("table", one, row + b"!"),
+        "size-too-large": request("table", oip(sized("FP32", "[1,3]", 1 << 63)), row),
+        "beyond-body": request("table", one, row, length=5000),
+        "data-and-size": request(
+            "table", oip(tensor("FP32", "[1,3]", "[1,2,3]", parameters='{"binary_data_size":12}')), row
+        ),
+        "lying-element": request("text", oip(sized("BYTES", "[1]", 8)), struct.pack("<II", 1 << 31, 0)),
+        "header-text": bytes([2, 0]) + b"%-23d" % len(one) + one.encode() + row,
+        "header-number": bytes([2, 0]) + (b"%d" % len(one)).ljust(23, b"\0") + one.encode() + row,
+    }
+
+
+def csv():
+    table = "a,b,y\n1,2.5,no\n-3e2,.5,yes\n"
+    return {
+        "plain": table.encode(),
+        "crlf-mark": b"\xef\xbb\xbf" + table.replace("\n", "\r\n").encode(),
+        "quoted": b'"a","b ""x""",y\n"1",2,"n,o"\n3,"4","y\nes"\n',
+        "numbers": b"a,y\n1,10\n2,2\n3,1e1\n",
+        "gzip": gzip.compress(table.encode(), mtime=0),
+        "gzip-cut-off": gzip.compress(table.encode(), mtime=0)[:-9],
+        "ragged": b"a,y\n1,2\n3\n",
+        "no-target": b"a,b\n1,2\n",
+        "one-class": b"a,y\n1,2\n2,2\n",
+        "not-finite": b"a,y\nnan,1\ninf,2\n",
+        "open-quote": b'a,y\n"1,2\n',
+        "twice": b"a,a,y\n1,2,3\n",
+        "long-cell": b"a,y\n" + b"1" * 5000 + b",2\n",
+        "empty": b"",
+    }
+
+
+def idx():
+    """The length of the images' file, the images, the labels."""
+
+    def pair(count, rows, columns, labels, less=0, magic=0x803):
+        images = struct.pack(">4I", magic, count, rows, columns) + bytes(range(count * rows * columns))
+        images = images[: len(images) - less]
+        return struct.pack(">I", len(images)) + images + struct.pack(">2I", 0x801, len(labels)) + labels
+
+    return {
+        "whole": pair(3, 2, 2, b"\0\1\2"),
+        "cut-off": pair(3, 2, 2, b"\0\1\2", less=1),
+        "fewer-labels": pair(3, 2, 2, b"\0\1"),
+        "too-long": pair(2, 1, 3, b"\7\xff") + b"!",
+        "magic": pair(1, 1, 1, b"\0", magic=0x802),
+        "none": pair(0, 1, 1, b""),
+    }
+
+
 def main():
-    for make in (framing, encoding, http):
+    for make in (framing, encoding, http, json, binary, csv, idx):
         folder = CORPUS / make.__name__
         folder.mkdir(exist_ok=True)
         for name, data in make().items():

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 
-CORPUS = pathlib.Path("tests/fuzz/corpus")
+FUZZERS = pathlib.Path("tests/fuzz")
+CORPUS = FUZZERS / "corpus"
 LAST_WORDS = 6000  # bytes of a failed fuzzer's output that are shown
 STATE = re.compile(r"^#\d+\t\w+\s+cov: (\d+).*\n", re.M)
 INPUTS = re.compile(r"^stat::number_of_executed_units:\s*(\d+)", re.M)
@@ -24,8 +25,10 @@ def command(args, name):
     found = args.work / "found" / name
     found.mkdir(parents=True, exist_ok=True)
     (CORPUS / name).mkdir(parents=True, exist_ok=True)
+    words = FUZZERS / f"{name}.dict"
     return [
         args.bin / name,
+        *([f"-dict={words}"] if words.exists() else []),
         f"-max_total_time={args.seconds}",
         f"-max_len={args.max_len}",
         f"-runs={args.runs}",
@@ -66,7 +69,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("names", nargs="*", help="some of them")
     args = parser.parse_args()
-    there = sorted(p.name[len("fuzz_") : -2] for p in pathlib.Path("tests/fuzz").glob("fuzz_*.c"))
+    there = sorted(p.name[len("fuzz_") : -2] for p in FUZZERS.glob("fuzz_*.c"))
     unknown = set(args.names) - set(there)
     if unknown:
         parser.error(f"no such fuzzer: {', '.join(sorted(unknown))}; there are {', '.join(there)}")
