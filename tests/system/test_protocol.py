@@ -1,5 +1,6 @@
 """The Open Inference Protocol v2 beyond JSON tensors, and KServe v1, over plain HTTP."""
 
+import concurrent.futures
 import gzip
 import json
 import socket
@@ -105,6 +106,27 @@ def test_types_without_json(suite, kind, name, data):
     if name in ("FP16", "BF16"):
         status, _, answer, _ = infer(suite, "same", {"inputs": head["inputs"]}, data)
         assert status == 400 and "binary" in answer["error"]
+
+
+def test_no_rows(two):
+    """Binary, as JSON, and as KServe's client has it: no bytes, no header, and data that is null."""
+    x = {"name": "x", "datatype": "FP32", "shape": [0, 2]}
+    empty = {"name": "y", "datatype": "FP32", "shape": [0, 2]}
+    status, _, answer, _ = infer(two, "two", {"inputs": [binary("x", "FP32", [0, 2], b"")]})
+    assert status == 200 and answer["outputs"] == [{**empty, "data": []}]
+    head = {"inputs": [binary("x", "FP32", [0, 2], b"")], "parameters": {"binary_data_output": True}}
+    status, _, answer, data = infer(two, "two", head)
+    assert status == 200 and data == b""
+    assert answer["outputs"] == [{**empty, "parameters": {"binary_data_size": 0}}]
+    for more in ({"data": []}, {"data": None, "parameters": {"binary_data_size": 0}}):
+        answer = two.api.call("POST", "/v2/models/two/infer", {"inputs": [{**x, **more}]})
+        assert answer["outputs"] == [{**empty, "data": []}]
+    for more in ({"data": None}, {"parameters": {"binary_data_size": 8}}):
+        status, _, answer = two.api.request("POST", "/v2/models/two/infer", {"inputs": [{**x, **more}]})
+        assert status == 400, answer
+    bad = {"inputs": [{**x, "shape": [1, 2], "parameters": {"binary_data_size": 0}}]}
+    status, _, answer = two.api.request("POST", "/v2/models/two/infer", bad)
+    assert status == 400 and "0" in answer["error"]
 
 
 def test_raw_form(two):
@@ -217,6 +239,27 @@ def test_repository(two):
     assert two.api.request("POST", "/v2/repository/models/none/load", {})[0] == 404
 
 
+def test_index_while_a_model_is_unloaded(fake_suite):
+    """Its engine finishes what it has; until then it is neither ready nor gone."""
+    fake_suite.upload("slow", b"fake\n", "fake")
+    fake_suite.deploy("slow", 1)
+
+    def index():
+        return fake_suite.api.call("POST", "/v2/repository/index")[0]["state"]
+
+    open_requests = "maas_gateway_open_requests"
+    before = fake_suite.metric(open_requests)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        client = fake_suite.client()
+        answer = pool.submit(client.call, "POST", "/predict", {"inputs": [[1, 2000]]})  # sleep
+        fake_suite.eventually(lambda: fake_suite.metric(open_requests) > before, 20, "not begun")
+        fake_suite.api.call("POST", "/v2/repository/models/slow/unload")
+        assert index() == "UNLOADING"
+        assert fake_suite.api.call("POST", "/v2/repository/index", {"ready": True}) == []
+        assert answer.result()["outputs"] == [[1, 2000]]
+    fake_suite.eventually(lambda: index() == "UNAVAILABLE", 20, "not unloaded")
+
+
 PACK = {"gzip": gzip.compress, "deflate": zlib.compress}
 UNPACK = {"gzip": gzip.decompress, "deflate": zlib.decompress}
 
@@ -272,6 +315,13 @@ def test_kserve_v1(pair):
     assert call("POST", "/v1/models/pair:predict", {"inputs": columns}) == {"outputs": both}
     assert call("GET", "/v1/models") == {"models": ["pair", "two"]}
     assert call("GET", "/v1/models/two")["ready"] is True
+    assert call("GET", "/") == {"status": "alive"}
+    pair.upload("idle", networks.times(3))
+    status, _, answer = pair.api.request("GET", "/v1/models/idle")
+    assert status == 503 and answer["ready"] is False
+    assert pair.api.request("GET", "/v1/models/idle/versions/1")[0] == 503
+    assert pair.api.request("GET", "/v1/models/idle/versions/2")[0] == 404
+    assert pair.api.request("GET", "/v1/models/none")[0] == 404
     for bad, says in (
         ({}, '"instances" is missing'),
         ({"instances": [{"a": [3, 4]}]}, "instances[0].b is missing"),

@@ -124,7 +124,7 @@ enum status infer_binary(struct infer_call *call, size_t index, const struct fra
 
 /* Rows can be batched only when all inputs agree on their number; a model with one input that
  * has none, or a fixed number, may still know what to do with the request: alone. */
-static enum status count_rows(struct infer_call *call, struct error *err)
+static void count_rows(struct infer_call *call)
 {
     struct inference *r = call->inference;
     const struct msg_hello *signature = lane_signature(call->lane);
@@ -136,12 +136,9 @@ static enum status count_rows(struct infer_call *call, struct error *err)
                    r->shapes[i][0] != r->shapes[0][0] || r->shapes[i][0] > BATCH_MAX;
     }
     call->batched = !r->alone;
-    if (r->alone || !r->inputs_count)
-        return STATUS_OK;
-    if (r->shapes[0][0] == 0)
-        return error_set(err, STATUS_INVALID, "the request has no rows");
-    r->rows = (uint32_t)r->shapes[0][0];
-    return STATUS_OK;
+    r->alone |= call->rows == 0; /* it would add nothing to a batch */
+    if (!r->alone && r->inputs_count)
+        r->rows = (uint32_t)r->shapes[0][0];
 }
 
 /* ---- answers ----------------------------------------------------------------------------------- */
@@ -334,7 +331,8 @@ static void submit(struct infer_call *call)
     struct inference *r = call->inference;
     struct error err;
     uint64_t timeout_ms;
-    if (count_rows(call, &err) || choose_timeout(call, &timeout_ms, &err)) {
+    count_rows(call);
+    if (choose_timeout(call, &timeout_ms, &err)) {
         fail(call, &err);
         return;
     }

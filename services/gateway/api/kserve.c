@@ -41,6 +41,14 @@ static bool path_version(struct call *c, uint32_t *version)
     return false;
 }
 
+static void alive(struct call *c)
+{
+    struct buf out = { 0 };
+    buf_append_str(&out, "{\"status\":\"alive\"}");
+    api_json(c->http, 200, &out);
+}
+
+/* A model that is there, but not deployed, is not ready: 503, not 404. */
 static void model_status(struct call *c)
 {
     struct buf out = { 0 };
@@ -48,20 +56,25 @@ static void model_status(struct call *c)
     struct catalog_model *m = api_model(c);
     if (!m || !path_version(c, &version))
         return;
-    if (!version)
+    bool named = version;
+    if (!named)
         version = route_serving(c->gateway, m);
-    if (!catalog_version(m, version)) {
-        api_error(c->http, STATUS_NOT_FOUND, "no such version of model '%s' is deployed", m->name);
+    if (named && !catalog_version(m, version)) {
+        api_error(c->http, STATUS_NOT_FOUND, "model '%s' has no version %u", m->name, version);
         return;
     }
-    struct lane *l = queue_find_lane(&c->gateway->queue, bytes_str(m->name), version);
+    struct lane *l =
+        version ? queue_find_lane(&c->gateway->queue, bytes_str(m->name), version) : NULL;
     bool ready = l && lane_engines(l) > 0;
     buf_append_str(&out, "{");
     api_put_string(&out, "name", bytes_str(m->name));
-    buf_printf(&out,
-               ",\"ready\":%s,\"model_version_status\":[{\"version\":\"%u\",\"state\":\"%s\","
-               "\"status\":{\"error_code\":\"OK\",\"error_message\":\"\"}}]}",
-               ready ? "true" : "false", version, ready ? "AVAILABLE" : "LOADING");
+    buf_printf(&out, ",\"ready\":%s,\"model_version_status\":[", ready ? "true" : "false");
+    if (version)
+        buf_printf(&out,
+                   "{\"version\":\"%u\",\"state\":\"%s\","
+                   "\"status\":{\"error_code\":\"OK\",\"error_message\":\"\"}}",
+                   version, ready ? "AVAILABLE" : "LOADING");
+    buf_append_str(&out, "]}");
     api_json(c->http, ready ? 200 : 503, &out);
 }
 
@@ -292,6 +305,7 @@ static void predict(struct call *c)
 }
 
 const struct route kserve_routes[] = {
+    { "GET", "/", alive, NULL },
     { "POST", "/v1/models/{}:predict", predict, NULL },
     { "POST", "/v1/models/{}/versions/{}:predict", predict, NULL },
     { "GET", "/v1/models", list_models, NULL },

@@ -203,7 +203,7 @@ static const char *state_of(struct gateway *g, const struct catalog_model *m,
     bool wanted = v->number == m->deployment.version || v->number == m->deployment.previous;
     *reason = v->reason;
     if (l && lane_engines(l))
-        return "READY";
+        return wanted ? "READY" : "UNLOADING";
     if (v->check == CHECK_FAILED || !wanted)
         return "UNAVAILABLE";
     return "LOADING";

@@ -71,11 +71,18 @@ static enum status read_shape(yyjson_val *list, const char *where, int64_t shape
 
 /* Where the binary data of each of the request's inputs are. */
 struct layout {
-    const struct frame *body; /* NULL: the request has no binary part */
+    const struct frame *body; /* NULL: the request has no binary part, and binary data no bytes */
     bool binary[MAX_TENSORS];
     size_t offset[MAX_TENSORS];
     size_t len[MAX_TENSORS];
 };
+
+/* KServe's client writes "data": null beside binary_data_size 0. */
+static bool has_data(yyjson_val *input)
+{
+    yyjson_val *data = yyjson_obj_get(input, "data");
+    return data && !yyjson_is_null(data);
+}
 
 static enum status find_size(yyjson_val *input, const char *where, bool *binary, uint64_t *len,
                              struct error *err)
@@ -91,7 +98,7 @@ static enum status find_size(yyjson_val *input, const char *where, bool *binary,
     if (!yyjson_is_uint(size))
         return error_set(err, STATUS_INVALID,
                          "%s.parameters.binary_data_size must be a whole number", where);
-    if (yyjson_obj_get(input, "data"))
+    if (has_data(input))
         return error_set(err, STATUS_INVALID, "%s has both data and binary_data_size", where);
     *len = yyjson_get_uint(size);
     return STATUS_OK;
@@ -113,7 +120,7 @@ static enum status plan_layout(yyjson_val *inputs, const struct frame *body, siz
             return st;
         if (!plan->binary[i])
             continue;
-        if (!body)
+        if (!body && len)
             return error_set(err, STATUS_INVALID,
                              "%s has binary_data_size, but the request has no header "
                              "Inference-Header-Content-Length",
@@ -162,6 +169,17 @@ static enum status check_datatype(yyjson_val *in, const struct msg_tensor *want,
     return STATUS_OK;
 }
 
+/* Binary data of no bytes, in a request without a binary part. */
+static enum status take_nothing(struct infer_call *call, size_t i, const int64_t *shape,
+                                size_t rank, const char *where, struct error *err)
+{
+    struct frame none;
+    frame_init_copy(&none, bytes_str(""));
+    enum status st = infer_binary(call, i, &none, 0, 0, shape, rank, where, err);
+    frame_finish(&none);
+    return st;
+}
+
 static enum status take_input(struct infer_call *call, yyjson_val *inputs,
                               const struct layout *plan, size_t i, struct error *err)
 {
@@ -180,10 +198,12 @@ static enum status take_input(struct infer_call *call, yyjson_val *inputs,
         st = read_shape(yyjson_obj_get(in, "shape"), where, shape, &rank, err);
     if (st)
         return st;
+    if (plan->binary[index] && !plan->body)
+        return take_nothing(call, i, shape, rank, where, err);
     if (plan->binary[index])
         return infer_binary(call, i, plan->body, plan->offset[index], plan->len[index], shape, rank,
                             where, err);
-    if (!yyjson_obj_get(in, "data"))
+    if (!has_data(in))
         return error_set(err, STATUS_INVALID, "%s.data is missing", where);
     return infer_json(call, i, yyjson_obj_get(in, "data"), shape, rank, data_where, err);
 }
