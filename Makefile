@@ -87,8 +87,8 @@ CC_FILES   := $(filter %.cc,$(call find_c,common services))
 # A line per step; V=1 shows the commands.
 say = $(if $(V),,@printf '%-5s %s\n' '$(1)' '$@';)
 
-.PHONY: help all build-tests run test test-unit test-system test-full check layers format format-fix tidy fuzz \
-        build-fuzz shellcheck text bench chaos compose-test clean distclean
+.PHONY: help all build-tests run test test-unit test-system test-full test-clients check \
+        layers format format-fix tidy fuzz build-fuzz shellcheck text bench chaos compose-test clean distclean
 
 help: ## prints this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -111,6 +111,10 @@ test-system: all ## the system tests alone (ARGS="-k name")
 
 test-full: all $(UNIT_BIN) ## all tests at full size
 	@MAAS_FULL=1 python3 tests/tools/run_tests.py --build $(B) $(ARGS)
+
+test-clients: all ## tritonclient, KServe's client and perf_analyzer, unmodified (from PyPI)
+	@python3 tests/clients/install.py build/clients
+	@python3 tests/tools/run_tests.py --build $(B) --only clients $(ARGS)
 
 check: ## what CI adds: both compilers, layers, format, tidy, sanitizers, fuzzing, shell, compose
 	@python3 tests/tools/check.py

@@ -11,6 +11,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 list=$top/docker/packages.txt
 store=$top/build/toolchain
 log=$store/setup.log
+certificates=/etc/ssl/certs/ca-certificates.crt # whom this machine trusts, its proxy too
 
 say() { printf 'toolchain: %s\n' "$*" >&2; }
 
@@ -107,6 +108,7 @@ enter() {
         exec bwrap --die-with-parent --info-fd 7 --bind "$root" / --dev-bind /dev /dev \
             --proc /proc --ro-bind /sys /sys --bind /tmp /tmp \
             --ro-bind-try /etc/resolv.conf /etc/resolv.conf --ro-bind-try /etc/hosts /etc/hosts \
+            --ro-bind-try "$certificates" "$certificates" --ro-bind-try /etc/pip.conf /etc/pip.conf \
             --bind "$top" "$top" "${extra[@]}" --chdir "$PWD" \
             --setenv PATH /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
             --setenv HOME /tmp --setenv MAAS_TOOLCHAIN 1 --setenv LC_ALL C.UTF-8 \

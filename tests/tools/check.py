@@ -16,6 +16,7 @@ STEPS = [
     ("shellcheck", ["make", "shellcheck"]),
     ("gcc -Werror", ["make", "WERROR=1", "build-tests"]),
     ("clang -Werror", ["make", "CC=clang", "WERROR=1", "build-tests"]),
+    ("clients", ["make", "test-clients"]),
     ("clang-tidy", ["make", "tidy"]),
     ("tests, ASan + UBSan", ["make", "SAN=address,undefined", "test"]),
     ("tests, TSan", ["make", "SAN=thread", "test"]),
