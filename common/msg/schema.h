@@ -72,16 +72,19 @@ struct i64s {
     F(S, str, labels, 2, MAX_REASON, "Prometheus label text, may be empty") \
     F(S, u64, value, 3, 0, "count since the process began")
 
-#define PROCESS_FIELDS(F, L, S)                                            \
-    F(S, u32, role, 1, 0, "enum role")                                     \
-    F(S, str, id, 2, MAX_NAME, "unique per start of a process")            \
-    F(S, str, host, 3, MAX_NAME, "host name")                              \
-    F(S, u32, pid, 4, 0, "process id on that host")                        \
-    F(S, str, jobs, 5, MAX_ENDPOINT, "gateway: where engines connect")     \
-    L(S, engine, engines, 6, MAX_ENGINES, "worker: its engines")           \
-    L(S, counter, counters, 7, MAX_COUNTERS, "what it has counted")        \
-    F(S, str, training, 8, MAX_NAME, "trainer: the job it runs, or empty") \
-    F(S, u64, age_ms, 9, 0, "since its last report; filled by the registry")
+#define PROCESS_FIELDS(F, L, S)                                                  \
+    F(S, u32, role, 1, 0, "enum role")                                           \
+    F(S, str, id, 2, MAX_NAME, "unique per start of a process")                  \
+    F(S, str, host, 3, MAX_NAME, "host name")                                    \
+    F(S, u32, pid, 4, 0, "process id on that host")                              \
+    F(S, str, jobs, 5, MAX_ENDPOINT, "gateway: where engines connect")           \
+    L(S, engine, engines, 6, MAX_ENGINES, "worker: its engines")                 \
+    L(S, counter, counters, 7, MAX_COUNTERS, "what it has counted")              \
+    F(S, str, training, 8, MAX_NAME, "trainer: the job it runs, or empty")       \
+    F(S, u64, age_ms, 9, 0, "since its last report; filled by the registry")     \
+    F(S, u64, memory_bytes, 10, 0, "worker: what its engines have")              \
+    F(S, u64, memory_budget_bytes, 11, 0, "worker: what they may have together") \
+    F(S, u32, on_demand, 12, 0, "worker: deployed versions that it starts when they are asked for")
 
 #define FILE_FIELDS(F, L, S)                     \
     F(S, str, name, 1, MAX_NAME, "file name")    \
@@ -350,9 +353,14 @@ struct i64s {
     X(BYE_ACK, 66, empty, "gateway: nothing of mine is with you after this")                     \
     X(WHO, 67, empty, "gateway: I do not know you, say hello")                                   \
     X(PROBE, 68, empty, "gateway: nothing to do; sent to learn whether the peer is still there") \
+    /* between worker hosts and gateways, on the jobs socket too */                              \
+    X(HOST, 69, name, "a worker (name) starts engines when they are wanted; each second")        \
+    X(WANT, 70, version_ref, "gateway to host: requests wait for it, and it has no engine")      \
     /* between a worker's host and its engines, over a pipe */                                   \
     X(GATEWAYS, 80, gateways, "host: the gateways to pull from")                                 \
-    X(ENGINE_STATUS, 81, engine_status, "engine: how far it is")
+    X(ENGINE_STATUS, 81, engine_status, "engine: how far it is")                                 \
+    X(ENGINE_BUSY, 82, empty, "engine: it has jobs to do")                                       \
+    X(ENGINE_IDLE, 83, empty, "engine: it has had none for a moment")
 
 /* ---- what the lists make -------------------------------------------------------------- */
 

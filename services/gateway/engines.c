@@ -11,7 +11,7 @@
  * that belong to it are known too.  And a suspect (queue.h) is condemned only by the crash of an
  * engine that had said that it begins with it: until then it may have run another gateway's job.
  */
-#include "services/gateway/gateway.h"
+#include "services/gateway/hosts.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -86,6 +86,15 @@ static enum status send_to(struct engines *es, const struct route_key *route, en
     if (st)
         frames_finish(&frames);
     return st;
+}
+
+enum status engines_tell(struct engines *es, struct bytes to, enum msg_kind kind, const void *body)
+{
+    struct route_key route = { .len = to.len };
+    if (to.len > sizeof route.byte)
+        return STATUS_NOT_FOUND;
+    memcpy(route.byte, to.data, to.len);
+    return send_to(es, &route, kind, body);
 }
 
 enum end { END_PARTED, END_REPLACED, END_LOST };
@@ -273,6 +282,8 @@ static void on_message(void *arg, struct frames *frames)
         e->begun = ((const struct msg_beat *)m.body)->job;
     } else if (m.kind == MSG_BEAT) {
         on_beat(es, &route, m.body);
+    } else if (m.kind == MSG_HOST) {
+        hosts_hello(es->gateway->hosts, raw, m.body);
     } else if (!e) {
         on_stranger(es, &route, m.kind);
     } else if (m.kind == MSG_RESULT) {

@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 #include "services/gateway/api/dispatch.h"
 #include "services/gateway/api/hold.h"
+#include "services/gateway/hosts.h"
 
 #include <stdio.h>
 
@@ -169,6 +170,7 @@ enum status gateway_init(struct gateway *g, const struct gateway_config *config,
     g->replica = replica_create(l, g->registry, config->events, on_catalog, g);
     g->reporter =
         reporter_create(l, g->registry, ROLE_GATEWAY, ALL_ROLES, fill_report, on_suite, g);
+    g->hosts = hosts_create(g);
     g->engines = engines_create(g, err);
     enum status st = g->engines ? choose_endpoint(g, err) : err->status;
     if (!st)
@@ -184,6 +186,7 @@ void gateway_finish(struct gateway *g)
     route_forget(g);
     queue_finish(&g->queue);
     engines_destroy(g->engines);
+    hosts_destroy(g->hosts);
     replica_destroy(g->replica);
     reporter_destroy(g->reporter);
     rpc_client_destroy(g->registry);

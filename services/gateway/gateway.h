@@ -34,6 +34,7 @@ struct gateway_config {
 
 struct engines;
 struct held;
+struct hosts;
 struct suite_view;
 
 struct gateway {
@@ -42,6 +43,7 @@ struct gateway {
     struct http_server *http;
     struct queue queue;
     struct engines *engines;
+    struct hosts *hosts; /* of workers: they start engines that requests wait for */
     struct rpc_client *registry;
     struct replica *replica;
     struct reporter *reporter;
@@ -78,6 +80,9 @@ const char *engines_endpoint(const struct engines *e);
 enum status engines_send(void *arg, void *peer, const struct msg_job *job, uint32_t rows,
                          struct frames *frames);
 void engines_parted(void *arg, void *peer);
+/* To any peer of the jobs socket.  NOT_FOUND: it is gone; BUSY: it does not read. */
+enum status engines_tell(struct engines *e, struct bytes route, enum msg_kind kind,
+                         const void *body) MUST_CHECK;
 
 /* ---- route.c: which version serves ---- */
 /* The lane for a request to the model, by its plain name (version 0) or a version.
@@ -126,5 +131,7 @@ struct suite_engines {
 };
 struct suite_engines suite_engines(const struct suite_view *v, struct bytes model,
                                    uint32_t version);
+/* Some worker starts engines only when requests wait for them. */
+bool suite_on_demand(const struct suite_view *v);
 
 #endif

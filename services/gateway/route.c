@@ -6,7 +6,7 @@
  *
  * What has been found is remembered until engines or the catalog change.
  */
-#include "services/gateway/gateway.h"
+#include "services/gateway/hosts.h"
 
 #include <stdlib.h>
 #include <uthash.h>
@@ -187,6 +187,8 @@ static void rescue(void *arg, struct lane *from)
     uint32_t serving = m ? route_serving(g, m) : 0;
     if (serving && serving != lane_version(from) && engines_of(g, m, serving))
         queue_move(&g->queue, from, route_lane(g, bytes_str(m->name), serving));
+    else
+        hosts_want(g->hosts, bytes_str(lane_model(from)), lane_version(from));
 }
 
 void route_configure(struct gateway *g)

@@ -41,6 +41,14 @@ const struct msg_suite *suite_view_get(const struct suite_view *v)
     return v->suite;
 }
 
+bool suite_on_demand(const struct suite_view *v)
+{
+    for (size_t p = 0; p < v->suite->processes_count; p++)
+        if (v->suite->processes[p].on_demand)
+            return true;
+    return false;
+}
+
 struct suite_engines suite_engines(const struct suite_view *v, struct bytes model, uint32_t version)
 {
     struct suite_engines view = { 0 };

@@ -2,6 +2,7 @@
 #include "services/gateway/api/hold.h"
 
 #include "services/gateway/api/dispatch.h"
+#include "services/gateway/hosts.h"
 
 #include <stdlib.h>
 #include <utlist.h>
@@ -31,6 +32,18 @@ static void on_gone(struct pending *p)
     release((struct held *)p);
 }
 
+static uint32_t version_of(const struct held *h)
+{
+    struct gateway *g = h->gateway;
+    struct catalog_model *m = catalog_find(replica_catalog(g->replica), bytes_str(h->model));
+    return h->version ? h->version : m ? route_serving(g, m) : 0;
+}
+
+static void want(const struct held *h)
+{
+    hosts_want(h->gateway->hosts, bytes_str(h->model), version_of(h));
+}
+
 void hold_request(struct call *c, struct bytes model, uint32_t version)
 {
     struct gateway *g = c->gateway;
@@ -51,6 +64,14 @@ void hold_request(struct call *c, struct bytes model, uint32_t version)
     g->held_count++;
     c->http->user = &h->base;
     g->changed = true; /* so that the turn watches its deadline */
+    want(h);
+}
+
+void hold_want(struct gateway *g)
+{
+    struct held *h;
+    DL_FOREACH(g->held, h)
+    want(h);
 }
 
 void hold_retry(struct gateway *g)
@@ -70,8 +91,7 @@ void hold_retry(struct gateway *g)
 static void give_up(struct held *h)
 {
     struct gateway *g = h->gateway;
-    struct catalog_model *m = catalog_find(replica_catalog(g->replica), bytes_str(h->model));
-    uint32_t version = h->version ? h->version : m ? route_serving(g, m) : 0;
+    uint32_t version = version_of(h);
     struct suite_engines view = suite_engines(g->suite, bytes_str(h->model), version);
     api_error(h->http, STATUS_UNAVAILABLE,
               "version %u of '%s' was not loaded within the deadline%s%.*s", version, h->model,

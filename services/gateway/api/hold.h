@@ -14,6 +14,7 @@
 /* version 0: the plain name. */
 void hold_request(struct call *c, struct bytes model, uint32_t version);
 void hold_retry(struct gateway *g);
+void hold_want(struct gateway *g); /* asks the hosts of workers for each that is waited for */
 /* Answers those whose deadline has passed.  The next deadline, or 0 when there is none. */
 uint64_t hold_expire(struct gateway *g, uint64_t now_ms);
 

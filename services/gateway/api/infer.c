@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "services/gateway/api/encoding.h"
 #include "services/gateway/api/hold.h"
+#include "services/gateway/hosts.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -345,6 +346,8 @@ static void submit(struct infer_call *call)
         return;
     }
     call->http->user = &call->base;
+    if (!lane_engines(call->lane))
+        hosts_want(g->hosts, bytes_str(lane_model(call->lane)), lane_version(call->lane));
 }
 
 /* A body whose inputs are being taken. */

@@ -144,6 +144,23 @@ static void put_one(struct buf *out, const char *name, const char *type, const c
     buf_printf(out, "%s %llu\n", name, (unsigned long long)value);
 }
 
+/* One gauge of all workers. */
+static void put_workers(struct buf *out, const struct msg_suite *suite, const char *name,
+                        const char *help, size_t offset)
+{
+    put_head(out, name, "gauge", help);
+    for (size_t i = 0; i < suite->processes_count; i++) {
+        const struct msg_process *p = &suite->processes[i];
+        uint64_t value;
+        memcpy(&value, (const char *)p + offset, sizeof value);
+        if (p->role != ROLE_WORKER)
+            continue;
+        buf_printf(out, "%s{process=", name);
+        json_string(out, p->id);
+        buf_printf(out, "} %llu\n", (unsigned long long)value);
+    }
+}
+
 static void metrics(struct call *c)
 {
     struct gateway *g = c->gateway;
@@ -164,6 +181,11 @@ static void metrics(struct call *c)
             http_connections(g->http));
     put_one(&out, "maas_gateway_open_requests", "gauge", "requests that are not answered yet",
             api_open());
+    put_workers(&out, suite_view_get(g->suite), "maas_worker_memory_bytes",
+                "what the engines of a worker have", offsetof(struct msg_process, memory_bytes));
+    put_workers(&out, suite_view_get(g->suite), "maas_worker_memory_budget_bytes",
+                "what the engines of a worker may have together",
+                offsetof(struct msg_process, memory_budget_bytes));
     meter_print(&g->queue, &out);
     api_text(c->http, "text/plain; version=0.0.4", &out);
 }

@@ -13,10 +13,15 @@ static void healthz(struct call *c)
     api_json(c->http, 200, &out);
 }
 
+/* A version that is known to load is ready without an engine too, where workers start engines on
+ * demand: the first request brings one. */
 static bool model_ready(struct gateway *g, const struct catalog_model *m)
 {
-    struct lane *l = queue_find_lane(&g->queue, bytes_str(m->name), route_serving(g, m));
-    return l && lane_engines(l) > 0;
+    uint32_t serving = route_serving(g, m);
+    const struct msg_version *v = catalog_version(m, serving);
+    struct lane *l = queue_find_lane(&g->queue, bytes_str(m->name), serving);
+    return (l && lane_engines(l) > 0) ||
+           (v && v->check == CHECK_PASSED && suite_on_demand(g->suite));
 }
 
 static void answer_ready(struct call *c, bool ready, const char *why, const char *model)
@@ -92,6 +97,9 @@ static void put_process(struct buf *out, const struct msg_process *p)
             put_engine(out, &p->engines[i]);
         }
         buf_append_str(out, "]");
+        buf_printf(out, ",\"memory_bytes\":%llu,\"memory_budget_bytes\":%llu,\"on_demand\":%u",
+                   (unsigned long long)p->memory_bytes, (unsigned long long)p->memory_budget_bytes,
+                   p->on_demand);
     }
     if (p->training.len) {
         buf_append_str(out, ",");
