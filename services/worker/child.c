@@ -103,10 +103,16 @@ static void on_ready(struct child *c, const struct msg_engine_status *m)
     c->status.len = 0;
     msg_pack(&c->status, &schema_engine_status, m);
     loop_timer_stop(c->timer);
-    c->ready_ms = clock_ms();
+    c->ready_ms = c->used_ms = clock_ms();
+    child_measure(c);
     send_checked(c, CHECK_PASSED, "");
+    bool fits = placement_loaded(c->host->placement, c);
     if (c->check) {
         child_stop(c);
+        return;
+    }
+    if (!fits) {
+        child_refuse(c, c->bytes, placement_view(c->host->placement).budget_bytes);
         return;
     }
     log_info("engine ready", LOG_S("model", c->model), LOG_U("version", c->version),
@@ -136,6 +142,13 @@ static void on_trouble(struct child *c, const struct msg_engine_status *m)
     }
 }
 
+static void on_use(struct child *c, bool busy)
+{
+    c->busy = busy;
+    if (busy)
+        c->used_ms = clock_ms();
+}
+
 static void on_message(void *arg, const struct msg *m)
 {
     struct child *c = arg;
@@ -143,6 +156,8 @@ static void on_message(void *arg, const struct msg *m)
         process_signal(&c->process, SIGTERM);
         return;
     }
+    if (m->kind == MSG_ENGINE_BUSY || m->kind == MSG_ENGINE_IDLE)
+        on_use(c, m->kind == MSG_ENGINE_BUSY);
     if (m->kind != MSG_ENGINE_STATUS)
         return;
     const struct msg_engine_status *status = m->body;
@@ -239,10 +254,12 @@ static void on_ended(void *arg)
         destroy(c);
         return;
     }
-    if (c->said == SAID_NOTHING || c->said == SAID_READY)
+    if (!c->given_up && (c->said == SAID_NOTHING || c->said == SAID_READY))
         on_crash(c);
-    if (c->given_up)
+    if (c->given_up) {
+        host_child_changed(c->host); /* its memory is free */
         return;
+    }
     if (c->check && c->said == SAID_UNABLE) {
         child_stop(c); /* the claim runs out: perhaps another worker can */
         return;
@@ -292,7 +309,8 @@ static void launch(struct child *c)
         return;
     }
     c->said = SAID_NOTHING;
-    c->late = false;
+    c->late = c->busy = false;
+    c->bytes = 0;
     c->bad_messages = 0;
     cache_touch(c->path);
     arguments(c, argv, numbers, hex);
@@ -355,7 +373,7 @@ static void start(struct child *c)
 static void on_timer(void *arg)
 {
     struct child *c = arg;
-    if (c->state == ENGINE_LEAVING) {
+    if (c->state == ENGINE_LEAVING || (c->given_up && c->process.pid)) {
         log_warn("engine does not leave in time and is killed", LOG_S("model", c->model),
                  LOG_U("version", c->version));
         process_signal(&c->process, SIGKILL);
@@ -371,13 +389,16 @@ static void on_timer(void *arg)
 
 /* ---- life ------------------------------------------------------------------------------------- */
 
-void child_create(struct host *h, const struct msg_version *v, uint32_t max_batch, bool check)
+struct child *child_create(struct host *h, const struct msg_version *v, uint32_t max_batch,
+                           uint64_t estimate_bytes, bool check)
 {
     struct child *c = mem_zalloc(sizeof *c);
     c->host = h;
     c->version = v->number;
     c->max_batch = max_batch;
     c->check = check;
+    c->estimate_bytes = estimate_bytes;
+    c->artifact_bytes = v->size_bytes;
     c->timer = loop_timer_create(h->loop, on_timer, c);
     c->reported = v->check == CHECK_PASSED;
     bool bad = v->digest.len != DIGEST_SIZE ||
@@ -392,6 +413,35 @@ void child_create(struct host *h, const struct msg_version *v, uint32_t max_batc
         give_up(c, "the version's record is damaged");
     else
         loop_timer_start(c->timer, 0, 0);
+    return c;
+}
+
+static void end_process(struct child *c)
+{
+    process_signal(&c->process, SIGTERM);
+    loop_timer_start(c->timer, c->host->config->stop_timeout_ms, 0);
+}
+
+void child_refuse(struct child *c, uint64_t bytes, uint64_t budget_bytes)
+{
+    char reason[MAX_REASON + 1];
+    snprintf(reason, sizeof reason,
+             "it needs %llu bytes of memory, and all engines of this worker may have %llu",
+             (unsigned long long)bytes, (unsigned long long)budget_bytes);
+    log_warn("version is larger than the memory of this worker", LOG_S("model", c->model),
+             LOG_U("version", c->version), LOG_U("bytes", bytes), LOG_U("budget", budget_bytes));
+    c->given_up = true;
+    loop_timer_stop(c->timer);
+    if (process_busy(&c->process))
+        end_process(c);
+    set_state(c, ENGINE_FAILED, reason);
+}
+
+void child_measure(struct child *c)
+{
+    uint64_t bytes = process_private_bytes(&c->process);
+    if (bytes)
+        c->bytes = bytes;
 }
 
 void child_stop(struct child *c)
@@ -400,8 +450,7 @@ void child_stop(struct child *c)
         return;
     c->state = ENGINE_LEAVING;
     if (process_busy(&c->process)) {
-        process_signal(&c->process, SIGTERM);
-        loop_timer_start(c->timer, c->host->config->stop_timeout_ms, 0);
+        end_process(c);
     } else {
         destroy(c);
     }

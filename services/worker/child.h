@@ -5,7 +5,8 @@
  * Everything that goes wrong ends in a pause that doubles, and then another try:
  *   FETCHING  the registry or the disk failed, or the file in the cache was damaged
  *   FAILED    it crashed, or could not load here; `reason` has its last words
- * FAILED and given_up: the model is to blame, the registry has been told, no other try.
+ * FAILED and given_up: no other try.  The model is to blame, and the registry has been told; or it
+ * is too large for this host (child_refuse), and its process ends, if there is one.
  * LEAVING: it was told to end (child_stop) and destroys itself when its process is gone.
  */
 #ifndef SERVICES_WORKER_CHILD_H
@@ -35,7 +36,12 @@ struct child {
     enum engine_state state;
     char reason[MAX_REASON + 1];
     uint32_t restarts;
-    uint64_t ready_ms; /* when it last became ready; 0: never */
+    uint64_t ready_ms;       /* when it last became ready; 0: never */
+    uint64_t used_ms;        /* when it last had a job, or became ready; placement sets it too */
+    bool busy;               /* it has jobs to do */
+    uint64_t bytes;          /* memory, as of child_measure */
+    uint64_t estimate_bytes; /* what is assumed until it is ready */
+    uint64_t artifact_bytes;
     struct process process;
 
     /* private */
@@ -54,7 +60,11 @@ struct child {
     struct buf status; /* packed engine_status, when ready: for VERSION_CHECKED */
 };
 
-void child_create(struct host *h, const struct msg_version *v, uint32_t max_batch, bool check);
+struct child *child_create(struct host *h, const struct msg_version *v, uint32_t max_batch,
+                           uint64_t estimate_bytes, bool check);
+/* It is larger than what all engines may have: it ends, and stays as one that failed here. */
+void child_refuse(struct child *c, uint64_t bytes, uint64_t budget_bytes);
+void child_measure(struct child *c); /* sets bytes */
 void child_tell_gateways(struct child *c);
 /* Ends the process gently; the child leaves the host's list and destroys itself when it is gone.
  * It may be gone when this returns. */

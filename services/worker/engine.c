@@ -26,6 +26,7 @@
 #include "services/worker/confine.h"
 #include "services/worker/model.h"
 #include "services/worker/pulse.h"
+#include "services/worker/use.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,7 @@ struct engine {
     struct loop_timer *counters;
     struct loop_timer *announce; /* READY to the host; not active any more once it was told */
     struct loop_timer *leave;
+    struct use *use;
     struct model model;
     struct channel *channels[MAX_GATEWAYS];
     size_t channels_count;
@@ -200,6 +202,7 @@ static void on_job(struct channel *c, const struct msg_job *job, struct frames *
     struct tensor_out out[MAX_TENSORS];
     struct error err = { .status = STATUS_OK };
     struct msg_result result = { .job = job->job, .attempt = job->attempt, .credit = CREDIT };
+    use_note(e->use);
     uint64_t begin = clock_us();
     watch_begin(&e->watch, job->job, begin / 1000, job->timeout_ms);
     enum status st = model_check(&e->model, job, frames, in, &err);
@@ -433,6 +436,7 @@ static void engine_finish(struct engine *e)
     loop_timer_destroy(e->announce);
     loop_timer_destroy(e->leave);
     loop_timer_destroy(e->begin);
+    use_destroy(e->use);
     pipe_destroy(e->host);
     msg_decoder_finish(&e->decoder);
 }
@@ -465,6 +469,7 @@ int engine_main(const struct engine_config *config)
     e->announce = loop_timer_create(e->loop, announce, e);
     e->leave = loop_timer_create(e->loop, leave_now, e);
     e->begin = loop_timer_create(e->loop, run_suspect, e);
+    e->use = use_create(e->loop, e->host);
     enum status st = load(e, &err);
     if (st || config->check) {
         loop_on_stop_signal(e->loop, leave_now, e);

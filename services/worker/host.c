@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "services/worker/child.h"
+#include "services/worker/demand.h"
 #include "services/worker/desired.h"
 #include "services/worker/placement.h"
 #include "services/worker/resources.h"
@@ -49,22 +50,24 @@ static void on_claim(void *arg, const struct rpc_reply *reply)
     if (reply->status || reply->kind != MSG_VERSION || h->stopping)
         return; /* NOT_FOUND: another worker has it */
     const struct msg_version *v = reply->body;
-    child_create(h, v, 0, true);
+    child_create(h, v, 0, placement_estimate(h->placement, v->size_bytes), true);
 }
 
 static void on_check_timer(void *arg)
 {
     struct host *h = arg;
-    placement_reconcile(h);
+    placement_reconcile(h->placement);
     if (h->stopping || h->claim || !replica_synced(h->replica) || checks_running(h) >= CHECKS_MAX ||
         !desired_checks(replica_catalog(h->replica))) {
         if (!h->claim)
             loop_timer_stop(h->check);
         return;
     }
+    loop_timer_start(h->check, CHECK_INTERVAL_MS, CHECK_INTERVAL_MS);
+    if (!placement_room_for_check(h->placement))
+        return;
     struct msg_name body = { .name = bytes_str(reporter_id(h->reporter)) };
     h->claim = rpc_call(h->registry, MSG_CHECK_CLAIM, &body, NULL, CLAIM_TIMEOUT_MS, on_claim, h);
-    loop_timer_start(h->check, CHECK_INTERVAL_MS, CHECK_INTERVAL_MS);
 }
 
 static void on_catalog(void *arg)
@@ -93,8 +96,18 @@ static void fill_report(void *arg, struct msg_process *me)
                                                .rss_bytes = process_rss_bytes(&c->process),
                                                .restarts = c->restarts };
     }
+    struct placement_view view = placement_view(h->placement);
     me->engines = h->engines;
     me->engines_count = n;
+    me->memory_bytes = view.used_bytes;
+    me->memory_budget_bytes = view.budget_bytes;
+    me->on_demand = view.on_demand;
+}
+
+static void on_want(void *arg, struct bytes model, uint32_t version)
+{
+    struct host *h = arg;
+    placement_want(h->placement, model, version);
 }
 
 static void on_suite(void *arg, const struct msg_suite *suite)
@@ -105,6 +118,7 @@ static void on_suite(void *arg, const struct msg_suite *suite)
         return;
     DL_FOREACH(h->children, c)
     child_tell_gateways(c);
+    demand_gateways(h->demand, &h->gateways);
 }
 
 /* ---- the cache --------------------------------------------------------------------------------- */
@@ -170,6 +184,8 @@ static void stop(void *arg)
     h->stopping = true;
     log_info("draining", LOG_U("engines", h->children_count));
     reporter_leave(h->reporter);
+    demand_destroy(h->demand);
+    h->demand = NULL;
     DL_FOREACH_SAFE(h->children, c, next)
     child_stop(c);
     if (!h->children)
@@ -185,8 +201,10 @@ enum status host_init(struct host *h, const struct host_config *config, struct l
                          strerror(errno));
     h->registry = rpc_client_create(l, config->registry);
     h->check = loop_timer_create(l, on_check_timer, h);
+    h->placement = placement_create(h);
     h->reporter =
         reporter_create(l, h->registry, ROLE_WORKER, 1u << ROLE_GATEWAY, fill_report, on_suite, h);
+    h->demand = demand_create(l, reporter_id(h->reporter), on_want, h);
     h->replica = replica_create(l, h->registry, config->events, on_catalog, h);
     loop_on_stop_signal(l, stop, h);
     return STATUS_OK;
@@ -195,6 +213,8 @@ enum status host_init(struct host *h, const struct host_config *config, struct l
 void host_finish(struct host *h)
 {
     rpc_cancel(h->claim);
+    demand_destroy(h->demand);
+    placement_destroy(h->placement);
     replica_destroy(h->replica);
     reporter_destroy(h->reporter);
     loop_timer_destroy(h->check);

@@ -19,13 +19,16 @@ struct host_config {
     uint32_t load_timeout_ms;
     uint32_t stop_timeout_ms;
     uint64_t max_artifact_bytes;
-    uint64_t cache_bytes; /* 0: no limit */
+    uint64_t cache_bytes;  /* 0: no limit */
+    uint64_t memory_bytes; /* of all engines; 0: automatic */
     bool allow_fake;
     const char *log_format;
     const char *log_level;
 };
 
 struct child;
+struct demand;
+struct placement;
 struct trim;
 
 struct host {
@@ -40,6 +43,8 @@ struct host {
     size_t children_count;
     struct gateways gateways;
     unsigned cores;
+    struct placement *placement;
+    struct demand *demand;
     struct trim *trim;          /* a look at the cache under way, or NULL */
     struct msg_engine *engines; /* room for the report */
     bool stopping;

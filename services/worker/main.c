@@ -22,6 +22,8 @@ static const struct option host_rows[] = {
       "larger artifacts are not fetched" },
     { "cache-bytes", OPT_AT(struct host_config, cache_bytes), OPT_BYTES, "16GiB",
       "unused artifacts go when the cache is larger; 0: never" },
+    { "memory-bytes", OPT_AT(struct host_config, memory_bytes), OPT_BYTES, "0",
+      "memory of all engines together, the others are on demand; 0: 80 % of what is available" },
     { "allow-fake", OPT_AT(struct host_config, allow_fake), OPT_BOOL, "false",
       "run fake models too (for tests)" },
     OPTIONS_LOG(struct host_config),

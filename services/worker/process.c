@@ -151,18 +151,36 @@ void process_describe_end(struct process *p, char *out, size_t size)
                  words);
 }
 
-uint64_t process_rss_bytes(const struct process *p)
+/* In bytes; both 0: it does not run. */
+static void read_statm(const struct process *p, uint64_t *resident, uint64_t *shared)
 {
     char path[32];
-    unsigned long long size, resident = 0;
+    unsigned long long size, all = 0, files = 0;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    *resident = *shared = 0;
     if (!p->pid)
-        return 0;
+        return;
     snprintf(path, sizeof path, "/proc/%d/statm", (int)p->pid);
     FILE *file = fopen(path, "re");
     if (!file)
-        return 0;
-    if (fscanf(file, "%llu %llu", &size, &resident) != 2)
-        resident = 0;
+        return;
+    if (fscanf(file, "%llu %llu %llu", &size, &all, &files) == 3) {
+        *resident = all * page;
+        *shared = files * page;
+    }
     fclose(file);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t process_rss_bytes(const struct process *p)
+{
+    uint64_t resident, shared;
+    read_statm(p, &resident, &shared);
+    return resident;
+}
+
+uint64_t process_private_bytes(const struct process *p)
+{
+    uint64_t resident, shared;
+    read_statm(p, &resident, &shared);
+    return resident > shared ? resident - shared : 0;
 }

@@ -44,5 +44,8 @@ void process_signal(const struct process *p, int number); /* nothing when it doe
 /* A sentence: how it ended, and its last words. */
 void process_describe_end(struct process *p, char *out, size_t size);
 uint64_t process_rss_bytes(const struct process *p); /* 0: it does not run */
+/* The same without what belongs to files, such as libraries that all engines share: what comes
+ * back when it ends. */
+uint64_t process_private_bytes(const struct process *p);
 
 #endif

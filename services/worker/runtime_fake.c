@@ -1,7 +1,8 @@
 /* runtime_fake.c - a runtime for tests; it counts only with --allow-fake.
  *
- * The artifact is one line of text:  fake [load=MS] [fail=WORDS] [abort]
+ * The artifact is one line of text:  fake [load=MS] [ballast=MIB] [abort] [fail=WORDS]
  *   load=MS      loading takes so long
+ *   ballast=MIB  the model has so much memory
  *   fail=WORDS   loading fails with the rest of the line as the reason
  *   abort        the process aborts while loading
  * The model has one input "x" and one output "y", FP32 [-1, 2]; a row (command, value) is
@@ -18,8 +19,9 @@
 
 enum command { FAKE_ECHO, FAKE_SLEEP, FAKE_ABORT, FAKE_EXIT, FAKE_FAIL, FAKE_LEAK, FAKE_SHAPE };
 
-#define LINE_MAX_BYTES 1024
-#define SLEEP_MAX_MS   60000
+#define LINE_MAX_BYTES  1024
+#define SLEEP_MAX_MS    60000
+#define BALLAST_MAX_MIB 1024
 
 static const int64_t fake_shape[] = { -1, 2 };
 
@@ -27,6 +29,7 @@ static struct fake_model {
     uv_mutex_t lock;
     uv_cond_t changed;
     bool interrupted;
+    void *ballast;
 } fake_model;
 
 /* false: it was interrupted. */
@@ -53,6 +56,14 @@ static void interrupt(void *model, bool on)
     uv_mutex_unlock(&m->lock);
 }
 
+/* All of it is touched.  NULL: none. */
+static void *make_ballast(const char *word)
+{
+    double mib = word ? strtod(word + 8, NULL) : 0;
+    size_t bytes = mib > 0 && mib <= BALLAST_MAX_MIB ? (size_t)mib << 20 : 0;
+    return bytes ? memset(mem_alloc(bytes), 1, bytes) : NULL;
+}
+
 static enum status load(const char *path, const struct runtime_options *options, void **model,
                         struct signature *s, struct error *err)
 {
@@ -77,6 +88,7 @@ static enum status load(const char *path, const struct runtime_options *options,
     *s = (struct signature){ .inputs_count = 1, .outputs_count = 1, .batchable = true };
     s->inputs[0] = (struct msg_tensor){ bytes_str("x"), DT_FP32, { fake_shape, 2 } };
     s->outputs[0] = (struct msg_tensor){ bytes_str("y"), DT_FP32, { fake_shape, 2 } };
+    fake_model.ballast = make_ballast(strstr(line, "ballast="));
     *model = &fake_model;
     return STATUS_OK;
 }
@@ -130,7 +142,9 @@ static enum status run(void *model, const struct tensor_in *inputs, size_t input
 
 static void unload(void *model)
 {
-    (void)model;
+    struct fake_model *m = model;
+    free(m->ballast);
+    m->ballast = NULL;
 }
 
 const struct runtime runtime_fake = {

@@ -1,10 +1,15 @@
 """Which engines a worker runs: instances, threads, memory."""
 
 import os
+import random
 import threading
+import time
+
+import pytest
 
 from peer import eventually
-from test_worker import PATIENCE, READY, gone, rig, row  # noqa: F401
+from registry_rig import SANITIZED
+from test_worker import ENGINE_FAILED, PATIENCE, READY, SLEEP, gone, rig, row  # noqa: F401
 
 
 # ---- instances
@@ -126,3 +131,261 @@ def test_a_bad_deployment_is_named(fake_suite):
         )
         assert status == 400 and word in answer["error"], answer
     assert suite.api.get("/api/models/m")["deployment"] is None
+
+
+# ---- memory
+
+MIB = 1 << 20
+MEASURED = pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory says nothing")
+
+
+class Crowd:
+    """A suite with more deployed models than its worker has memory for."""
+
+    def __init__(self, make_suite, models, room, load_ms=0, ballast=16, workers=1):
+        self.budget = int((room + 0.5) * (ballast + 0.7) * MIB)  # an engine itself has 0.4 to 1
+        options = ["--allow-fake", "--memory-bytes", str(self.budget)]
+        self.suite = make_suite(workers=workers, options={"worker": options})
+        self.names = [f"m{n}" for n in range(models)]
+        self.host = self.suite.processes["worker-1"].pid
+        self.peak = 0
+        self.over = threading.Event()
+        self.watch = threading.Thread(target=self._watch, daemon=True)
+        self.watch.start()
+        for name in self.names:
+            artifact = f"fake load={load_ms} ballast={ballast} {name}".encode()
+            self.suite.upload(name, artifact, "fake")
+            self.suite.deploy(name, 1, wait=False)
+
+    def worker(self, number=0):
+        return self.suite.api.get("/api/workers")["workers"][number]
+
+    def _engines(self):
+        with open(f"/proc/{self.host}/task/{self.host}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+
+    def _memory(self):
+        """What the engines have by themselves, as the kernel says."""
+        total = 0
+        for pid in self._engines():
+            try:
+                with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+                    _, resident, shared, *_ = map(int, file.read().split())
+                total += (resident - shared) * os.sysconf("SC_PAGESIZE")
+            except OSError:
+                pass  # it has ended
+        return total
+
+    def _watch(self):
+        while not self.over.wait(0.01):
+            self.peak = max(self.peak, self._memory())
+
+    def ask(self, api, name, value, command=0):
+        body = {"model": name, "inputs": [[command, value]]}
+        status, _, answer = api.request("POST", "/predict", body)
+        assert status == 200, (name, answer)
+        assert answer["outputs"] == [[command, value]] and answer["model"] == name, answer
+        return answer["version"]
+
+    def counter(self, name):
+        lines = self.suite.api.request("GET", "/metrics")[2].decode().splitlines()
+        return next((float(line.split()[-1]) for line in lines if line.startswith(name)), 0)
+
+    def await_jobs(self, count):
+        """Until so many were sent to engines."""
+        name = "maas_gateway_jobs_total"
+        self.suite.eventually(lambda: self.counter(name) >= count, PATIENCE, "no job")
+
+    def finish(self):
+        self.over.set()
+        self.watch.join()
+
+
+@pytest.fixture
+def make_crowd(make_suite):
+    crowds = []
+
+    def make(*args, **options):
+        crowds.append(Crowd(make_suite, *args, **options))
+        return crowds[-1]
+
+    yield make
+    for crowd in crowds:
+        crowd.finish()
+
+
+def zipf(count, seed):
+    draw = random.Random(seed)
+    weights = [1 / (n + 1) for n in range(count)]
+    while True:
+        yield draw.choices(range(count), weights)[0]
+
+
+def together(count, work):
+    """Runs work(0), work(1), ... at once; the first AssertionError is raised here."""
+    wrong = []
+
+    def one(number):
+        try:
+            work(number)
+        except AssertionError as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if wrong:
+        raise wrong[0]
+
+
+@MEASURED
+def test_more_models_than_memory(make_crowd):
+    models, room = 40, 5
+    crowd = make_crowd(models, room)
+
+    def client(number):
+        api, draw = crowd.suite.client(), zipf(models, number)
+        for n in range(40):
+            crowd.ask(api, crowd.names[next(draw)], 100 * number + n)
+
+    together(4, client)
+    for name in crowd.names:  # every one of them
+        crowd.ask(crowd.suite.api, name, 1)
+    worker = crowd.suite.eventually(
+        lambda: (w := crowd.worker()) and len(w["engines"]) == room and w, PATIENCE, "not as many"
+    )
+    crowd.finish()
+    assert worker["on_demand"] == models - room
+    assert 0 < worker["memory_bytes"] <= worker["memory_budget_bytes"] == crowd.budget
+    assert 0 < crowd.peak <= crowd.budget, f"{crowd.peak >> 20} of {crowd.budget >> 20} MiB"
+    assert crowd.suite.api.request("GET", "/readyz")[0] == 200
+    assert crowd.counter("maas_worker_engines_evicted_total") >= models - room
+    assert crowd.counter("maas_worker_engines_on_demand_total") >= models - room
+    assert crowd.counter("maas_worker_memory_budget_bytes") == crowd.budget
+
+
+@MEASURED
+def test_first_answer_of_a_cold_version(make_crowd):
+    """Within 100 ms and the time that the model itself takes to load."""
+    load_ms = 300
+    crowd = make_crowd(8, 3, load_ms=load_ms)
+    api, times = crowd.suite.api, []
+    for name in crowd.names:
+        crowd.ask(api, name, 0)  # the last three are there now
+    for name in crowd.names[:5]:
+        begin = time.monotonic()
+        crowd.ask(api, name, 1)
+        times.append(1000 * (time.monotonic() - begin) - load_ms)
+    crowd.finish()
+    assert min(times) < 100, times  # a busy machine may be late now and then
+    assert crowd.peak <= crowd.budget
+
+
+def test_busy_engines_stay(make_crowd):
+    crowd = make_crowd(3, 1)
+    suite, order = crowd.suite, []
+
+    def long_one(_):
+        crowd.ask(suite.client(), "m0", 2500, command=SLEEP)
+        order.append("m0")
+
+    crowd.ask(suite.api, "m0", 0)
+    asker = threading.Thread(target=long_one, args=(0,))
+    asker.start()
+    crowd.await_jobs(2)
+    crowd.ask(suite.client(), "m1", 7)  # waits until the long one is done
+    order.append("m1")
+    asker.join()
+    assert order == ["m0", "m1"]
+
+
+def test_no_room_within_the_deadline(make_crowd):
+    """All memory belongs to an engine at work: the others' requests end with their deadline."""
+    crowd = make_crowd(2, 1)
+    suite = crowd.suite
+    crowd.ask(suite.api, "m0", 0)
+    asker = threading.Thread(target=crowd.ask, args=(suite.client(), "m0", 3000, SLEEP))
+    asker.start()
+    crowd.await_jobs(2)
+    body = {"model": "m1", "inputs": [[0, 7]]}
+    status, _, answer = suite.api.request("POST", "/predict", body, {"X-Request-Timeout-Ms": "500"})
+    assert status == 503 and "deadline" in answer["error"], answer
+    asker.join()
+    crowd.ask(suite.api, "m1", 7)
+
+
+def test_an_eviction_loses_nothing(make_crowd):
+    """Two models, memory for one, and clients that want both all the time."""
+    crowd = make_crowd(2, 1)
+
+    def client(number):
+        api = crowd.suite.client()
+        for n in range(12):
+            crowd.ask(api, crowd.names[(n + number) % 2], 100 * number + n)
+
+    together(4, client)
+    assert crowd.counter("maas_worker_engines_evicted_total") >= 2
+    assert crowd.counter("maas_worker_engine_crashes_total") == 0
+
+
+TOO_LARGE = "all engines of this worker may have"
+
+
+def test_an_artifact_beyond_the_budget_is_refused_and_others_live(rig):  # noqa: F811
+    gateway = rig.gateway()
+    rig.registry.version("huge", 1, b"fake" + b" " * (41 * MIB), stored=False)
+    rig.registry.version("m", 1, b"fake")
+    rig.registry.deploy("huge", 1)
+    rig.registry.deploy("m", 1)
+    rig.start("--memory-bytes", "40MiB")
+    route, _ = gateway.hello("m", 1)
+    host, _, body, _ = gateway.wait("HOST")
+    assert body["name"] == rig.registry.reports[-1]["processes"][0]["id"]
+    gateway.send(host, "WANT", model="huge", version=1)
+    gateway.send(host, "WANT", model="unknown", version=3)
+    assert TOO_LARGE in rig.registry.engine("huge", 1, ENGINE_FAILED)["reason"]
+    assert gateway.run(route, row(0, 3))["y"].tolist() == [[0, 3]]
+    process = rig.registry.reports[-1]["processes"][0]
+    assert process["memory_budget_bytes"] == 40 * MIB and process["on_demand"] == 0
+
+
+@MEASURED
+def test_a_model_that_turns_out_too_large_is_refused(make_crowd):
+    crowd = make_crowd(1, 1)
+    suite = crowd.suite
+    suite.upload("huge", b"fake ballast=64", "fake")
+    suite.deploy("huge", 1, wait=False)
+    body = {"model": "huge", "inputs": [[0, 1]]}
+
+    def refused():
+        headers = {"X-Request-Timeout-Ms": "200"}
+        status, _, answer = suite.api.request("POST", "/predict", body, headers)
+        return status == 503 and TOO_LARGE in answer["error"]
+
+    suite.eventually(refused, PATIENCE, "it is not said why")
+    crowd.ask(suite.api, "m0", 5)
+    suite.eventually(lambda: crowd.worker()["memory_bytes"] <= crowd.budget, PATIENCE, "no room")
+
+
+def test_rollout_where_only_one_fits(make_crowd):
+    crowd = make_crowd(2, 1)
+    suite = crowd.suite
+    crowd.ask(suite.api, "m0", 0)
+    suite.upload("m0", b"fake ballast=16 second", "fake")
+    suite.deploy("m0", 2, wait=False)
+    suite.eventually(
+        lambda: crowd.ask(suite.api, "m0", 1) == "2", PATIENCE, "the rollout does not come"
+    )
+
+
+@MEASURED
+def test_two_workers_share_what_one_cannot_hold(make_crowd):
+    """A version that is wanted starts on one of them, not on both."""
+    crowd = make_crowd(16, 3, workers=2)
+    for _ in range(2):
+        for name in crowd.names:
+            crowd.ask(crowd.suite.api, name, 1)
+    started = crowd.counter("maas_worker_engines_on_demand_total")
+    assert started <= 3 * len(crowd.names), "each was started twice each time"
