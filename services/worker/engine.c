@@ -37,6 +37,7 @@
 #define RESULTS_MAX    64    /* answers that wait for one gateway */
 #define LEAVE_MS       10000 /* for the gateways' BYE_ACK */
 #define COUNT_DELAY_MS 1000  /* bad messages are told to the host at most this often */
+#define GREET_FIRST_MS 1     /* for a connection to be there; doubles from try to try up to */
 #define GREET_MS       50    /* between tries to reach a gateway */
 #define BEGIN_MS       20    /* for the word that a suspect is begun with to get out */
 #define WELCOME_MS     500   /* READY waits so long for gateways that do not answer */
@@ -61,6 +62,7 @@ struct engine {
     struct pulse *pulse;
     struct watch watch;
     struct loop_timer *greet; /* tries HELLO again on channels without a peer */
+    uint64_t greet_ms;
     struct loop_timer *counters;
     struct loop_timer *announce; /* READY to the host; not active any more once it was told */
     struct loop_timer *leave;
@@ -156,6 +158,8 @@ static void greet_all(void *arg)
 {
     struct engine *e = arg;
     uint64_t now = clock_ms();
+    e->greet_ms = 2 * e->greet_ms < GREET_MS ? 2 * e->greet_ms : GREET_MS;
+    loop_timer_start(e->greet, e->greet_ms, 0);
     for (size_t i = 0; i < e->channels_count; i++)
         if (!e->channels[i]->greeted && now >= e->channels[i]->hold_ms)
             greet(e->channels[i]);
@@ -337,6 +341,8 @@ static void add_channel(struct engine *e, const struct msg_endpoint *g)
     e->channels[e->channels_count++] = c;
     sock_pause(c->sock, e->suspect_from != NULL);
     greet(c);
+    e->greet_ms = GREET_FIRST_MS;
+    loop_timer_start(e->greet, e->greet_ms, 0);
 }
 
 static bool listed(const struct msg_gateways *m, const char *id)
@@ -446,7 +452,6 @@ static void serve(struct engine *e)
     loop_on_stop_signal(e->loop, leave, e); /* before the host learns that it is ready */
     e->pulse = pulse_create(e->loop, e->id, &e->watch, on_unknown, e);
     loop_timer_start(e->announce, WELCOME_MS, 0);
-    loop_timer_start(e->greet, GREET_MS, GREET_MS);
     loop_run(e->loop);
 }
 
