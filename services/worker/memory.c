@@ -52,6 +52,12 @@ uint64_t memory_estimate(uint64_t known, uint64_t artifact, uint64_t base)
     return known ? known : artifact + base;
 }
 
+uint64_t memory_reserve(uint64_t used, size_t engines, uint64_t budget)
+{
+    uint64_t mean = engines ? used / engines : 0;
+    return mean <= budget / MEMORY_SHARE_MIN ? mean : 0;
+}
+
 void memory_learn(struct memory_base *b, uint64_t bytes, uint64_t artifact)
 {
     b->sum += bytes > artifact ? bytes - artifact : 0;

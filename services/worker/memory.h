@@ -9,6 +9,7 @@
 #include "common/base/bytes.h"
 
 #define MEMORY_BASE_BYTES (32ull << 20) /* of an engine beside its artifact, before any is ready */
+#define MEMORY_SHARE_MIN  8             /* no reserve where fewer engines fit */
 #define MEMORY_SETTLE_MS  250 /* an engine that became ready less long ago is not evicted */
 
 struct memory_engine {
@@ -34,6 +35,10 @@ enum memory_room memory_make_room(struct memory_engine *list, size_t count, uint
 /* What an engine will have: as much as the last one of its version (0: not known), else its
  * artifact and the base. */
 uint64_t memory_estimate(uint64_t known, uint64_t artifact, uint64_t base);
+
+/* What is kept free while versions are on demand, so that the next one need not wait until another
+ * has ended: the mean of the engines there are.  0 where that is much of the budget. */
+uint64_t memory_reserve(uint64_t used, size_t engines, uint64_t budget);
 
 /* The mean of what ready engines have beside their artifacts. */
 struct memory_base {

@@ -394,6 +394,8 @@ void placement_reconcile(struct placement *p)
     serve_wanted(p);
     make_room(p, 0);
     fill(p);
+    if (p->on_demand)
+        make_room(p, p->reserved + memory_reserve(used(p), h->children_count, p->budget));
     if (p->hungry)
         loop_timer_start(p->timer, RETRY_MS, MEASURE_MS);
 }

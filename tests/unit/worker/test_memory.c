@@ -81,6 +81,13 @@ Test(memory, estimates)
     cr_expect_eq(memory_estimate(700, 1000, memory_base(&base)), 700, "known is known");
 }
 
+Test(memory, a_reserve_is_as_large_as_the_mean_engine)
+{
+    cr_expect_eq(memory_reserve(90, 9, 100), 10);
+    cr_expect_eq(memory_reserve(0, 0, 100), 0);
+    cr_expect_eq(memory_reserve(90, 6, 100), 0, "it would cost too many engines their place");
+}
+
 /* Whatever there is: what is said to fit does, and what is marked was allowed to go. */
 Test(memory, random_hosts)
 {
