@@ -67,9 +67,10 @@ static void on_begin(void *arg, struct http_request *r)
     run.body.len = 0;
     buf_printf(&run.story, "begin %s ", r->method);
     buf_append_bytes(&run.story, buf_bytes(&r->target));
-    buf_printf(&run.story, " id=%s ce=%s ae=%s json=%s ms=%s body=%d length=%d %llu\n",
+    buf_printf(&run.story, " id=%s ce=%s ae=%s json=%s ms=%s key=%s body=%d length=%d %llu\n",
                r->request_id, r->encoding, r->accept_encoding, r->json_length, r->timeout_ms,
-               r->has_body, r->has_length, (unsigned long long)r->content_length);
+               r->idempotency_key, r->has_body, r->has_length,
+               (unsigned long long)r->content_length);
     r->stream = run.stream_all || begins(r, 's');
     if (begins(r, 'e')) {
         run.early++;

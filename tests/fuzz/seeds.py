@@ -70,7 +70,7 @@ def http():
     streams, p pauses, e is answered before its body."""
     get = b"GET /g HTTP/1.1\r\nHost: x\r\n\r\n"
     fields = ("X-Request-Id: id-1", "Content-Encoding: gzip", "Accept-Encoding: gzip, deflate",
-              "Inference-Header-Content-Length: 3", "X-Request-Timeout-Ms: 20")  # fmt: skip
+              "Inference-Header-Content-Length: 3", "X-Request-Timeout-Ms: 20", "Idempotency-Key: k")  # fmt: skip
     mixed = post("/a?b=c", b"hello", *fields) + get + chunked("/c", b"abc", b"de", trailer=b"T: t\r\n") + get
     return {
         "pipelined": b"\2" + mixed,
