@@ -317,7 +317,7 @@ static void rig_work(void)
 
 /* ---- requests ---------------------------------------------------------------------------------- */
 
-static void rig_start(void)
+static inline void rig_start(void)
 {
     static const struct queue_events events = { rig_send, rig_parted };
     static const struct queue_limits limits = { 100, 1 << 30 };
@@ -360,7 +360,8 @@ static void rig_close(struct http_request *r)
 }
 
 /* Sends the request as often as count says, before the engine gets to see any of them. */
-static void rig_ask(const char *target, const char *json_length, struct bytes body, size_t count)
+static inline void rig_ask(const char *target, const char *json_length, struct bytes body,
+                           size_t count)
 {
     struct http_request requests[2];
     struct queue *q = &rig.gateway.queue;

@@ -104,6 +104,24 @@ def http():
     }
 
 
+def target():
+    return {
+        "infer": b"/v2/models/a%2Fb%20c/versions/12/infer",
+        "predict": b"/predict?model=m%20x&model=y",
+        "absolute": b"http://host:80/v1/models/m:predict",
+        "absolute-bare": b"http://host",
+        "slash": b"/v2/",
+        "query-only": b"?model=",
+        "asterisk": b"*",
+        "colon": b"/v1/models/m:n:predict",
+        "empty-name": b"/v2/models//infer",
+        "nul": b"/v2/models/%00/infer",
+        "percent": b"/v2/models/%/%4/%zz",
+        "number": b"4294967295",
+        "key": b'"key-1"',
+    }
+
+
 TYPES = {"BOOL": (2, "?", "true"), "UINT8": (1, "B", "255"), "UINT16": (2, "H", "65535"),
          "UINT32": (4, "I", "4294967295"), "UINT64": (8, "Q", "18446744073709551615"),
          "INT8": (1, "b", "-128"), "INT16": (2, "h", "-32768"), "INT32": (4, "i", "-2147483648"),
@@ -256,7 +274,7 @@ def idx():
 
 
 def main():
-    for make in (framing, encoding, http, json, binary, csv, idx):
+    for make in (framing, encoding, http, target, json, binary, csv, idx):
         folder = CORPUS / make.__name__
         folder.mkdir(exist_ok=True)
         for name, data in make().items():

@@ -21,7 +21,7 @@ STEPS = [
     ("tests, ASan + UBSan", ["make", "SAN=address,undefined", "test"]),
     ("tests, TSan", ["make", "SAN=thread", "test"]),
     ("chaos", ["make", "chaos", "SECONDS=60"]),
-    ("fuzz", ["make", "fuzz"]),
+    ("fuzz", ["make", "WERROR=1", "fuzz"]),
     ("compose", ["make", "compose-test"]),
 ]
 
