@@ -68,7 +68,7 @@ static inline void on_complete(void *arg, struct http_request *r)
     note('c');
     buf_append_bytes(&seen.bodies, buf_bytes(&r->body));
     buf_append_str(&seen.bodies, "|");
-    seen.kept = r;
+    seen.kept = seen.keep ? r : NULL;
     if (seen.keep)
         return;
     snprintf(text, sizeof text, "%s %.*s", r->method, (int)r->target.len,
