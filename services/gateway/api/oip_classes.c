@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 struct scored {
-    double value;
+    long double value; /* every 64-bit integer has its own */
     uint32_t index;
 };
 
@@ -43,12 +43,12 @@ static bool has_order(enum datatype t)
     }
 }
 
-static double load_number(enum datatype t, const char *p)
+static long double load_number(enum datatype t, const char *p)
 {
     switch (t) {
 #define X(name, type) \
     case DT_##name:   \
-        return (double)LOAD(type, p);
+        return (long double)LOAD(type, p);
         ORDERED_LIST(X)
 #undef X
     default:
@@ -57,7 +57,7 @@ static double load_number(enum datatype t, const char *p)
 }
 
 /* What is not a number comes last; among equals, who came first. */
-static bool larger(double a, double b)
+static bool larger(long double a, long double b)
 {
     return isnan(b) ? !isnan(a) : a > b;
 }
@@ -87,8 +87,11 @@ static void put_class(struct buf *out, enum datatype type, const struct scored *
                        text);
     else if (type == DT_FP32)
         len = float_text((float)s->value, text);
+    else if (type == DT_FP64)
+        len = double_text((double)s->value, text);
     else
-        len = double_text(s->value, text);
+        len =
+            s->value < 0 ? int_text((int64_t)s->value, text) : uint_text((uint64_t)s->value, text);
     text[len++] = ':';
     len += uint_text(s->index, text + len);
     uint32_t prefix = (uint32_t)len;
@@ -112,7 +115,7 @@ enum status oip_classify(const struct msg_tensor *t, struct bytes data, bool bat
         const char *at = (const char *)data.data + row * width * datatype_size(type);
         size_t kept = 0;
         for (uint64_t i = 0; i < width; i++) {
-            double value = load_number(type, at + i * datatype_size(type));
+            long double value = load_number(type, at + i * datatype_size(type));
             kept = keep(best, kept, count, (struct scored){ value, (uint32_t)i });
         }
         for (uint64_t i = 0; i < count; i++)

@@ -102,6 +102,16 @@ Test(classes, every_type_that_has_an_order)
     CLASSES("5:1 4:0 ", UINT64, 1, 2, 2, (const uint64_t[]){ 4, 5 });
 }
 
+Test(classes, integers_are_written_and_ordered_as_such)
+{
+    CLASSES("1000000000:1 -1000000000:0 ", INT32, 1, 2, 2,
+            (const int32_t[]){ -1000000000, 1000000000 });
+    CLASSES("9007199254740993:1 9007199254740992:0 -9223372036854775808:2 ", INT64, 1, 3, 3,
+            (const int64_t[]){ 9007199254740992, 9007199254740993, INT64_MIN });
+    CLASSES("18446744073709551615:1 18446744073709551614:0 ", UINT64, 1, 2, 2,
+            (const uint64_t[]){ UINT64_MAX - 1, UINT64_MAX });
+}
+
 Test(classes, types_without_an_order_are_refused)
 {
     static const enum datatype none[] = { DT_BOOL, DT_FP16, DT_BF16, DT_BYTES };
