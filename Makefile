@@ -116,7 +116,7 @@ test-clients: all ## tritonclient, KServe's client and perf_analyzer, unmodified
 	@python3 tests/clients/install.py build/clients
 	@python3 tests/tools/run_tests.py --build $(B) --only clients $(ARGS)
 
-check: ## what CI adds: both compilers, layers, format, tidy, sanitizers, fuzzing, shell, compose
+check: ## what CI adds: both compilers, layers, format, tidy, clients, sanitizers, fuzzing, shell, compose
 	@python3 tests/tools/check.py
 
 layers: ## includes go downward only
