@@ -203,6 +203,7 @@ static void end_download(struct child *c)
 static void destroy(struct child *c)
 {
     struct host *h = c->host;
+    bool comes_back = c->comes_back; /* and its file is still of use */
     end_download(c);
     loop_timer_destroy(c->timer);
     buf_finish(&c->status);
@@ -211,7 +212,8 @@ static void destroy(struct child *c)
     h->children_count--;
     free(c);
     host_child_changed(h);
-    host_trim_cache(h);
+    if (!comes_back)
+        host_trim_cache(h);
 }
 
 static void retry_later(struct child *c)

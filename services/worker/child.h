@@ -27,6 +27,8 @@ struct child {
     /* read-only */
     struct host *host;
     struct child *next, *prev;
+    struct child *sibling; /* placement's: the next one of its version */
+    bool comes_back;       /* placement's: it made room, and its version stays wanted here */
     char model[MAX_NAME + 1];
     uint32_t version;
     struct digest digest;

@@ -37,7 +37,7 @@
 #define RESULTS_MAX    64    /* answers that wait for one gateway */
 #define LEAVE_MS       10000 /* for the gateways' BYE_ACK */
 #define COUNT_DELAY_MS 1000  /* bad messages are told to the host at most this often */
-#define GREET_FIRST_MS 1     /* for a connection to be there; doubles from try to try up to */
+#define GREET_FIRST_MS 2     /* for a connection to be there; doubles from try to try up to */
 #define GREET_MS       50    /* between tries to reach a gateway */
 #define BEGIN_MS       20    /* for the word that a suspect is begun with to get out */
 #define WELCOME_MS     500   /* READY waits so long for gateways that do not answer */
@@ -61,7 +61,7 @@ struct engine {
     struct pipe *host;
     struct pulse *pulse;
     struct watch watch;
-    struct loop_timer *greet; /* tries HELLO again on channels without a peer */
+    struct loop_timer *greet; /* tries HELLO again; active while a channel has no peer */
     uint64_t greet_ms;
     struct loop_timer *counters;
     struct loop_timer *announce; /* READY to the host; not active any more once it was told */
@@ -158,11 +158,23 @@ static void greet_all(void *arg)
 {
     struct engine *e = arg;
     uint64_t now = clock_ms();
+    bool missing = false;
+    for (size_t i = 0; i < e->channels_count; i++) {
+        struct channel *c = e->channels[i];
+        if (!c->greeted && now >= c->hold_ms)
+            greet(c);
+        missing |= !c->greeted;
+    }
+    if (missing && !e->leaving)
+        loop_timer_start(e->greet, e->greet_ms, 0);
     e->greet_ms = 2 * e->greet_ms < GREET_MS ? 2 * e->greet_ms : GREET_MS;
-    loop_timer_start(e->greet, e->greet_ms, 0);
-    for (size_t i = 0; i < e->channels_count; i++)
-        if (!e->channels[i]->greeted && now >= e->channels[i]->hold_ms)
-            greet(e->channels[i]);
+}
+
+static void greet_soon(struct channel *c)
+{
+    c->greeted = false;
+    c->engine->greet_ms = GREET_FIRST_MS;
+    greet_all(c->engine);
 }
 
 static void on_unknown(void *arg, const char *gateway)
@@ -170,7 +182,7 @@ static void on_unknown(void *arg, const char *gateway)
     struct engine *e = arg;
     for (size_t i = 0; i < e->channels_count; i++)
         if (strcmp(e->channels[i]->gateway, gateway) == 0)
-            greet(e->channels[i]);
+            greet_soon(e->channels[i]);
 }
 
 /* ---- a job --------------------------------------------------------------------------------- */
@@ -268,8 +280,8 @@ static void finish_leaving(struct engine *e)
 static void on_lost(void *arg)
 {
     struct channel *c = arg;
-    c->greeted = false;
     c->hold_ms = clock_ms() + GREET_MS;
+    greet_soon(c);
     c->parted = c->engine->leaving;
     if (c->parted)
         finish_leaving(c->engine);
@@ -293,7 +305,7 @@ static void on_message(void *arg, struct frames *frames)
             on_job(c, m.body, frames);
         return;
     case MSG_WHO:
-        greet(c);
+        greet_soon(c);
         return;
     case MSG_BYE_ACK:
         c->parted = true;
@@ -340,9 +352,7 @@ static void add_channel(struct engine *e, const struct msg_endpoint *g)
     sock_on_disconnect(c->sock, on_lost, c);
     e->channels[e->channels_count++] = c;
     sock_pause(c->sock, e->suspect_from != NULL);
-    greet(c);
-    e->greet_ms = GREET_FIRST_MS;
-    loop_timer_start(e->greet, e->greet_ms, 0);
+    greet_soon(c);
 }
 
 static bool listed(const struct msg_gateways *m, const char *id)
@@ -425,13 +435,6 @@ static enum engine_state state_of(enum status st)
     return status_retryable(st) ? ENGINE_LOADING : ENGINE_FAILED;
 }
 
-static enum status load(struct engine *e, struct error *err)
-{
-    const struct engine_config *c = e->config;
-    struct model_source from = { c->path, c->digest, c->format, c->threads, c->allow_fake };
-    return model_load(&e->model, &from, err);
-}
-
 static void engine_finish(struct engine *e)
 {
     pulse_destroy(e->pulse);
@@ -457,6 +460,8 @@ static void serve(struct engine *e)
 
 int engine_main(const struct engine_config *config)
 {
+    const struct model_source from = { config->path, config->digest, config->format,
+                                       config->threads, config->allow_fake };
     struct identity me;
     struct error err;
     if (!confine_watch_host(ENGINE_PIPE_FD))
@@ -475,7 +480,7 @@ int engine_main(const struct engine_config *config)
     e->leave = loop_timer_create(e->loop, leave_now, e);
     e->begin = loop_timer_create(e->loop, run_suspect, e);
     e->use = use_create(e->loop, e->host);
-    enum status st = load(e, &err);
+    enum status st = model_load(&e->model, &from, &err);
     if (st || config->check) {
         loop_on_stop_signal(e->loop, leave_now, e);
         tell_host(e, state_of(st), st ? err.text : "");

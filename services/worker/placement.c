@@ -101,6 +101,7 @@ static void evict(struct placement *p, struct child *c)
         place->cold = true;
         place->evicted |= c->ready_ms != 0;
     }
+    c->comes_back = place != NULL;
     child_stop(c);
 }
 
@@ -170,21 +171,12 @@ static bool belongs(const struct child *c, const char *model, uint32_t version)
            strcmp(c->model, model) == 0;
 }
 
-static bool was_ready(struct placement *p, const struct catalog_model *m, uint32_t version)
+static bool was_ready(const struct place *place)
 {
-    const struct place *place = places_find(p->places, bytes_str(m->name), version);
-    const struct child *c;
-    if (place && place->evicted)
-        return true;
-    DL_FOREACH(p->host->children, c)
-    if (c->ready_ms && belongs(c, m->name, version))
-        return true;
-    return false;
-}
-
-static bool wanted(struct placement *p, const struct catalog_model *m, uint32_t number)
-{
-    return desired_wants(m, number, was_ready(p, m, m->deployment.version));
+    const struct child *c = place ? place->first : NULL;
+    while (c && !c->ready_ms)
+        c = c->sibling;
+    return c || (place && place->evicted);
 }
 
 /* The version before is not touched while it goes on serving, whatever is deployed now. */
@@ -207,14 +199,10 @@ size_t placement_engines(struct host *h)
     return n;
 }
 
-static void collect(struct host *h, const struct catalog_model *m, uint32_t number, struct group *g)
+static void collect(const struct place *place, const struct catalog_model *m, struct group *g)
 {
-    struct child *c;
     g->count = 0;
-    DL_FOREACH(h->children, c)
-    {
-        if (!belongs(c, m->name, number))
-            continue;
+    for (struct child *c = place->first; c; c = c->sibling) {
         g->children[g->count] = c;
         g->engines[g->count++] =
             (struct desired_engine){ .ready = c->state == ENGINE_READY, .stale = stale(m, c) };
@@ -223,15 +211,16 @@ static void collect(struct host *h, const struct catalog_model *m, uint32_t numb
 
 /* ---- what there is against what is wanted -------------------------------------------------- */
 
-/* Counts the engines of a version, ends what is too much, and notes what is missing. */
-static void count_version(struct placement *p, const struct catalog_model *m, uint32_t number,
-                          struct group *g)
+/* Counts the engines of a version, ends what is too much, and notes what is missing.  NULL: it is
+ * not wanted. */
+static struct place *count_version(struct placement *p, const struct catalog_model *m,
+                                   uint32_t number, bool deployed_was_ready, struct group *g)
 {
-    if (!wanted(p, m, number))
-        return;
+    if (!desired_wants(m, number, deployed_was_ready))
+        return NULL;
     struct place *place = places_get(&p->places, catalog_version(m, number));
     bool before = number != m->deployment.version;
-    collect(p->host, m, number, g);
+    collect(place, m, g);
     size_t want = before && g->count ? g->count : desired_instances(&m->deployment);
     place->model = m;
     place->engines = g->count;
@@ -240,6 +229,7 @@ static void count_version(struct placement *p, const struct catalog_model *m, ui
     for (size_t i = 0; i < g->count; i++) /* stopping one may destroy it and nothing else */
         if (g->engines[i].stop)
             child_stop(g->children[i]);
+    return place;
 }
 
 static void demand(struct placement *p, struct place *place, uint64_t now)
@@ -251,13 +241,36 @@ static void demand(struct placement *p, struct place *place, uint64_t now)
 
 /* Where the version before runs, the deployed one is wanted, requests or not: they go to the one
  * before until it is there. */
-static void want_rollout(struct placement *p, const struct catalog_model *m, uint64_t now)
+/* Where the version before runs, the deployed one is wanted, requests or not: they go to the one
+ * before until it is there. */
+static void count_model(struct placement *p, const struct catalog_model *m, struct group *g)
 {
-    struct place *to = places_find(p->places, bytes_str(m->name), m->deployment.version);
-    const struct place *from = places_find(p->places, bytes_str(m->name), m->deployment.previous);
-    if (!to || !to->model || to->engines || !from || !from->engines)
-        return;
-    demand(p, to, now);
+    const struct msg_deployment *d = &m->deployment;
+    bool was = was_ready(places_find(p->places, bytes_str(m->name), d->version));
+    struct place *to = count_version(p, m, d->version, was, g);
+    const struct place *from = count_version(p, m, d->previous, was, g);
+    if (to && !to->engines && from && from->engines)
+        demand(p, to, clock_ms());
+}
+
+/* So that each version finds its own. */
+static void list_siblings(struct placement *p)
+{
+    struct place *place;
+    struct child *c;
+    for (place = p->places; place; place = place->hh.next) {
+        place->model = NULL;
+        place->first = place->last = NULL;
+    }
+    DL_FOREACH(p->host->children, c)
+    {
+        place = places_find(p->places, bytes_str(c->model), c->version);
+        c->sibling = NULL;
+        if (!place || c->check || c->state == ENGINE_LEAVING)
+            continue;
+        *(place->last ? &place->last->sibling : &place->first) = c;
+        place->last = c;
+    }
 }
 
 static void count_all(struct placement *p)
@@ -266,16 +279,9 @@ static void count_all(struct placement *p)
     size_t most = p->host->children_count + 1;
     struct group g = { mem_alloc(most * sizeof(struct child *)),
                        mem_alloc(most * sizeof(struct desired_engine)), 0 };
-    struct place *place;
-    uint64_t now = clock_ms();
-    for (place = p->places; place; place = place->hh.next)
-        place->model = NULL;
-    for (size_t i = 0; i < catalog->count; i++) {
-        const struct catalog_model *m = catalog->models[i];
-        count_version(p, m, m->deployment.version, &g);
-        count_version(p, m, m->deployment.previous, &g);
-        want_rollout(p, m, now);
-    }
+    list_siblings(p);
+    for (size_t i = 0; i < catalog->count; i++)
+        count_model(p, catalog->models[i], &g);
     places_forget(&p->places, false);
     free(g.children);
     free(g.engines);

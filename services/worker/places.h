@@ -8,6 +8,8 @@
 
 #include <uthash.h>
 
+struct child;
+
 struct place_key {
     char model[MAX_NAME + 1];
     uint32_t version;
@@ -25,6 +27,7 @@ struct place {
 
     /* of the last reconcile */
     const struct catalog_model *model; /* NULL: it is not wanted any more */
+    struct child *first, *last;        /* its engines, by age; siblings */
     size_t engines;
     size_t missing;
 };
