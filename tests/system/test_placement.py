@@ -264,6 +264,8 @@ def test_more_models_than_memory(make_crowd):
     assert crowd.counter("maas_worker_engines_evicted_total") >= models - room
     assert crowd.counter("maas_worker_engines_on_demand_total") >= models - room
     assert crowd.counter("maas_worker_memory_budget_bytes") == crowd.budget
+    assert crowd.counter("maas_worker_engines{") == room
+    assert crowd.counter("maas_worker_on_demand{") == models - room
 
 
 @MEASURED

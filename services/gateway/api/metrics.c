@@ -144,20 +144,49 @@ static void put_one(struct buf *out, const char *name, const char *type, const c
     buf_printf(out, "%s %llu\n", name, (unsigned long long)value);
 }
 
-/* One gauge of all workers. */
-static void put_workers(struct buf *out, const struct msg_suite *suite, const char *name,
-                        const char *help, size_t offset)
+static uint64_t engines_of(const struct msg_process *p)
 {
-    put_head(out, name, "gauge", help);
+    return p->engines_count;
+}
+
+static uint64_t on_demand_of(const struct msg_process *p)
+{
+    return p->on_demand;
+}
+
+static uint64_t memory_of(const struct msg_process *p)
+{
+    return p->memory_bytes;
+}
+
+static uint64_t budget_of(const struct msg_process *p)
+{
+    return p->memory_budget_bytes;
+}
+
+static const struct worker_gauge {
+    const char *name, *help;
+    uint64_t (*value)(const struct msg_process *p);
+} worker_gauges[] = {
+    { "maas_worker_engines", "engines of a worker, in any state", engines_of },
+    { "maas_worker_on_demand", "deployed versions that it starts when they are asked for",
+      on_demand_of },
+    { "maas_worker_memory_bytes", "what the engines of a worker have", memory_of },
+    { "maas_worker_memory_budget_bytes", "what the engines of a worker may have together",
+      budget_of },
+};
+
+static void put_workers(struct buf *out, const struct msg_suite *suite,
+                        const struct worker_gauge *gauge)
+{
+    put_head(out, gauge->name, "gauge", gauge->help);
     for (size_t i = 0; i < suite->processes_count; i++) {
         const struct msg_process *p = &suite->processes[i];
-        uint64_t value;
-        memcpy(&value, (const char *)p + offset, sizeof value);
         if (p->role != ROLE_WORKER)
             continue;
-        buf_printf(out, "%s{process=", name);
+        buf_printf(out, "%s{process=", gauge->name);
         json_string(out, p->id);
-        buf_printf(out, "} %llu\n", (unsigned long long)value);
+        buf_printf(out, "} %llu\n", (unsigned long long)gauge->value(p));
     }
 }
 
@@ -181,11 +210,8 @@ static void metrics(struct call *c)
             http_connections(g->http));
     put_one(&out, "maas_gateway_open_requests", "gauge", "requests that are not answered yet",
             api_open());
-    put_workers(&out, suite_view_get(g->suite), "maas_worker_memory_bytes",
-                "what the engines of a worker have", offsetof(struct msg_process, memory_bytes));
-    put_workers(&out, suite_view_get(g->suite), "maas_worker_memory_budget_bytes",
-                "what the engines of a worker may have together",
-                offsetof(struct msg_process, memory_budget_bytes));
+    for (size_t i = 0; i < sizeof worker_gauges / sizeof *worker_gauges; i++)
+        put_workers(&out, suite_view_get(g->suite), &worker_gauges[i]);
     meter_print(&g->queue, &out);
     api_text(c->http, "text/plain; version=0.0.4", &out);
 }
