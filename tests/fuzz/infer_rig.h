@@ -19,6 +19,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <uv.h>
 
 #define RIG_ROWS_MAX 64 /* in one job */
 #define RIG_SHAPE(...) \
@@ -105,6 +106,32 @@ uint32_t route_serving(struct gateway *g, const struct catalog_model *m)
     (void)g;
     (void)m;
     return 1;
+}
+
+/* No handler calls these; but a file is linked when a single function of it is missing. */
+void route_refresh(struct gateway *g)
+{
+    (void)g;
+}
+
+void route_watch(struct gateway *g)
+{
+    (void)g;
+}
+
+void route_configure(struct gateway *g)
+{
+    (void)g;
+}
+
+void route_forget(struct gateway *g)
+{
+    (void)g;
+}
+
+struct lane *route_lane(struct gateway *g, struct bytes model, uint32_t version)
+{
+    return queue_lane(&g->queue, model, version);
 }
 
 /* ---- answers: in place of the HTTP server ------------------------------------------------------ */
@@ -323,6 +350,7 @@ static inline void rig_start(void)
     static const struct queue_limits limits = { 100, 1 << 30 };
     rig.config = (struct gateway_config){ .timeout_ms = 60000, .max_body_bytes = 1 << 20 };
     rig.gateway.config = &rig.config;
+    rig.gateway.loop = loop_create();
     rig.gateway.suite = suite_view_create();
     queue_init(&rig.gateway.queue, &limits, &events, &rig);
     for (size_t i = 0; i < RIG_MODELS; i++) {
@@ -370,12 +398,15 @@ static inline void rig_ask(const char *target, const char *json_length, struct b
     rig.noise = body;
     for (size_t i = 0; i < count; i++)
         rig_open(&requests[i], target, json_length, body);
-    queue_dispatch(q, clock_us());
-    while (rig.asked) {
-        rig_work();
+    while (rig.answered < count) {
+        uv_run(loop_uv(rig.gateway.loop), UV_RUN_NOWAIT); /* what is large is on a thread */
         queue_dispatch(q, clock_us());
+        while (rig.asked) {
+            rig_work();
+            queue_dispatch(q, clock_us());
+        }
+        queue_expire(q, clock_ms() + 2 * REQUEST_MS_MAX); /* later than any deadline */
     }
-    queue_expire(q, clock_ms() + 2 * 600000); /* later than any deadline */
     assert(rig.answered == count && !api_open());
     for (size_t i = 0; i < count; i++)
         rig_close(&requests[i]);
