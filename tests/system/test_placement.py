@@ -40,6 +40,7 @@ def test_another_batch_size_replaces_engines_one_by_one(rig):  # noqa: F811
     rig.registry.deploy("m", 1, max_batch=8)
     rig.start()
     old, hello = gateway.hello("m", 1, max_batch=8)
+    rig.registry.engine("m", 1, READY)  # for its host too: else it would not be waited for
     rig.registry.deploy("m", 1, max_batch=16)
     gateway.hello("m", 1, max_batch=16)
     assert gateway.wait("BYE")[0] == old  # not before the new one was there
