@@ -39,6 +39,7 @@
 #define COUNT_DELAY_MS 1000  /* bad messages are told to the host at most this often */
 #define GREET_FIRST_MS 2     /* for a connection to be there; doubles from try to try up to */
 #define GREET_MS       50    /* between tries to reach a gateway */
+#define GREETED_MS     500   /* a gateway must have seen HELLO by then */
 #define BEGIN_MS       20    /* for the word that a suspect is begun with to get out */
 #define WELCOME_MS     500   /* READY waits so long for gateways that do not answer */
 
@@ -152,16 +153,17 @@ static void greet(struct channel *c)
     };
     if (!e->leaving)
         c->greeted = send_message(c, MSG_HELLO, &body) == STATUS_OK;
+    if (c->greeted)
+        c->hold_ms = clock_ms() + GREETED_MS;
 }
 
 static void greet_all(void *arg)
 {
     struct engine *e = arg;
-    uint64_t now = clock_ms();
     bool missing = false;
     for (size_t i = 0; i < e->channels_count; i++) {
         struct channel *c = e->channels[i];
-        if (!c->greeted && now >= c->hold_ms)
+        if (!c->greeted && clock_ms() >= c->hold_ms)
             greet(c);
         missing |= !c->greeted;
     }
@@ -181,7 +183,8 @@ static void on_unknown(void *arg, const char *gateway)
 {
     struct engine *e = arg;
     for (size_t i = 0; i < e->channels_count; i++)
-        if (strcmp(e->channels[i]->gateway, gateway) == 0)
+        if (strcmp(e->channels[i]->gateway, gateway) == 0 &&
+            clock_ms() >= e->channels[i]->hold_ms) /* else a beat has overtaken HELLO */
             greet_soon(e->channels[i]);
 }
 
@@ -315,11 +318,9 @@ static void on_message(void *arg, struct frames *frames)
     case MSG_WELCOME:
         on_welcome(c);
         return;
-    case MSG_PROBE:
-    case MSG_BEAT:
-        return;
     default:
-        count_bad(e);
+        if (m.kind != MSG_PROBE && m.kind != MSG_BEAT)
+            count_bad(e);
     }
 }
 
