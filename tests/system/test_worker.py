@@ -666,15 +666,17 @@ def test_cache_keeps_within_its_limit(rig):
     gateway = rig.gateway()
     rig.registry.deploy("m", 1)
     rig.start("--cache-bytes", "1000000")
-    route, _ = gateway.hello("m", 1)
+    old, _ = gateway.hello("m", 1)
     for number in (2, 3, 4):
+        rig.registry.engine("m", number - 1, READY)
         rig.registry.deploy("m", number, previous=number - 1)
         new, _ = gateway.hello("m", number)
-        gateway.wait("BYE")
-        gateway.send(route, "BYE_ACK")
-        route = new
-    eventually(lambda: rig.cached() == sorted(digests[2:]), PATIENCE, f"cache: {rig.cached()}")
-    assert gateway.run(route, row(0, 1))["y"].tolist() == [[0, 1]]
+        assert gateway.wait("BYE")[0] == old
+        gateway.send(old, "BYE_ACK")
+        eventually(lambda: len(rig.registry.engines()) == 1, PATIENCE, "the old engine stays")
+        old = new
+    eventually(lambda: rig.cached() == sorted(digests[2:]), PATIENCE, "the cache holds others")
+    assert gateway.run(old, row(0, 1))["y"].tolist() == [[0, 1]]
 
 
 # ---- the end

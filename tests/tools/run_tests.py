@@ -37,7 +37,7 @@ def environment(build, reports):
     env = dict(os.environ)
     env["MAAS_BIN"] = os.path.abspath(os.path.join(build, "bin"))
     env["MAAS_TOOLS"] = os.path.abspath(os.path.join(build, "tools"))
-    log = f"log_path={os.path.join(reports, 'report')}"
+    log = f"log_path={os.path.join(reports, 'report')}:log_exe_name=1"
     env["ASAN_OPTIONS"] = f"{log}:detect_leaks=1:exitcode=99:handle_abort=0"
     env["UBSAN_OPTIONS"] = f"{log}:print_stacktrace=1"
     env["LSAN_OPTIONS"] = f"suppressions={here}/lsan.supp:print_suppressions=0"
