@@ -46,10 +46,7 @@ struct lane *queue_lane(struct queue *q, struct bytes model, uint32_t version)
     struct lane *l = queue_find_lane(q, model, version);
     if (l)
         return l;
-    l = aligned_alloc(alignof(struct lane), sizeof *l);
-    if (!l)
-        die("out of memory");
-    memset(l, 0, sizeof *l);
+    l = mem_zalloc_aligned(alignof(struct lane), sizeof *l);
     bool ok = make_key(&l->key, model, version);
     assert(ok); /* names were checked against MAX_NAME on their way in */
     HASH_ADD(hh, q->lanes, key, sizeof l->key, l);
@@ -62,13 +59,18 @@ void lane_expect(const struct lane *l)
         __builtin_prefetch((const char *)l + i * LINE_BYTES, 1);
 }
 
+void lane_expect_job(const struct lane *l)
+{
+    if (l->ready)
+        __builtin_prefetch(l->ready, 1);
+    if (l->signature.outputs_count)
+        __builtin_prefetch(l->signature.outputs);
+}
+
 void lane_expect_result(const struct lane *l, uint32_t rows)
 {
-    __builtin_prefetch(&l->signature);
-    if (l->signature.outputs_count) {
-        __builtin_prefetch(l->signature.outputs);
+    if (l->signature.outputs_count)
         __builtin_prefetch(l->signature.outputs[0].name.data);
-    }
     if (rows && rows <= l->counts.batches_count)
         __builtin_prefetch(&l->counts.batches[rows - 1], 1);
 }

@@ -114,8 +114,6 @@ enum status queue_submit(struct queue *q, struct lane *l, struct inference *r, u
     r->bytes = 0;
     for (size_t i = 0; i < r->inputs_count; i++)
         r->bytes += frame_bytes(&r->data[i]).len;
-    if (l->ready)
-        __builtin_prefetch(l->ready, 1); /* who will most likely have it */
     if (admit(q, l, r, now_us, err))
         return STATUS_BUSY;
     r->lane = l;
@@ -220,10 +218,10 @@ void engine_place(struct engine_link *e)
 struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer,
                                      uint32_t max_batch, uint32_t credit)
 {
-    struct engine_link *e = mem_zalloc(sizeof *e);
+    struct engine_link *e = mem_zalloc_aligned(alignof(struct engine_link), sizeof *e);
     e->lane = l;
     e->peer = peer;
-    e->max_batch = max_batch > BATCH_MAX ? BATCH_MAX : max_batch;
+    e->max_batch = (uint16_t)(max_batch > BATCH_MAX ? BATCH_MAX : max_batch);
     l->max_batch = e->max_batch;
     l->engines_count++;
     engine_place(e);
@@ -233,16 +231,17 @@ struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer
 
 void queue_engine_ahead(struct engine_link *e, uint32_t jobs)
 {
-    e->ahead = e->ahead_max = jobs < AHEAD_MAX ? jobs : AHEAD_MAX;
+    e->ahead = e->ahead_max = (uint8_t)(jobs < AHEAD_MAX ? jobs : AHEAD_MAX);
 }
 
 /* The first credit that comes back is for a job that was ahead: it runs now. */
 void queue_engine_credit(struct queue *q, struct engine_link *e, uint32_t credit)
 {
     uint32_t used = e->ahead_max - e->ahead, back = credit < used ? credit : used;
-    e->ahead += back;
+    uint32_t room = CREDIT_MAX - e->credit;
     credit -= back;
-    e->credit = credit > CREDIT_MAX - e->credit ? CREDIT_MAX : e->credit + credit;
+    e->ahead = (uint8_t)(e->ahead + back);
+    e->credit = (uint16_t)(e->credit + (credit < room ? credit : room));
     if (e->list != &e->lane->ready)
         engine_place(e);
     if (e->lane->waiting.count)

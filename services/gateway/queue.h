@@ -124,8 +124,10 @@ struct lane *queue_lane(struct queue *q, struct bytes model, uint32_t version);
 struct lane *queue_find_lane(struct queue *q, struct bytes model, uint32_t version);
 /* The newest version of the model that has engines; 0: none has. */
 uint32_t queue_newest(const struct queue *q, struct bytes model);
-/* A request for the lane will be submitted in a moment: its memory is fetched meanwhile. */
+/* A request for the lane will be submitted in a moment: the memory that this takes is fetched
+ * meanwhile, first the lane's own, then what it points to. */
 void lane_expect(const struct lane *l);
+void lane_expect_job(const struct lane *l);
 size_t lane_engines(const struct lane *l); /* that take jobs */
 size_t lane_waiting(const struct lane *l);
 uint64_t lane_oldest_us(const struct lane *l); /* clock_us() of who has waited longest; 0: nobody */

@@ -25,19 +25,25 @@ struct job {
     } items[];
 };
 
-/* An engine is in one list of its lane; engine_place() in queue.c moves it. */
+#define LINE_BYTES 64
+
+/* An engine is in one list of its lane; engine_place() in queue.c moves it.  One line of memory. */
 struct engine_link {
-    struct engine_link *next, *prev;
+    alignas(LINE_BYTES) struct engine_link *next;
+    struct engine_link *prev;
     struct engine_link **list;
     struct lane *lane;
     void *peer;
-    uint32_t max_batch;
-    uint32_t credit;
-    uint32_t ahead, ahead_max; /* jobs that may still, and ever, be sent beyond the credit */
-    bool leaving;
     struct job *jobs;   /* the oldest first */
     uint64_t result_us; /* when the last result came; 0: never */
+    uint16_t max_batch;
+    uint16_t credit;
+    uint8_t ahead, ahead_max; /* jobs that may still, and ever, be sent beyond the credit */
+    bool leaving;
 };
+static_assert(sizeof(struct engine_link) == LINE_BYTES, "more than a line");
+static_assert(BATCH_MAX <= UINT16_MAX && CREDIT_MAX <= UINT16_MAX && AHEAD_MAX <= UINT8_MAX,
+              "what an engine has does not fit");
 
 struct lane_key {
     char model[MAX_NAME + 1];
@@ -55,8 +61,7 @@ struct waiting {
 
 /* What each request touches comes first, together: with thousands of versions in use its cost is
  * that of the lines of memory that no cache has. */
-#define LINE_BYTES     64
-#define LANE_HOT_LINES 5 /* up to `counts.refused` */
+#define LANE_HOT_LINES 8 /* up to `meters` */
 
 struct lane {
     alignas(LINE_BYTES) struct waiting waiting;
@@ -87,7 +92,7 @@ void waiting_served(struct waiting *w, const struct inference *r); /* it was, an
 uint64_t waiting_oldest_us(const struct waiting *w);
 
 /* lane.c */
-/* The result of a job is on its way: as lane_expect. */
+/* The same for the result of a job of so many rows. */
 void lane_expect_result(const struct lane *l, uint32_t rows);
 void lane_mark(struct queue *q, struct lane *l); /* to be looked at in queue_dispatch */
 void lane_destroy(struct queue *q, struct lane *l);

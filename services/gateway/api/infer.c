@@ -389,6 +389,7 @@ static void on_taken(void *arg)
 void infer_take(struct infer_call *call, infer_take_fn *take, yyjson_doc *doc)
 {
     struct taking t;
+    lane_expect_job(call->lane);
     t.call = call;
     t.take = take;
     t.doc = doc;
