@@ -89,7 +89,7 @@ CC_FILES   := $(filter %.cc,$(call find_c,common services))
 # A line per step; V=1 shows the commands.
 say = $(if $(V),,@printf '%-5s %s\n' '$(1)' '$@';)
 
-.PHONY: help all build-tests run test test-unit test-system test-full test-clients check \
+.PHONY: help all build-tests run test test-unit test-system test-full test-clients valgrind check \
         layers format format-fix tidy fuzz build-fuzz shellcheck text bench chaos compose-test clean distclean
 
 help: ## prints this list
@@ -107,6 +107,9 @@ test: all $(UNIT_BIN) ## all tests; ends with a line that counts them
 
 test-unit: $(UNIT_BIN) ## the unit tests alone
 	@python3 tests/tools/run_tests.py --build $(B) --only unit $(ARGS)
+
+valgrind: $(UNIT_BIN) ## the unit tests under valgrind
+	@python3 tests/tools/run_tests.py --build $(B) --only unit --valgrind
 
 test-system: all ## the system tests alone (ARGS="-k name")
 	@python3 tests/tools/run_tests.py --build $(B) --only system $(ARGS)

@@ -30,8 +30,7 @@ void clock_text(uint64_t wall_ms, char out[CLOCK_TEXT_SIZE])
 {
     time_t seconds = (time_t)(wall_ms / 1000);
     struct tm tm;
-    char text[24];
     gmtime_r(&seconds, &tm);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out, CLOCK_TEXT_SIZE, "%s.%03uZ", text, (unsigned)(wall_ms % 1000));
+    size_t len = strftime(out, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%S", &tm); /* fits any year */
+    snprintf(out + len, CLOCK_TEXT_SIZE - len, ".%03uZ", (unsigned)(wall_ms % 1000));
 }
