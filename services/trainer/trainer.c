@@ -249,7 +249,8 @@ static void start_upload(struct trainer *t)
     t->state = TRAINER_UPLOADING;
     t->upload = upload_create(t->loop, t->registry, t->config->max_artifact_bytes, &events, t);
     upload_write(t->upload, buf_bytes(&t->run.onnx));
-    upload_end(t->upload);
+    if (t->upload) /* else that was too much for the store, and the job has failed */
+        upload_end(t->upload);
 }
 
 /* ---- run ----------------------------------------------------------------------------------------- */
