@@ -235,7 +235,9 @@ static void on_crash(struct child *c)
     if (c->late)
         snprintf(reason, sizeof reason, "it was not ready within %u ms",
                  c->host->config->load_timeout_ms);
-    if (loading && ++c->load_crashes >= LOAD_CRASHES_MAX && !c->reported) {
+    if (loading && c->process.exit_signal == SIGKILL && !c->late) {
+        c->said = SAID_UNABLE; /* by the kernel, for want of memory, or by hand: not its fault */
+    } else if (loading && ++c->load_crashes >= LOAD_CRASHES_MAX && !c->reported) {
         snprintf(all, sizeof all, "loading it %s %u times; %.400s", c->late ? "failed" : "crashed",
                  c->load_crashes, reason);
         give_up(c, all);

@@ -2,6 +2,7 @@
 #include "services/worker/pulse.h"
 
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "common/msg/codec.h"
 #include "common/net/sock.h"
 
@@ -92,6 +93,11 @@ static void watch_host(struct pulse *p)
 static struct watch_state look(struct pulse *p)
 {
     struct watch_state s = watch_look(p->watch, clock_ms());
+    if (s.stuck) {
+        log_error("a run does not heed its interruption; the engine ends", LOG_U("job", s.job),
+                  LOG_U("busy_ms", s.busy_ms));
+        _exit(1);
+    }
     if (s.left_ms < PULSE_INTERVAL_MS)
         loop_timer_start(p->overdue, s.left_ms, 0);
     return s;

@@ -9,6 +9,7 @@
  * echoed after its command was carried out:
  *   0 nothing   1 sleep value ms   2 abort   3 exit with status value   4 fail with INVALID
  *   5 allocate value MiB and keep it   6 answer with a shape that does not fit the batch
+ *   7 sleep value ms, whatever is said meanwhile
  */
 #include "services/worker/runtime.h"
 
@@ -17,7 +18,16 @@
 #include <unistd.h>
 #include <uv.h>
 
-enum command { FAKE_ECHO, FAKE_SLEEP, FAKE_ABORT, FAKE_EXIT, FAKE_FAIL, FAKE_LEAK, FAKE_SHAPE };
+enum command {
+    FAKE_ECHO,
+    FAKE_SLEEP,
+    FAKE_ABORT,
+    FAKE_EXIT,
+    FAKE_FAIL,
+    FAKE_LEAK,
+    FAKE_SHAPE,
+    FAKE_DEAF
+};
 
 #define LINE_MAX_BYTES  1024
 #define SLEEP_MAX_MS    60000
@@ -113,6 +123,9 @@ static enum status obey(const float *row, bool *bad_shape, struct error *err)
         return STATUS_OK;
     case FAKE_SHAPE:
         *bad_shape = true;
+        return STATUS_OK;
+    case FAKE_DEAF:
+        usleep(1000 * (useconds_t)row[1]);
         return STATUS_OK;
     }
     return error_set(err, STATUS_INVALID, "the fake model knows no command %g", (double)row[0]);

@@ -26,10 +26,10 @@ void watch_begin(struct watch *w, uint64_t job, uint64_t now_ms, uint32_t timeou
 bool watch_end(struct watch *w)
 {
     uv_mutex_lock(&w->lock);
-    bool interrupted = w->interrupted;
+    bool interrupted = w->interrupted_ms != 0;
     if (interrupted)
         model_interrupt(w->model, false);
-    w->interrupted = false;
+    w->interrupted_ms = 0;
     w->job = 0;
     uv_mutex_unlock(&w->lock);
     return interrupted;
@@ -43,10 +43,12 @@ struct watch_state watch_look(struct watch *w, uint64_t now_ms)
         s.job = w->job;
         s.busy_ms = now_ms > w->since_ms ? now_ms - w->since_ms : 0;
     }
-    if (w->job && w->deadline_ms && !w->interrupted) {
+    if (w->job && w->interrupted_ms) {
+        s.stuck = now_ms - w->interrupted_ms >= STUCK_MS;
+    } else if (w->job && w->deadline_ms) {
         s.left_ms = w->deadline_ms > now_ms ? w->deadline_ms - now_ms : 0;
         if (!s.left_ms) {
-            w->interrupted = true;
+            w->interrupted_ms = now_ms;
             model_interrupt(w->model, true);
             s.left_ms = UINT64_MAX;
         }

@@ -132,3 +132,15 @@ Test(watch, the_fake_runtime_wakes)
     }
     watch_finish(&w);
 }
+
+Test(watch, tells_of_a_run_that_does_not_heed)
+{
+    watch_begin(&watch, 7, 1000, 300);
+    cr_expect(!watch_look(&watch, 1300).stuck);
+    cr_expect(!watch_look(&watch, 1300 + STUCK_MS - 1).stuck);
+    cr_expect(watch_look(&watch, 1300 + STUCK_MS).stuck);
+    cr_expect(watch_end(&watch));
+    watch_begin(&watch, 8, 1300 + STUCK_MS, 0);
+    cr_expect(!watch_look(&watch, 1301 + STUCK_MS).stuck);
+    cr_expect_eq(interrupts, 0);
+}
