@@ -94,12 +94,14 @@ static enum status admit(const struct queue *q, struct lane *l, const struct inf
                          uint64_t now_us, struct error *err)
 {
     const struct waiting *w = &l->waiting;
-    uint64_t usual_us = lane_wait_us(l) + lane_work_us(l);
+    bool at_once = !w->count && l->ready && !l->ready->jobs; /* so nothing is foretold of it */
+    uint64_t usual_us = at_once ? 0 : lane_wait_us(l) + lane_work_us(l);
     uint64_t need_us = usual_us + usual_us / 8; /* some take longer than usual */
     uint64_t left_us = r->deadline_ms * 1000 - now_us;
     if (w->count >= q->limits.waiting_max)
         return refuse(l, REFUSED_COUNT, err, w->count, "requests wait");
-    if (r->bytes > q->limits.waiting_bytes_max - w->bytes)
+    if (w->bytes > q->limits.waiting_bytes_max || /* what was put back is not asked */
+        r->bytes > q->limits.waiting_bytes_max - w->bytes)
         return refuse(l, REFUSED_BYTES, err, w->bytes, "bytes of requests wait");
     if (r->deadline_ms * 1000 > now_us && need_us > left_us)
         return refuse(

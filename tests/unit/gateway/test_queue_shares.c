@@ -152,3 +152,45 @@ Test(queue_shares, what_would_come_too_late_is_refused_at_once)
     cr_assert_eq(lane_counts(rig.lane)->refused[REFUSED_WAIT], 1);
     rig_finish(&rig);
 }
+
+/* Else one slow job would shut the version for ever: what is refused teaches nothing. */
+Test(queue_shares, an_idle_engine_takes_a_request_whatever_the_last_one_took)
+{
+    struct rig rig;
+    struct rig_engine e;
+    struct error err;
+    rig_init(&rig, MANY, 1u << 20);
+    rig_join(&rig, &e, 1, 2);
+    rig_ask(&rig, 1, 1, &answers[0]);
+    rig_turn(&rig);
+    rig.now_ms += 5000;
+    rig_echo(&rig, &rig.jobs[0], 1);
+    struct inference *r = rig_request(&rig, 1, 1, rig_answered, &answers[1]);
+    r->deadline_ms = rig.now_ms + 100;
+    cr_assert_eq(queue_submit(&rig.queue, rig.lane, r, rig.now_ms * 1000, NULL), STATUS_OK);
+    r = rig_request(&rig, 1, 1, rig_answered, &answers[2]); /* but not behind that one */
+    r->deadline_ms = rig.now_ms + 100;
+    cr_assert_eq(queue_submit(&rig.queue, rig.lane, r, rig.now_ms * 1000, &err), STATUS_BUSY);
+    rig_turn(&rig);
+    cr_assert_eq(queue_submit(&rig.queue, rig.lane, r, rig.now_ms * 1000, &err), STATUS_BUSY);
+    inference_drop(&rig.queue, r);
+    rig_finish(&rig);
+}
+
+Test(queue_shares, what_was_put_back_over_the_limit_lets_nobody_in)
+{
+    enum { ROW_BYTES = RIG_COLUMNS * sizeof(float) };
+    struct rig rig;
+    struct rig_engine e;
+    rig_init(&rig, MANY, 4 * ROW_BYTES);
+    rig_join(&rig, &e, 4, 1);
+    rig_ask(&rig, 4, 1, &answers[0]);
+    rig_turn(&rig);
+    rig_ask(&rig, 4, 1, &answers[1]);
+    queue_engine_remove(&rig.queue, e.link, false);
+    cr_assert_eq(lane_waiting(rig.lane), 2); /* twice what may wait */
+    struct inference *r = rig_request(&rig, 1, 1, rig_answered, &answers[2]);
+    cr_assert_eq(rig_submit_to(&rig, rig.lane, r), STATUS_BUSY);
+    inference_drop(&rig.queue, r);
+    rig_finish(&rig);
+}
