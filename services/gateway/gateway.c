@@ -101,10 +101,12 @@ static void drain_step(void *arg)
 {
     struct gateway *g = arg;
     uint64_t since = clock_ms() - g->drain_since_ms;
-    bool accepting = since < g->config->drain_accept_ms;
-    if (!accepting)
+    bool open = since < g->config->drain_accept_ms;
+    if (!open) {
         http_stop_listening(g->http);
-    if ((!accepting && !api_open()) || since >= g->config->drain_ms) {
+        open = http_end_idle(g->http) || api_open();
+    }
+    if (!open || since >= g->config->drain_ms) {
         reporter_leave(g->reporter); /* not sooner: what is open needs the engines */
         loop_timer_stop(g->drain);
         loop_stop(g->loop);

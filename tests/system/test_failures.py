@@ -1,6 +1,8 @@
 """Processes die; clients do not notice."""
 
+import http.client
 import itertools
+import json
 import os
 import re
 import signal
@@ -303,3 +305,46 @@ def test_run_without_end_is_stopped_at_its_deadline(make_suite):
     status, _, answer = ask(3)
     assert (status, answer["outputs"][0]["data"]) == (200, [3])
     assert suite.engine_pids() == pid  # by the same process
+
+
+def test_a_run_that_heeds_nothing_ends_with_its_engine(make_suite):
+    suite = make_suite(workers=1, options={"worker": ["--allow-fake"]})
+    suite.upload("f", b"fake\n", "fake")
+    suite.deploy("f", 1)
+    pids = suite.eventually(suite.engine_pids, 20, "the engine is not reported")
+    headers = {"X-Request-Timeout-Ms": "200"}
+    status, _, answer = suite.api.request("POST", "/predict", {"inputs": [[7, 60000]]}, headers)
+    assert status == 504, answer
+    status, _, answer = suite.api.request("POST", "/predict", {"inputs": [[0, 5]]})
+    assert status == 200 and answer["outputs"] == [[0, 5]], answer
+    suite.eventually(lambda: suite.engine_pids() not in ([], pids), 20, "the same engine")
+
+
+def test_sigterm_under_traffic_fails_no_request(fake_suite):
+    """Connections that are kept are served until they are told of the end."""
+    suite, body = fake_suite, json.dumps({"inputs": [[0, 1]]})
+    suite.upload("f", b"fake\n", "fake")
+    suite.deploy("f", 1)
+    counts, told, wrong = [0] * 8, [], []
+
+    def client(number):
+        connection = http.client.HTTPConnection("127.0.0.1", suite.port, timeout=30)
+        try:
+            while number not in told:
+                connection.request("POST", "/predict", body)
+                answer = connection.getresponse()
+                assert (answer.status, answer.read()[:20]) == (200, b'{"outputs":[[0,1]],"')
+                counts[number] += 1
+                if answer.getheader("connection") == "close":
+                    told.append(number)
+        except (AssertionError, OSError, http.client.HTTPException) as error:
+            wrong.append(repr(error))
+
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(len(counts))]
+    for thread in threads:
+        thread.start()
+    suite.eventually(lambda: min(counts) > 20 or wrong, 20, "no traffic")
+    assert suite.processes["gateway"].stop() == 0
+    for thread in threads:
+        thread.join()
+    assert not wrong and len(told) == len(counts)

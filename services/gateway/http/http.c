@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <utlist.h>
@@ -171,10 +172,33 @@ size_t http_connections(const struct http_server *s)
 
 void http_drain(struct http_server *s)
 {
-    struct conn *c, *next;
     s->draining = true;
+}
+
+/* Has the client sent what we have not read yet? */
+static bool has_sent(const struct conn *c)
+{
+    uv_os_fd_t fd;
+    int bytes = 0;
+    return uv_fileno((const uv_handle_t *)&c->tcp, &fd) == 0 && ioctl(fd, FIONREAD, &bytes) == 0 &&
+           bytes > 0;
+}
+
+size_t http_end_idle(struct http_server *s)
+{
+    struct conn *c, *next;
+    size_t open = 0;
     DL_FOREACH_SAFE(s->conns[CONN_IDLE], c, next)
-    conn_close(c);
+    {
+        if (has_sent(c))
+            open++;
+        else
+            conn_close(c);
+    }
+    for (int state = CONN_HEAD; state <= CONN_CLOSING; state++)
+        DL_FOREACH(s->conns[state], c)
+    open += state != CONN_CLOSING || c->writes;
+    return open;
 }
 
 static void on_listener_closed(uv_handle_t *handle)

@@ -75,11 +75,14 @@ struct http_server *http_create(struct loop *l, const struct http_config *config
 enum status http_listen(struct http_server *s, const char *address, struct error *err) MUST_CHECK;
 const char *http_address(const struct http_server *s); /* as bound, port 0 resolved */
 size_t http_connections(const struct http_server *s);
-/* From now on answers carry "connection: close", and idle connections end.  New ones are still
+/* From now on answers carry "connection: close".  Who is connected, and who connects, is still
  * served, so that those who watch readiness can see it go. */
 void http_drain(struct http_server *s);
 void http_stop_listening(struct http_server *s); /* twice is fine */
-void http_destroy(struct http_server *s);        /* NULL is fine; open requests are gone */
+/* Ends the connections on which nothing has come, not even into the kernel.  How many others have
+ * something to be read, answered or written. */
+size_t http_end_idle(struct http_server *s);
+void http_destroy(struct http_server *s); /* NULL is fine; open requests are gone */
 
 /* Answers and, if more is to come on the connection, goes on.  r is invalid afterwards.
  * Takes body's memory.  content_type NULL: application/json. */

@@ -374,6 +374,7 @@ Test(http, a_drain_serves_what_still_comes_and_closes_behind_it)
     say(busy, one, sizeof one - 1);
     rig_wait(&rig, seen.count == 2);
     http_drain(server);
+    cr_assert_eq(http_end_idle(server), 1);
     await_close(idle, &out);
     cr_assert_eq(out.len, 0);
     reply(seen.kept, "last");

@@ -227,3 +227,39 @@ Test(http_limits, many_requests_behind_one)
     buf_finish(&all);
     buf_finish(&out);
 }
+
+/* A drain waits for those who have not taken their answer yet. */
+Test(http_limits, an_answer_on_its_way_is_open)
+{
+    enum { LARGE = 16 << 20 };
+    struct buf body = { 0 }, out = { 0 };
+    fill(&body, 'x', LARGE);
+    seen.keep = true;
+    int fd = dial();
+    say(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
+    rig_wait(&rig, seen.count == 2);
+    http_drain(server);
+    cr_assert_eq(http_end_idle(server), 1);
+    http_respond(seen.kept, 200, NULL, &body);
+    cr_assert_eq(http_end_idle(server), 1);
+    await_close(fd, &out);
+    cr_assert_gt(out.len, LARGE);
+    rig_wait(&rig, http_end_idle(server) == 0);
+    close(fd);
+    buf_finish(&out);
+}
+
+/* Its request is in the kernel when the idle connections end. */
+Test(http_limits, a_request_that_was_not_read_yet_is_open)
+{
+    struct buf out = { 0 };
+    int fd = dial();
+    rig_wait(&rig, http_connections(server) == 1);
+    http_drain(server);
+    say(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
+    cr_assert_eq(http_end_idle(server), 1);
+    await_close(fd, &out);
+    cr_assert_eq(times(&out, "connection: close"), 1);
+    close(fd);
+    buf_finish(&out);
+}
