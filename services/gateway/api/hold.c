@@ -47,6 +47,12 @@ static void want(const struct held *h)
 void hold_request(struct call *c, struct bytes model, uint32_t version)
 {
     struct gateway *g = c->gateway;
+    uint64_t timeout_ms = g->config->timeout_ms;
+    struct error err;
+    if (api_timeout(c->http, &timeout_ms, &err)) {
+        api_error(c->http, err.status, "%s", err.text);
+        return;
+    }
     if (g->held_count >= HELD_MAX) {
         api_error(c->http, STATUS_BUSY, "%zu requests wait for models that are loading already",
                   g->held_count);
@@ -57,7 +63,7 @@ void hold_request(struct call *c, struct bytes model, uint32_t version)
     h->gateway = g;
     h->http = c->http;
     h->version = version;
-    h->deadline_ms = c->http->begin_us / 1000 + g->config->timeout_ms;
+    h->deadline_ms = c->http->begin_us / 1000 + timeout_ms;
     if (bytes_copy_str(model, h->model, sizeof h->model))
         h->model[0] = 0; /* cannot be: the catalog has this name */
     DL_APPEND(g->held, h);

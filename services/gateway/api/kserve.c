@@ -85,7 +85,7 @@ struct places {
     size_t at[MAX_TENSORS];
 };
 
-/* The next row of an output; one that has no rows belongs to each. */
+/* The next row of an output, or all of it where there is one row only. */
 static enum status write_row(const struct outcome *o, size_t output, uint64_t rows,
                              struct places *places, struct buf *out, struct error *err)
 {
@@ -98,11 +98,27 @@ static enum status write_row(const struct outcome *o, size_t output, uint64_t ro
     return tensor_to_json(out, type, t->shape.at + skip, t->shape.count - skip, data, true, err);
 }
 
+/* Written once for each row, an output without rows would be as large as a client likes. */
+static enum status check_rows(const struct outcome *o, uint64_t rows, struct error *err)
+{
+    for (size_t i = 0; i < o->outputs_count && rows > 1; i++) {
+        const struct msg_tensor *t = &o->outputs[i];
+        if (!t->shape.count || (uint64_t)t->shape.at[0] != rows)
+            return error_set(err, STATUS_INVALID,
+                             "output '%.*s' has no row for each instance; ask by columns, with "
+                             "\"inputs\" in place of \"instances\"",
+                             (int)t->name.len, (const char *)t->name.data);
+    }
+    return STATUS_OK;
+}
+
 static enum status write_rows(const struct outcome *o, uint64_t rows, struct buf *out,
                               struct error *err)
 {
     struct places places = { 0 };
-    enum status st = STATUS_OK;
+    enum status st = check_rows(o, rows, err);
+    if (st)
+        return st;
     buf_append_str(out, "[");
     for (uint64_t i = 0; i < rows && !st; i++) {
         buf_append_str(out, i ? "," : "");

@@ -296,7 +296,7 @@ static enum status take_parameters(struct infer_call *call, yyjson_val *root, st
         st = take_uint(parameters, "priority", UINT32_MAX, &priority, err);
     if (st)
         return st;
-    call->timeout_ms = timeout_us ? (timeout_us + 999) / 1000 : 0;
+    call->timeout_ms = timeout_us / 1000 + (timeout_us % 1000 != 0);
     call->inference->priority = (uint32_t)priority;
     return STATUS_OK;
 }
