@@ -93,6 +93,11 @@ enum status route_find(struct gateway *g, struct bytes model, uint32_t version, 
                        bool *loading, struct error *err) MUST_CHECK;
 /* The version that the plain name serves now; 0: none. */
 uint32_t route_serving(struct gateway *g, const struct catalog_model *m);
+/* An engine serves the version, or would come for a request: it is known to load, and workers start
+ * engines on demand. */
+bool route_ready(struct gateway *g, const struct catalog_model *m, uint32_t version);
+/* The first deployed model that is not ready; NULL: all are. */
+const struct catalog_model *route_unready(struct gateway *g);
 /* Engines or the catalog have changed: requests that wait where nobody will come move on. */
 void route_refresh(struct gateway *g);
 /* To be called now and then: is the registry still heard? */

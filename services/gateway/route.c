@@ -98,6 +98,26 @@ uint32_t route_serving(struct gateway *g, const struct catalog_model *m)
     return v && v->check == CHECK_FAILED && d->previous ? d->previous : d->version;
 }
 
+bool route_ready(struct gateway *g, const struct catalog_model *m, uint32_t version)
+{
+    const struct msg_deployment *d = &m->deployment;
+    const struct msg_version *v = catalog_version(m, version);
+    bool deployed = version == d->version || version == d->previous;
+    return engines_of(g, m, version) ||
+           (v && deployed && v->check == CHECK_PASSED && suite_on_demand(g->suite));
+}
+
+const struct catalog_model *route_unready(struct gateway *g)
+{
+    const struct catalog *catalog = replica_catalog(g->replica);
+    for (size_t i = 0; i < catalog->count; i++) {
+        const struct catalog_model *m = catalog->models[i];
+        if (m->deployment.version && !route_ready(g, m, route_serving(g, m)))
+            return m;
+    }
+    return NULL;
+}
+
 static enum status check_version(const struct catalog_model *m, uint32_t version,
                                  const struct msg_version **out, struct error *err)
 {

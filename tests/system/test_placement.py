@@ -278,7 +278,14 @@ def test_more_models_than_memory(make_crowd):
     assert worker["on_demand"] == models - room
     assert 0 < worker["memory_bytes"] <= worker["memory_budget_bytes"] == crowd.budget
     assert 0 < crowd.peak <= crowd.budget, f"{crowd.peak >> 20} of {crowd.budget >> 20} MiB"
-    assert crowd.suite.api.request("GET", "/readyz")[0] == 200
+    api = crowd.suite.api
+    assert api.request("GET", "/readyz")[0] == api.request("GET", "/v2/health/ready")[0] == 200
+    for name in crowd.names:  # who asks before the first request finds it ready
+        assert api.request("GET", f"/v2/models/{name}/ready")[0] == 200
+        assert api.request("GET", f"/v1/models/{name}")[0] == 200
+    assert api.request("GET", "/v2/models/m0/versions/999/ready")[0] == 404
+    index = api.call("POST", "/v2/repository/index", {})
+    assert {entry["state"] for entry in index} == {"READY"}
     assert crowd.counter("maas_worker_engines_evicted_total") >= models - room
     assert crowd.counter("maas_worker_engines_on_demand_total") >= models - room
     assert crowd.counter("maas_worker_memory_budget_bytes") == crowd.budget

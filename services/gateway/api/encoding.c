@@ -5,14 +5,16 @@
 #include <strings.h>
 #include <zlib.h>
 
-#define INLINE_BYTES   32768 /* more is compressed or inflated on a pool thread */
-#define WORTH_BYTES    1024  /* less is not compressed */
-#define PIECE_BYTES    65536 /* the output grows by such steps, at least */
-#define WINDOW_GZIP    (15 + 16)
-#define WINDOW_ZLIB    15
-#define WINDOW_EITHER  (15 + 32)
-#define FAST           1 /* zlib's level: the network is seldom as slow as level 6 */
-#define MEMORY_DEFAULT 8
+/* More is compressed or inflated on a pool thread; what inflates may become 1032 times as long. */
+#define COMPRESS_INLINE_BYTES 32768
+#define INFLATE_INLINE_BYTES  1024
+#define WORTH_BYTES           1024  /* less is not compressed */
+#define PIECE_BYTES           65536 /* the output grows by such steps, at least */
+#define WINDOW_GZIP           (15 + 16)
+#define WINDOW_ZLIB           15
+#define WINDOW_EITHER         (15 + 32)
+#define FAST                  1 /* zlib's level: the network is seldom as slow as level 6 */
+#define MEMORY_DEFAULT        8
 
 /* ---- pure ------------------------------------------------------------------------------------ */
 
@@ -177,8 +179,8 @@ static void work(void *arg) /* pool thread */
     struct work *w = arg;
     if (w->how)
         encoding_compress(w->how, buf_bytes(&w->in), &w->out);
-    else if (encoding_inflate(buf_bytes(&w->in), w->max_bytes, &w->out, &w->err) == STATUS_OK)
-        w->err.status = STATUS_OK;
+    else
+        w->err.status = encoding_inflate(buf_bytes(&w->in), w->max_bytes, &w->out, &w->err);
 }
 
 static void on_worked(void *arg)
@@ -193,7 +195,7 @@ static void on_worked(void *arg)
 
 static void start(struct work *w)
 {
-    if (w->in.len <= INLINE_BYTES) {
+    if (w->in.len <= (w->how ? COMPRESS_INLINE_BYTES : INFLATE_INLINE_BYTES)) {
         work(w);
         on_worked(w);
     } else {

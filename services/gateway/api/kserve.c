@@ -7,6 +7,7 @@
  * Facts: kserve/kserve docs/predict-api/v1; TensorFlow Serving, RESTful API.
  */
 #include "services/gateway/api/infer.h"
+#include "services/gateway/api/oip.h"
 
 #include <stdio.h>
 
@@ -30,17 +31,6 @@ static void list_models(struct call *c)
     api_json(c->http, 200, &out);
 }
 
-/* The version in the path, 0 for the plain name.  false: it has been answered. */
-static bool path_version(struct call *c, uint32_t *version)
-{
-    struct error err;
-    *version = 0;
-    if (!c->params[1].data || !api_version(c->params[1], version, &err))
-        return true;
-    api_error(c->http, err.status, "%s", err.text);
-    return false;
-}
-
 static void alive(struct call *c)
 {
     struct buf out = { 0 };
@@ -54,7 +44,7 @@ static void model_status(struct call *c)
     struct buf out = { 0 };
     uint32_t version;
     struct catalog_model *m = api_model(c);
-    if (!m || !path_version(c, &version))
+    if (!m || !oip_version(c, &version))
         return;
     bool named = version;
     if (!named)
@@ -63,9 +53,7 @@ static void model_status(struct call *c)
         api_error(c->http, STATUS_NOT_FOUND, "model '%s' has no version %u", m->name, version);
         return;
     }
-    struct lane *l =
-        version ? queue_find_lane(&c->gateway->queue, bytes_str(m->name), version) : NULL;
-    bool ready = l && lane_engines(l) > 0;
+    bool ready = route_ready(c->gateway, m, version);
     buf_append_str(&out, "{");
     api_put_string(&out, "name", bytes_str(m->name));
     buf_printf(&out, ",\"ready\":%s,\"model_version_status\":[", ready ? "true" : "false");
@@ -306,7 +294,7 @@ static enum status take(struct infer_call *call, yyjson_val *root, struct error 
 static void predict(struct call *c)
 {
     uint32_t version;
-    if (!path_version(c, &version))
+    if (!oip_version(c, &version))
         return;
     yyjson_doc *doc = api_body(c);
     if (!doc)

@@ -22,7 +22,8 @@ static void live(struct call *c)
 
 static void server_ready(struct call *c)
 {
-    bool ready = replica_synced(c->gateway->replica) && !gateway_draining(c->gateway);
+    struct gateway *g = c->gateway;
+    bool ready = replica_synced(g->replica) && !gateway_draining(g) && !route_unready(g);
     struct buf out = { 0 };
     buf_printf(&out, "{\"live\":true,\"ready\":%s}", ready ? "true" : "false");
     api_json(c->http, ready ? 200 : 503, &out);
@@ -87,10 +88,13 @@ static void model_ready(struct call *c)
     struct catalog_model *m = api_model(c);
     if (!m || !oip_version(c, &version))
         return;
+    if (version && !catalog_version(m, version)) {
+        api_error(c->http, STATUS_NOT_FOUND, "model '%s' has no version %u", m->name, version);
+        return;
+    }
     if (!version)
         version = route_serving(c->gateway, m);
-    struct lane *l = queue_find_lane(&c->gateway->queue, bytes_str(m->name), version);
-    bool ready = l && lane_engines(l) > 0;
+    bool ready = route_ready(c->gateway, m, version);
     buf_append_str(&out, "{");
     api_put_string(&out, "name", bytes_str(m->name));
     buf_printf(&out, ",\"ready\":%s}", ready ? "true" : "false");

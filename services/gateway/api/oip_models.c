@@ -206,7 +206,7 @@ static const char *state_of(struct gateway *g, const struct catalog_model *m,
         return wanted ? "READY" : "UNLOADING";
     if (v->check == CHECK_FAILED || !wanted)
         return "UNAVAILABLE";
-    return "LOADING";
+    return route_ready(g, m, v->number) ? "READY" : "LOADING";
 }
 
 static void put_index(struct gateway *g, struct buf *out, const struct catalog_model *m,

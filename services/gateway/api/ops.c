@@ -13,17 +13,6 @@ static void healthz(struct call *c)
     api_json(c->http, 200, &out);
 }
 
-/* A version that is known to load is ready without an engine too, where workers start engines on
- * demand: the first request brings one. */
-static bool model_ready(struct gateway *g, const struct catalog_model *m)
-{
-    uint32_t serving = route_serving(g, m);
-    const struct msg_version *v = catalog_version(m, serving);
-    struct lane *l = queue_find_lane(&g->queue, bytes_str(m->name), serving);
-    return (l && lane_engines(l) > 0) ||
-           (v && v->check == CHECK_PASSED && suite_on_demand(g->suite));
-}
-
 static void answer_ready(struct call *c, bool ready, const char *why, const char *model)
 {
     struct buf out = { 0 };
@@ -39,7 +28,7 @@ static void answer_ready(struct call *c, bool ready, const char *why, const char
 static void readyz(struct call *c)
 {
     struct gateway *g = c->gateway;
-    const struct catalog *catalog = replica_catalog(g->replica);
+    const struct catalog_model *m = NULL;
     char name[MAX_NAME * 2];
     bool one = !api_query(c, "model", name, sizeof name);
     if (gateway_draining(g)) {
@@ -50,17 +39,17 @@ static void readyz(struct call *c)
         answer_ready(c, false, "the catalog has not come yet", "");
         return;
     }
-    if (one && !catalog_find(catalog, bytes_str(name))) {
+    if (one && !(m = catalog_find(replica_catalog(g->replica), bytes_str(name)))) {
         api_error(c->http, STATUS_NOT_FOUND, "there is no model '%s'", name);
         return;
     }
-    for (size_t i = 0; i < catalog->count; i++) {
-        const struct catalog_model *m = catalog->models[i];
-        bool asked = one ? strcmp(m->name, name) == 0 : m->deployment.version != 0;
-        if (asked && !model_ready(g, m)) {
-            answer_ready(c, false, "no engine serves ", m->name);
-            return;
-        }
+    if (!one)
+        m = route_unready(g);
+    else if (route_ready(g, m, route_serving(g, m)))
+        m = NULL;
+    if (m) {
+        answer_ready(c, false, "no engine serves ", m->name);
+        return;
     }
     answer_ready(c, true, "", "");
 }
