@@ -237,6 +237,8 @@ static void on_crash(struct child *c)
                  c->host->config->load_timeout_ms);
     if (loading && c->process.exit_signal == SIGKILL && !c->late) {
         c->said = SAID_UNABLE; /* by the kernel, for want of memory, or by hand: not its fault */
+        log_warn("engine was killed while it loaded", LOG_S("model", c->model),
+                 LOG_U("version", c->version));
     } else if (loading && ++c->load_crashes >= LOAD_CRASHES_MAX && !c->reported) {
         snprintf(all, sizeof all, "loading it %s %u times; %.400s", c->late ? "failed" : "crashed",
                  c->load_crashes, reason);

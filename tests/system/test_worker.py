@@ -512,6 +512,23 @@ def test_check_names_what_is_wrong(rig, data, fmt, words):
     assert "Schema error" not in rig.worker.log()
 
 
+def test_kill_from_outside_while_loading_is_not_the_models_fault(rig):
+    """The check is given up, nobody is told how it went, and the next version has its turn."""
+    rig.registry.version("m", 1, b"fake load=60000", check=PENDING)
+    pid = rig.start().popen.pid
+
+    def engines():
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+            return [int(engine) for engine in children.read().split()]
+
+    eventually(engines, PATIENCE, "no engine loads")
+    os.kill(engines()[0], signal.SIGKILL)
+    eventually(lambda: "killed while it loaded" in rig.worker.log(), PATIENCE, "not given up")
+    rig.registry.version("n", 1, b"fake n", check=PENDING)
+    assert rig.registry.result_of("n", 1)["check"] == PASSED
+    assert [c["model"] for c in rig.registry.checked] == ["n"]
+
+
 def test_load_that_never_ends_fails_the_check(rig):
     rig.registry.version("m", 1, b"fake load=60000", check=PENDING)
     rig.start("--load-timeout-ms", "500")
