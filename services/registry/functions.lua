@@ -226,19 +226,22 @@ local function finish_training(id, n, metrics)
     leave_trainer(id)
 end
 
--- Accounts for more bytes of the catalog.  nil, or an error reply; nothing is changed then.
-local function grow_catalog(versions, bytes)
+-- nil, or an error reply: the catalog takes no version of so many bytes more.
+local function catalog_full(bytes)
     local c = redis.call('HMGET', 'maas:catalog', 'versions', 'bytes')
-    if tonumber(c[1] or 0) + versions > CATALOG_VERSIONS_MAX then
+    if tonumber(c[1] or 0) + 1 > CATALOG_VERSIONS_MAX then
         return fail('FULL', 'there are ' .. CATALOG_VERSIONS_MAX .. ' versions, which is the limit')
     end
-    if versions > 0 and tonumber(c[2] or 0) + bytes > CATALOG_BYTES_MAX then
+    if tonumber(c[2] or 0) + bytes > CATALOG_BYTES_MAX then
         return fail('FULL', 'the records of all versions take ' .. c[2] .. ' bytes; ' ..
             CATALOG_BYTES_MAX .. ' is the limit')
     end
+    return nil
+end
+
+local function grow_catalog(versions, bytes)
     redis.call('HINCRBY', 'maas:catalog', 'versions', versions)
     redis.call('HINCRBY', 'maas:catalog', 'bytes', bytes)
-    return nil
 end
 
 local function version_of_key(key, model, digest)
@@ -265,11 +268,13 @@ redis.register_function('maas_version_commit', function(_, a)
         return again
     end
     local err = job ~= '' and not_yours(job, a[9]) or nil
-    err = err or keep_artifact(digest, size, chunks)
-    err = err or grow_catalog(1, #record + 2 * #model + 64)
+    local bytes = #record + 2 * #model + 64
+    err = err or catalog_full(bytes)
+    err = err or keep_artifact(digest, size, chunks) -- the last that may refuse: it changes things
     if err then
         return err
     end
+    grow_catalog(1, bytes)
     local n = text(redis.call('HINCRBY', model_key(model), 'next', 1))
     redis.call('SADD', 'maas:models', model)
     redis.call('HSET', version_key(model, n), 'record', record, 'check', PENDING)

@@ -347,9 +347,12 @@ static enum status take_strings(OrtValue *value, size_t count, struct tensor_out
     for (size_t i = 0; i < count && !st; i++) {
         size_t len = 0;
         st = convert(ort->GetStringTensorElementLength(value, i, &len), err);
+        uint32_t prefix = (uint32_t)len;
+        if (!st && data.len + sizeof prefix + len > MAX_TENSOR_BYTES)
+            st = error_set(err, STATUS_TOO_LARGE, "an output has more than %llu bytes of strings",
+                           MAX_TENSOR_BYTES);
         if (st)
             break;
-        uint32_t prefix = (uint32_t)len;
         buf_append(&data, &prefix, sizeof prefix);
         buf_reserve(&data, len + 1);
         st = convert(ort->GetStringTensorElement(value, len, i, data.data + data.len), err);

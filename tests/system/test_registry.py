@@ -215,6 +215,9 @@ def test_full_catalog_is_refused_by_name(store):
     store.cli("HSET", "maas:catalog", "versions", "1", "bytes", "50331648")
     assert "bytes" in refused("FULL", commit, peer)
     assert peer.call("SNAPSHOT")["versions"] == []
+    assert store.cli("KEYS", "maas:manifest:*") == b""  # and what was put still expires
+    left = "return redis.call('PTTL', redis.call('KEYS', 'maas:chunk:*')[1])"
+    assert int(store.cli("EVAL", left, "0")) > 0
 
 
 # ---- deployments
