@@ -187,7 +187,7 @@ def test_gateway_that_is_cut_off_from_the_registry_follows_the_engines(suite):
         os.unlink(f"{run}/{name}-2.sock")
     suite.processes["registry"].kill()
     suite.processes["registry"].start()
-    suite.eventually(lambda: suite.api.request("GET", "/readyz")[0] == 200, 60, "no registry")
+    suite.eventually(lambda: suite.api.request("GET", "/api/datasets")[0] == 200, 60, "no registry")
     suite.deploy("m", 2)
     suite.eventually(
         lambda: (a := ask())[0] == 200 and a[2]["outputs"] == [[3, 6]], 60, "not the new version"

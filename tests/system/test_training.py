@@ -163,6 +163,7 @@ def test_verdict_is_said_until_it_is_heard(training_suite):
     suite.processes["registry"].kill()
     suite.eventually(lambda: b"job given up" in open(log, "rb").read(), 30, "does not fail")
     suite.processes["registry"].start()
+    suite.eventually(lambda: suite.api.request("GET", path)[0] == 200, 30, "no registry")
     ended = suite.eventually(
         lambda: (j := suite.api.get(path))["state"] == "failed" and j, 30, "is not heard"
     )
