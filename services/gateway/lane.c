@@ -142,7 +142,7 @@ void lane_learn(struct lane *l, uint64_t job_us, uint32_t rows)
 
 uint64_t lane_work_us(const struct lane *l)
 {
-    return 2 * l->job_us / AVERAGED;
+    return l->engines_count ? 2 * l->job_us / AVERAGED : 0;
 }
 
 bool lane_is_quick(const struct lane *l)
