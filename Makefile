@@ -187,10 +187,10 @@ $(B)/%.o: %.cc $(B)/flags
 $(B)/services/registry/functions.o: $(wildcard services/registry/*.lua)
 
 # ONNX messages come from the published schema; the generated code stays out of the tree.
-$(B)/gen/onnx.pb-c.h: /usr/include/onnx/onnx.proto
-	@mkdir -p $(@D)
-	@protoc-c --proto_path=/usr/include/onnx --c_out=$(@D) onnx.proto
-$(B)/gen/onnx.pb-c.c: $(B)/gen/onnx.pb-c.h
+ONNX_GEN := $(B)/gen/onnx.pb-c.h $(B)/gen/onnx.pb-c.c
+$(ONNX_GEN) &: /usr/include/onnx/onnx.proto
+	@mkdir -p $(B)/gen
+	@protoc-c --proto_path=$(<D) --c_out=$(B)/gen $(<F) && touch $(ONNX_GEN)
 $(B)/gen/onnx.pb-c.o: $(B)/gen/onnx.pb-c.c $(B)/flags
 	$(call say,CC)$(CC) $(filter-out $(WARN),$(ALL_CFLAGS)) -c $< -o $@
 

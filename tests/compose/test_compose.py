@@ -47,7 +47,9 @@ class Compose:
             timeout=seconds,
             check=False,
         )
-        assert result.returncode == 0, result.stderr.decode()[-4000:]
+        if result.returncode != 0:
+            said = "\n".join(o.decode(errors="replace")[-8000:] for o in (result.stdout, result.stderr))
+            pytest.fail(f"docker-compose {' '.join(arguments)}: {result.returncode}\n{said}", pytrace=False)
         return result.stdout.decode()
 
     def containers(self):
