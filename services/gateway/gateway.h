@@ -50,6 +50,7 @@ struct gateway {
     struct suite_view *suite; /* what the registry last said of the processes */
     struct held *held;        /* requests that came before their model was loaded: api/hold.c */
     size_t held_count;
+    size_t uploads;             /* under way: api/upload.c */
     bool cut_off;               /* route.c: no news from the registry */
     bool changed;               /* engines or the catalog have: who is held may go on */
     struct known_route *routes; /* route.c: what it has found since the last change */

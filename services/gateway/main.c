@@ -16,7 +16,7 @@ static const struct option rows[] = {
     { "max-body-bytes", OPT_AT(struct gateway_config, max_body_bytes), OPT_BYTES, "64MiB",
       "of a request that is not an upload; 413 beyond" },
     { "max-bodies-bytes", OPT_AT(struct gateway_config, max_bodies_bytes), OPT_BYTES, "1GiB",
-      "of all such requests that are in memory; 503 beyond" },
+      "of all such requests, and of answers that clients have not taken; 503 beyond" },
     { "max-artifact-bytes", OPT_AT(struct gateway_config, max_artifact_bytes), OPT_BYTES, "8GiB",
       "of an uploaded model or data file; 413 beyond" },
     { "max-connections", OPT_AT(struct gateway_config, max_connections), OPT_U32, "20000",

@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -78,7 +79,8 @@ class Rig:
         self.gateway = Process(self.home, "gateway", [*argv, "--events", self.registry.events])
         self.gateway.start()
         port = eventually(self.port, PATIENCE, "the gateway does not listen")
-        self.api = Api("127.0.0.1", int(port))
+        self.address = ("127.0.0.1", int(port))
+        self.api = Api(*self.address)
 
     def port(self):
         found = re.search(r"event=listening .*?address=[^\s]*?:(\d+)", self.gateway.log())
@@ -118,6 +120,23 @@ def test_commit_is_sent_again_until_it_is_decided(rig, word):
         times = [at for at, _ in rig.registry.commits]
         pauses = [after - before for before, after in zip(times, times[1:])]
         assert all(got > 0.09 * 2**i for i, got in enumerate(pauses)), pauses
+
+
+def test_uploads_at_a_time_are_bounded(rig):
+    head = b"POST /api/models/m/versions?format=fake HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(rig.address)) for _ in range(32)]
+        for s in slow:
+            s.sendall(head)
+        one_more = eventually(lambda: refused(rig), PATIENCE, "33 uploads are taken")
+        assert "32 files are being uploaded" in one_more["error"]
+        slow[0].close()
+        eventually(lambda: rig.upload()[0] == 201, PATIENCE, "an upload that has gone still counts")
+
+
+def refused(rig):
+    status, headers, answer = rig.upload()
+    return answer if status == 503 and headers["Retry-After"] else None
 
 
 def test_each_upload_has_its_own_key(rig):

@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#define UPLOADS_MAX       32    /* at a time: each holds a window of chunks in memory */
 #define COMMIT_TIMEOUT_MS 30000 /* with all tries, unless the client says another deadline */
 #define TRY_TIMEOUT_MS    8000  /* for one; the registry itself waits for Redis for less */
 #define RETRY_MIN_MS      100   /* before the second try; doubles up to RETRY_MAX_MS */
@@ -32,6 +33,7 @@ struct body_upload {
 
 static void destroy(struct body_upload *u)
 {
+    u->gateway->uploads--;
     upload_destroy(u->upload);
     rpc_cancel(u->commit_call);
     loop_timer_destroy(u->retry);
@@ -132,6 +134,12 @@ void upload_begin(struct call *c, const struct upload_target *target, upload_com
         api_error(c->http, err.status, "%s", err.text);
         return;
     }
+    if (c->gateway->uploads >= UPLOADS_MAX) {
+        api_error(c->http, STATUS_UNAVAILABLE, "%d files are being uploaded already; try again",
+                  UPLOADS_MAX);
+        return;
+    }
+    c->gateway->uploads++;
     u = mem_zalloc(sizeof *u);
     u->base.gone = on_gone;
     u->gateway = c->gateway;

@@ -12,12 +12,14 @@ struct write {
     struct conn *conn;
     struct buf head; /* what the kernel has not taken yet */
     struct buf body;
+    size_t bytes; /* of bodies_bytes */
     size_t count;
     struct frame parts[];
 };
 
 static void write_finish(struct write *w)
 {
+    w->conn->server->bodies_bytes -= w->bytes;
     buf_finish(&w->head);
     buf_finish(&w->body);
     for (size_t i = 0; i < w->count; i++)
@@ -95,6 +97,8 @@ static void send_later(struct conn *c, struct bytes head, struct payload *payloa
     unsigned first = 0;
     w->conn = c;
     w->uv.data = w;
+    w->bytes = payload_bytes(payload);
+    c->server->bodies_bytes += w->bytes;
     buf_append_bytes(&w->head, head);
     w->body = payload->body;
     payload->body = (struct buf){ 0 };
@@ -110,7 +114,8 @@ static void send_later(struct conn *c, struct bytes head, struct payload *payloa
         bufs[first].len -= done;
     }
     c->writes++;
-    c->unwritten = 0;
+    c->untaken = head.len + w->bytes;
+    c->deadline_ms = loop_now_ms(c->server->loop) + c->server->config.read_timeout_ms;
     if (uv_write(&w->uv, (uv_stream_t *)&c->tcp, bufs + first, n - first, on_written)) {
         c->writes--;
         write_finish(w);

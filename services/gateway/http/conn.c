@@ -46,12 +46,19 @@ static void release_body(struct conn *c, size_t keep)
         buf_finish(&c->request.body);
 }
 
+uint64_t conn_room(const struct conn *c)
+{
+    const struct http_server *s = c->server;
+    return s->bodies_bytes < s->config.bodies_max_bytes
+               ? s->config.bodies_max_bytes - s->bodies_bytes
+               : 0;
+}
+
 enum status conn_reserve(struct conn *c, uint64_t more)
 {
-    struct http_server *s = c->server;
-    if (more > s->config.bodies_max_bytes - s->bodies_bytes)
+    if (more > conn_room(c))
         return STATUS_BUSY;
-    s->bodies_bytes += more;
+    c->server->bodies_bytes += more;
     c->reserved += more;
     return STATUS_OK;
 }
@@ -130,11 +137,12 @@ static void complete(struct conn *c)
     c->server->events.complete(c->server->arg, r);
 }
 
-/* A body that trickles is given up in the end; one that flows never is. */
+/* A body that trickles is given up in the end; one that flows never is.  The more memory it holds,
+ * the faster it must come. */
 static void extend_deadline(struct conn *c, size_t bytes)
 {
     uint64_t most = loop_now_ms(c->server->loop) + c->server->config.read_timeout_ms;
-    c->deadline_ms += (uint64_t)bytes * 1000 / HTTP_BODY_RATE;
+    c->deadline_ms += (uint64_t)bytes * 1000 / http_least_rate(c->request.body.len);
     if (c->deadline_ms > most)
         c->deadline_ms = most;
 }
@@ -147,6 +155,8 @@ static size_t take_body(struct conn *c, struct bytes data)
     c->body_left -= len;
     if (r->stream)
         c->server->events.body(c->server->arg, r, bytes_of(data.data, len));
+    else if (conn_reserve(c, len))
+        conn_refuse(c, 503, HTTP_BODIES_FULL);
     else
         buf_append(&r->body, data.data, len);
     return len;
@@ -217,6 +227,19 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
                        : (uv_buf_t){ c->server->read_buffer, READ_BYTES };
 }
 
+static void take_straight(struct conn *c, size_t len)
+{
+    if (conn_reserve(c, len)) {
+        conn_refuse(c, 503, HTTP_BODIES_FULL);
+        return;
+    }
+    c->request.body.len += len;
+    c->body_left -= len;
+    extend_deadline(c, len);
+    if (!c->body_left)
+        complete(c);
+}
+
 /* The client sends no more, but it may still read: what is being written to it goes on. */
 static void on_end(struct conn *c)
 {
@@ -235,11 +258,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
     } else if (count < 0) {
         conn_close(c);
     } else if (count > 0 && straight(c)) {
-        c->request.body.len += (size_t)count;
-        c->body_left -= (uint64_t)count;
-        extend_deadline(c, (size_t)count);
-        if (!c->body_left)
-            complete(c);
+        take_straight(c, (size_t)count);
     } else if (count > 0) {
         conn_feed(c, bytes_of(buf->base, (size_t)count));
     }

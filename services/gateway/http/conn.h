@@ -18,6 +18,8 @@
 
 #define READ_BYTES 65536 /* one buffer for all connections: what is read is used at once */
 
+#define HTTP_BODIES_FULL "too many bodies are in memory; try again"
+
 enum conn_state {
     CONN_IDLE,     /* no byte of a request has come; by deadline */
     CONN_HEAD,     /* the header is coming; by deadline */
@@ -49,9 +51,9 @@ struct conn {
     struct buf waiting; /* read, but not looked at yet: pipelined requests */
     size_t field_bytes;
     size_t field_count;
-    size_t writes;    /* under way */
-    size_t unwritten; /* bytes of them when the sweep last looked */
-    int refuse;       /* status to refuse with, set by the parser's callbacks */
+    size_t writes;  /* under way */
+    size_t untaken; /* bytes of them that the client had not taken when the sweep last looked */
+    int refuse;     /* status to refuse with, set by the parser's callbacks */
     const char *refuse_text;
     char expect[16];
     char name[32]; /* of the present header; longer ones are none of ours */
@@ -72,7 +74,7 @@ struct http_server {
     struct loop_timer *sweep;
     struct conn *conns[CONN_STATES];
     size_t count;
-    uint64_t bodies_bytes; /* reserved by connections */
+    uint64_t bodies_bytes; /* of requests and of answers, in memory */
     llhttp_settings_t settings;
     uint64_t id_prefix;
     uint64_t id_count;
@@ -96,6 +98,7 @@ void conn_next(struct conn *c);
 void conn_set_reading(struct conn *c, bool on);
 /* Counts so many bytes of body more.  BUSY: all connections have too many together. */
 enum status conn_reserve(struct conn *c, uint64_t more) MUST_CHECK;
+uint64_t conn_room(const struct conn *c); /* how many more there may be */
 /* The owner hears of it when it has a request that is not answered. */
 void conn_close(struct conn *c);
 

@@ -3,6 +3,7 @@
 
 #include "common/base/clock.h"
 
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -38,13 +39,23 @@ static void on_connection(uv_stream_t *listener, int status)
 
 /* ---- time ------------------------------------------------------------------------------------------ */
 
-/* A client that takes its answer slowly is still a client. */
+/* Bytes that the client has not taken: ours and the kernel's. */
+static size_t untaken(const struct conn *c)
+{
+    uv_os_fd_t fd;
+    int in_kernel = 0;
+    if (uv_fileno((const uv_handle_t *)&c->tcp, &fd) || ioctl(fd, SIOCOUTQ, &in_kernel))
+        in_kernel = 0;
+    return uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp) + (size_t)in_kernel;
+}
+
+/* A client that takes its answer slowly is still a client; one that only pretends to is none. */
 static bool progresses(struct conn *c)
 {
-    size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp);
-    bool moved = left != c->unwritten;
-    c->unwritten = left;
-    return c->writes && moved;
+    size_t left = untaken(c), before = c->untaken;
+    uint64_t least = http_least_rate(left) * c->server->config.read_timeout_ms / 1000;
+    c->untaken = left;
+    return c->writes && left + least <= before;
 }
 
 static void expire(struct conn *c, uint64_t now)

@@ -21,13 +21,14 @@
 #define HTTP_FIELDS_MAX     100   /* header fields: 431 beyond */
 #define HTTP_ID_MAX         128   /* bytes of an X-Request-Id that is taken over */
 #define HTTP_PIPELINE_BYTES 65536 /* that wait behind the present request; then reading stops */
-#define HTTP_BODY_RATE      1024  /* bytes per second that a body must bring */
-#define HTTP_BODY_PADDING   4     /* zeros behind a body, so that it can be parsed in place */
+#define HTTP_RATE           1024 /* bytes per second that a body, or who takes an answer, must make */
+#define HTTP_BODY_SECONDS   600 /* the rate of a large one: all that it holds, in this time */
+#define HTTP_BODY_PADDING   4   /* zeros behind a body, so that it can be parsed in place */
 #define HTTP_PARTS_MAX      MAX_TENSORS
 
 struct http_config {
     uint64_t body_max_bytes;   /* of a body that is not streamed: 413 beyond */
-    uint64_t bodies_max_bytes; /* of all such bodies that are in memory: 503 beyond */
+    uint64_t bodies_max_bytes; /* of these in memory, and of answers not yet taken: 503 beyond */
     uint32_t connections_max;  /* more are closed at once */
     uint32_t idle_timeout_ms;  /* of a connection without a request */
     uint32_t read_timeout_ms;  /* for the header, and for a body that has stopped: 408 beyond */
@@ -94,6 +95,12 @@ void http_respond_parts(struct http_request *r, int status, const char *content_
 /* A request that is complete gets another body, whose memory is taken, with padding behind it.
  * BUSY: all connections have too much in memory; body stays the caller's. */
 enum status http_set_body(struct http_request *r, struct buf *body) MUST_CHECK;
+
+/* Bytes per second that are expected of a transfer that holds so many in memory. */
+static inline uint64_t http_least_rate(uint64_t bytes)
+{
+    return bytes / HTTP_BODY_SECONDS > HTTP_RATE ? bytes / HTTP_BODY_SECONDS : HTTP_RATE;
+}
 
 /* Back-pressure of a streamed body. */
 void http_pause(struct http_request *r);

@@ -155,15 +155,16 @@ static int check_head(struct conn *c, const llhttp_t *p)
     return 0;
 }
 
-/* Room for a body that is collected; the client may be waiting for our word to send it. */
+/* A place for a body that is collected, which counts as it is filled: until then the kernel gives no
+ * memory to it.  The client may be waiting for our word to send it. */
 static int expect_body(struct conn *c, const llhttp_t *p)
 {
     struct http_request *r = &c->request;
     if (!r->stream && r->has_length) {
         if (r->content_length > c->server->config.body_max_bytes)
             return stop_with(c, 413, "the body is too large");
-        if (conn_reserve(c, r->content_length))
-            return stop_with(c, 503, "too many bodies are being received; try again");
+        if (r->content_length > conn_room(c))
+            return stop_with(c, 503, HTTP_BODIES_FULL);
         buf_reserve(&r->body, (size_t)r->content_length + HTTP_BODY_PADDING);
     }
     if (r->has_body && c->expect[0] && p->http_minor >= 1)
@@ -207,7 +208,7 @@ static int on_body(llhttp_t *p, const char *at, size_t len)
     if (r->body.len + len > c->server->config.body_max_bytes)
         return stop_with(c, 413, "the body is too large");
     if (conn_reserve(c, len))
-        return stop_with(c, 503, "too many bodies are being received; try again");
+        return stop_with(c, 503, HTTP_BODIES_FULL);
     buf_append(&r->body, at, len);
     return 0;
 }

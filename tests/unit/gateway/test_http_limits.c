@@ -127,13 +127,16 @@ Test(http_limits, bodies)
 Test(http_limits, chunked_bodies_share_the_memory_of_all)
 {
     static const char first[] = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
+    static const char most[999] = "";
     static const char chunk[] = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-                                "1f5\r\n";
-    char bytes[501];
+                                "1f6\r\n";
+    char bytes[502];
     memset(bytes, 'x', sizeof bytes);
     int holder = dial();
     say(holder, first, sizeof first - 1);
     rig_wait(&rig, seen.count == 1);
+    say(holder, most, sizeof most);
+    rig_idle(&rig, 60);
     struct buf request = { 0 };
     buf_append(&request, chunk, sizeof chunk - 1);
     buf_append(&request, bytes, sizeof bytes);
@@ -144,6 +147,64 @@ Test(http_limits, chunked_bodies_share_the_memory_of_all)
     rig_wait(&rig, http_connections(server) == 0);
     buf_append_str(&request, "\r\n0\r\n\r\n");
     gives(200, &request);
+    buf_finish(&out);
+}
+
+/* What was only announced takes nothing from the others. */
+Test(http_limits, a_body_counts_as_it_comes)
+{
+    static const char announced[] = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
+    int fds[3];
+    char bytes[1000];
+    struct buf out = { 0 };
+    memset(bytes, 'x', sizeof bytes);
+    for (size_t i = 0; i < 3; i++) {
+        fds[i] = dial();
+        say(fds[i], announced, sizeof announced - 1);
+    }
+    rig_wait(&rig, seen.count == 3);
+    say(fds[0], bytes, 999);
+    say(fds[1], bytes, 500);
+    rig_idle(&rig, 60);
+    say(fds[2], bytes, 2);
+    await_close(fds[2], &out);
+    cr_assert_eq(times(&out, "503 Service Unavailable"), 1, "%s", (char *)out.data);
+    out.len = 0;
+    say(fds[0], bytes, 1);
+    await(fds[0], &out, 1);
+    out.len = 0;
+    say(fds[1], bytes, 500);
+    await(fds[1], &out, 1);
+    cr_assert_str_eq(seen.events, "bbbgcc");
+    for (size_t i = 0; i < 3; i++)
+        close(fds[i]);
+    buf_finish(&out);
+}
+
+/* Answers that nobody takes are memory like bodies. */
+Test(http_limits, answers_that_wait_count)
+{
+    enum { LARGE = 16 << 20 };
+    static const char post[] = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+    struct buf body = { 0 }, out = { 0 };
+    fill(&body, 'x', LARGE);
+    seen.keep = true;
+    int fd = dial();
+    say(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
+    rig_wait(&rig, seen.count == 2);
+    http_respond(seen.kept, 200, NULL, &body);
+    seen.keep = false;
+    seen.kept = NULL;
+    REFUSED(503, post);
+    rig_wait(&rig, (hear(fd, &out), out.len > LARGE));
+    close(fd);
+    rig_wait(&rig, http_connections(server) == 0);
+    buf_finish(&out);
+    out = (struct buf){ 0 };
+    fd = dial();
+    say(fd, post, sizeof post - 1);
+    await(fd, &out, 1);
+    close(fd);
     buf_finish(&out);
 }
 
