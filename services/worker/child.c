@@ -15,8 +15,9 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#define HEALTHY_MS     30000 /* ready for so long: the next crash is a first one again */
-#define REPORT_WAIT_MS 10000 /* for the answer to VERSION_CHECKED */
+#define HEALTHY_MS     30000  /* ready for so long: the next crash is a first one again */
+#define LEAVE_MAX_MS   600000 /* an engine that leaves may go on with its jobs for so long */
+#define REPORT_WAIT_MS 10000  /* for the answer to VERSION_CHECKED */
 #define ARGS_MAX       24
 
 static struct metric_family crashes = {
@@ -422,10 +423,12 @@ struct child *child_create(struct host *h, const struct msg_version *v, uint32_t
     return c;
 }
 
+/* A job that runs is finished; when the host itself stops, within the time for that. */
 static void end_process(struct child *c)
 {
     process_signal(&c->process, SIGTERM);
-    loop_timer_start(c->timer, c->host->config->stop_timeout_ms, 0);
+    loop_timer_start(c->timer, c->host->stopping ? c->host->config->stop_timeout_ms : LEAVE_MAX_MS,
+                     0);
 }
 
 void child_refuse(struct child *c, uint64_t bytes, uint64_t budget_bytes)
@@ -452,7 +455,7 @@ void child_measure(struct child *c)
 
 void child_stop(struct child *c)
 {
-    if (c->state == ENGINE_LEAVING)
+    if (c->state == ENGINE_LEAVING && !c->host->stopping)
         return;
     c->state = ENGINE_LEAVING;
     if (process_busy(&c->process)) {

@@ -35,15 +35,13 @@
 #define CREDIT         1     /* jobs that run at once */
 #define AHEAD          1     /* jobs that may wait in the pipe; see gateway/queue.h */
 #define RESULTS_MAX    64    /* answers that wait for one gateway */
-#define LEAVE_MS       10000 /* for the gateways' BYE_ACK */
+#define LEAVE_MS       10000 /* for the gateways' BYE_ACK, after the last job */
 #define COUNT_DELAY_MS 1000  /* bad messages are told to the host at most this often */
 #define GREET_FIRST_MS 2     /* for a connection to be there; doubles from try to try up to */
 #define GREET_MS       50    /* between tries to reach a gateway */
 #define GREETED_MS     500   /* a gateway must have seen HELLO by then */
 #define BEGIN_MS       20    /* for the word that a suspect is begun with to get out */
 #define WELCOME_MS     500   /* READY waits so long for gateways that do not answer */
-
-struct engine;
 
 struct channel {
     struct engine *engine;
@@ -233,6 +231,8 @@ static void on_job(struct channel *c, const struct msg_job *job, struct frames *
     result.text = bytes_str(st ? err.text : "");
     result.compute_us = clock_us() - begin;
     answer(c, &result, out);
+    if (e->leaving)
+        loop_timer_start(e->leave, LEAVE_MS, 0);
 }
 
 static void hold_suspect(struct channel *c, const struct msg_job *job, struct frames *frames)

@@ -17,7 +17,7 @@ static const struct option host_rows[] = {
     { "load-timeout-ms", OPT_AT(struct host_config, load_timeout_ms), OPT_U32, "120000",
       "an engine that is not ready by then is killed" },
     { "stop-timeout-ms", OPT_AT(struct host_config, stop_timeout_ms), OPT_U32, "30000",
-      "an engine that was told to end is killed after this" },
+      "when the worker stops, engines that go on with their jobs are killed after this" },
     { "max-artifact-bytes", OPT_AT(struct host_config, max_artifact_bytes), OPT_BYTES, "8GiB",
       "larger artifacts are not fetched" },
     { "cache-bytes", OPT_AT(struct host_config, cache_bytes), OPT_BYTES, "16GiB",

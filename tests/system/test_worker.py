@@ -640,6 +640,28 @@ def test_rollout_keeps_the_old_until_the_new_is_ready(rig):
     assert [m[2]["version"] for m in gateway.seen if m[1] == "HELLO"] == [1, 2, 2]
 
 
+def test_rollout_lets_the_old_finish_its_jobs(rig):
+    gateway, old, hello = serve(rig, options=("--stop-timeout-ms", "300"))
+    rig.registry.version("m", 2, b"fake\n")
+    jobs = [gateway.start_job(old, row(SLEEP, 1500)) for _ in range(2)]
+    gateway.wait("BEAT", job=jobs[0])
+    rig.registry.deploy("m", 2, previous=1)
+    gateway.hello("m", 2)
+    assert [gateway.result(job)[0]["status"] for job in jobs] == [0, 0]
+    gateway.wait("BYE")
+    gateway.send(old, "BYE_ACK")
+    eventually(lambda: gone(hello["pid"]), PATIENCE, "the old engine stays")
+
+
+def test_worker_that_stops_kills_what_does_not_end(rig):
+    gateway, route, hello = serve(rig, options=("--stop-timeout-ms", "300"))
+    job = gateway.start_job(route, row(SLEEP, 50000))
+    gateway.wait("BEAT", job=job)
+    rig.worker.signal(signal.SIGTERM)
+    assert rig.worker.popen.wait(PATIENCE) == 0
+    assert gone(hello["pid"])
+
+
 def test_rollout_to_a_version_that_never_loads_keeps_the_old(rig):
     gateway, old, hello = serve(rig)
     rig.registry.version("m", 2, b"fake fail=broken", check=PENDING)
