@@ -183,6 +183,16 @@ def test_data_files_have_a_bound(make_suite):
     assert len(set(sizes)) == 3  # it is the last one's that stays
 
 
+def test_model_larger_than_the_store_takes_fails_its_job(make_suite):
+    suite = make_suite(trainers=1, options={"trainer": ["--max-artifact-bytes", "1MiB"]})
+    suite.api.call("PUT", "/api/datasets/iris/files/iris.csv", iris())
+    body = {"model": "m", "dataset": "iris", "target": "species"}
+    large = train(suite, {**body, "params": {"epochs": 1, "hidden": [512, 1024]}})
+    assert large["state"] == "failed" and "1048576 bytes" in large["error"], large
+    assert train(suite, {**body, "params": {"epochs": 1}})["state"] == "done"
+    assert suite.processes["trainer-1"].alive()
+
+
 def test_trainer_dies_and_another_finishes(make_suite):
     suite = make_suite(trainers=2)
     suite.api.call("PUT", "/api/datasets/iris/files/iris.csv", iris(1500))
