@@ -168,8 +168,9 @@ static bool hello_valid(struct engines *es, const struct msg_hello *m)
 static bool version_known(struct gateway *g, const struct msg_hello *m)
 {
     struct catalog_model *model = catalog_find(replica_catalog(g->replica), m->model);
-    return g->cut_off || !replica_synced(g->replica) ||
-           (model && catalog_version(model, m->version));
+    if (g->cut_off || !replica_synced(g->replica))
+        return queue_lanes(&g->queue) < LANES_MAX;
+    return model && catalog_version(model, m->version);
 }
 
 static struct engine *engine_create(struct engines *es, const struct route_key *route,

@@ -32,6 +32,11 @@ struct lane *queue_find_lane(struct queue *q, struct bytes model, uint32_t versi
     return l;
 }
 
+size_t queue_lanes(const struct queue *q)
+{
+    return HASH_COUNT(q->lanes);
+}
+
 uint32_t queue_newest(const struct queue *q, struct bytes model)
 {
     uint32_t newest = 0;

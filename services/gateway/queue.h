@@ -9,8 +9,8 @@
  *
  * An engine grants credit; a job is sent only against credit, to the engine that has had it
  * longest.  When no engine has any and jobs are short, a batch that could not grow goes to one that
- * runs another, if it takes jobs ahead: so it need not wait for the next while it has nothing to do.  A job is (id, attempt): a result whose job is not out with that engine is late and
- * dropped.
+ * runs another, if it takes jobs ahead: so it need not wait for the next while it has nothing to do.
+ * A job is (id, attempt): a result whose job is not out with that engine is late and dropped.
  *
  * A request that was with an engine when it crashed is a suspect: from then on it runs alone,
  * on an engine that has nothing else to do, so that a second crash names the guilty one.  After
@@ -27,11 +27,12 @@
 #define POISON_KILLS     2
 #define PRIORITY_CLASSES 4 /* 1 is the highest; larger numbers count as the lowest */
 #define PRIORITY_DEFAULT 2
-#define CREDIT_MAX       64   /* that one engine may grant */
-#define AHEAD_MAX        4    /* jobs beyond the credit, of one engine */
-#define AHEAD_JOB_US     5000 /* jobs that take longer are not sent ahead: it would gain little */
-#define BATCH_MAX        4096 /* rows in one job */
-#define ENGINES_MAX      4096 /* of one gateway */
+#define CREDIT_MAX       64     /* that one engine may grant */
+#define AHEAD_MAX        4      /* jobs beyond the credit, of one engine */
+#define AHEAD_JOB_US     5000   /* jobs that take longer are not sent ahead: it would gain little */
+#define BATCH_MAX        4096   /* rows in one job */
+#define ENGINES_MAX      4096   /* of one gateway */
+#define LANES_MAX        100000 /* that only engines have told of: others are in the catalog */
 
 struct queue;
 struct lane;
@@ -212,10 +213,11 @@ void queue_cancel(struct queue *q, struct inference *r);
 void queue_move(struct queue *q, struct lane *from, struct lane *to);
 typedef void queue_lane_fn(void *arg, struct lane *l);
 void queue_each_lane(struct queue *q, queue_lane_fn *each, void *arg);
+size_t queue_lanes(const struct queue *q);
 /* Calls each for the lanes where requests wait, but no engine is. */
 void queue_each_stranded(struct queue *q, queue_lane_fn *each, void *arg);
 
-/* peer: the caller's handle, given back in send.  BUSY: ENGINES_MAX. */
+/* peer: the caller's handle, given back in send. */
 struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer,
                                      uint32_t max_batch, uint32_t credit);
 /* Beyond its credit it takes so many jobs while it runs others. */
