@@ -151,7 +151,7 @@ static struct engine_link *choose_engine(const struct lane *l)
         return e;
     e = l->ahead;
     bool full = e && (first->alone || l->waiting.rows >= rows_max(e));
-    return full && !suspect && lane_is_quick(l) ? e : NULL;
+    return full && !suspect && lane_is_quick(l, AHEAD_JOB_US) ? e : NULL;
 }
 
 static struct job *job_create(struct queue *q, struct engine_link *e, uint64_t now_us)
@@ -210,6 +210,8 @@ static bool dispatch_one(struct queue *q, struct lane *l, uint64_t now_us)
         return true;
     }
     lane_expect_result(l, j->rows);
+    if (lane_is_quick(l, SOON_JOB_US))
+        q->soon_us = now_us + SOON_US;
     l->counts.jobs++;
     l->counts.rows += j->rows;
     q->jobs_sent++;

@@ -150,9 +150,9 @@ uint64_t lane_work_us(const struct lane *l)
     return l->engines_count ? 2 * l->job_us / AVERAGED : 0;
 }
 
-bool lane_is_quick(const struct lane *l)
+bool lane_is_quick(const struct lane *l, uint64_t job_us)
 {
-    return l->job_rows && l->job_us / AVERAGED <= AHEAD_JOB_US;
+    return l->job_rows && l->job_us / AVERAGED <= job_us;
 }
 
 uint64_t lane_wait_us(const struct lane *l)

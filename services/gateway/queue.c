@@ -205,6 +205,11 @@ uint64_t queue_expire(struct queue *q, uint64_t now_ms)
     return first ? first->key : 0;
 }
 
+bool queue_answer_is_near(const struct queue *q, uint64_t now_us)
+{
+    return q->jobs && now_us < q->soon_us;
+}
+
 /* ---- engines ---------------------------------------------------------------------------------- */
 
 void engine_place(struct engine_link *e)

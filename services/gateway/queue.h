@@ -30,6 +30,8 @@
 #define CREDIT_MAX       64     /* that one engine may grant */
 #define AHEAD_MAX        4      /* jobs beyond the credit, of one engine */
 #define AHEAD_JOB_US     5000   /* jobs that take longer are not sent ahead: it would gain little */
+#define SOON_JOB_US      300    /* the answer to a job that takes no longer is soon there */
+#define SOON_US          100    /* and is worth looking for, without sleeping, for so long */
 #define BATCH_MAX        4096   /* rows in one job */
 #define ENGINES_MAX      4096   /* of one gateway */
 #define LANES_MAX        100000 /* that only engines have told of: others are in the catalog */
@@ -110,6 +112,7 @@ struct queue {
     size_t pool_count;
     struct inference **batch; /* room for the requests of a job that is being made */
     struct heap wakes;        /* lanes that wait for a larger batch */
+    uint64_t soon_us;         /* until then the answer to a job is likely */
     uint64_t submitted, requeued, late, poisoned, jobs_sent, rows_sent; /* counts */
 };
 
@@ -214,6 +217,8 @@ void queue_move(struct queue *q, struct lane *from, struct lane *to);
 typedef void queue_lane_fn(void *arg, struct lane *l);
 void queue_each_lane(struct queue *q, queue_lane_fn *each, void *arg);
 size_t queue_lanes(const struct queue *q);
+/* Is an answer so near that to sleep, and to be woken, would cost more than to look for it? */
+bool queue_answer_is_near(const struct queue *q, uint64_t now_us);
 /* Calls each for the lanes where requests wait, but no engine is. */
 void queue_each_stranded(struct queue *q, queue_lane_fn *each, void *arg);
 

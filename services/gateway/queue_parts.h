@@ -100,7 +100,7 @@ void lane_destroy(struct queue *q, struct lane *l);
  * running, and one's own.  0: no idea. */
 uint64_t lane_work_us(const struct lane *l);
 /* Its jobs are so short that the way to the engine and back counts. */
-bool lane_is_quick(const struct lane *l);
+bool lane_is_quick(const struct lane *l, uint64_t job_us); /* its jobs take no longer */
 /* A job of so many rows took so long. */
 void lane_learn(struct lane *l, uint64_t job_us, uint32_t rows);
 

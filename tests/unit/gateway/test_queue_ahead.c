@@ -146,3 +146,25 @@ Test(queue_ahead, an_engine_that_leaves_ends_what_it_has)
     cr_assert_eq(rig.jobs_count, 3);
     rig_finish(&rig);
 }
+
+/* Whether the answer of a job to an engine whose jobs take so long is looked for. */
+static bool is_near(uint64_t job_ms, uint64_t after_us)
+{
+    struct rig rig;
+    struct rig_engine e;
+    begin(&rig, &e, 1, job_ms);
+    cr_assert(!queue_answer_is_near(&rig.queue, rig.now_ms * 1000), "no job is out");
+    ask(&rig, 1, 1);
+    bool near = queue_answer_is_near(&rig.queue, rig.now_ms * 1000 + after_us);
+    rig_echo(&rig, &rig.jobs[1], 1);
+    cr_assert(!queue_answer_is_near(&rig.queue, rig.now_ms * 1000), "it has come");
+    rig_finish(&rig);
+    return near;
+}
+
+Test(queue_ahead, answers_of_quick_engines_are_near)
+{
+    cr_assert(is_near(0, SOON_US - 1));
+    cr_assert(!is_near(0, SOON_US), "it is late: one sleeps");
+    cr_assert(!is_near(SOON_JOB_US / 1000 + 1, 0));
+}
