@@ -9,15 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define REQUESTS  400000
-#define ROUNDS    7
-#define COUNTS    3
-#define LANES_MAX 10000
-#define BURST     64
+#define REQUESTS   400000
+#define ROUNDS     7
+#define COUNTS     3
+#define LANES_MOST 10000
+#define BURST      64
 
 static const int64_t shape[] = { -1, 4 };
 static struct msg_tensor tensor = { { "x", 1 }, DT_FP32, { shape, 2 } };
-static struct lane *lanes[LANES_MAX];
+static struct lane *lanes[LANES_MOST];
 static struct {
     struct engine_link *engine;
     uint64_t job;
