@@ -100,7 +100,7 @@ all: $(BINARIES) $(TOOL_BIN) ## builds every program (CC=gcc|clang, SAN=address,
 run: all ## the suite on this machine (PORT=8080 DATA=data WORKERS=2 QUICKSTART=1)
 	@exec $(RUN)
 
-build-tests: all $(UNIT_BIN) ## builds every program and every unit test
+build-tests: all $(UNIT_BIN) $(BENCH_BIN) ## builds every program, unit test and benchmark
 
 test: all $(UNIT_BIN) ## all tests; ends with a line that counts them
 	@python3 tests/tools/run_tests.py --build $(B) $(ARGS)
