@@ -105,18 +105,22 @@ void metric_set(struct metric *m, double value)
     atomic_store_explicit(&m->value, value, memory_order_relaxed);
 }
 
+/* Others only read. */
+static void count_one(atomic_ullong *n)
+{
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
 void metric_observe(const struct metric_family *f, struct metric *m, double value)
 {
     size_t i = 0;
     while (f->bounds[i] != 0 && value > f->bounds[i])
         i++;
     if (f->bounds[i] != 0)
-        atomic_fetch_add_explicit(&m->buckets[i], 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&m->count, 1, memory_order_relaxed);
-    double old = atomic_load_explicit(&m->value, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(&m->value, &old, old + value,
-                                                  memory_order_relaxed, memory_order_relaxed))
-        ;
+        count_one(&m->buckets[i]);
+    count_one(&m->count);
+    metric_set(m, atomic_load_explicit(&m->value, memory_order_relaxed) + value);
 }
 
 void metric_count(struct metric_family *f)

@@ -2,7 +2,7 @@
  *
  * A family is a static struct; a series of it (one set of label values) is found
  * once with metrics_series and then kept: adding to it costs one relaxed atomic
- * addition.  Any thread; finding and printing take a lock.
+ * addition.  Any thread, but a histogram has one that observes; finding and printing take a lock.
  * Text format: Prometheus exposition format 0.0.4.
  */
 #ifndef COMMON_BASE_METRICS_H
@@ -52,7 +52,8 @@ static inline void metric_add(struct metric *m, uint64_t n)
 }
 
 void metric_set(struct metric *m, double value);
-/* Histogram of family f. */
+/* Histogram of family f.  One thread per series: then nothing here must be atomic as a whole, which
+ * would cost more than all the rest. */
 void metric_observe(const struct metric_family *f, struct metric *m, double value);
 
 /* Counts one event on a family without labels. */

@@ -32,6 +32,7 @@ struct call {
     struct bytes params[API_PARAMS_MAX]; /* of the path, decoded; good for the call */
     struct bytes query;                  /* behind '?', still encoded */
     struct parsed_body *parsed;          /* a large body, which was parsed before this call */
+    uint64_t now_us;                     /* clock_us(), or a moment ago */
 };
 
 typedef void api_fn(struct call *c);

@@ -86,7 +86,7 @@ static void count(struct endpoint *e, int status)
 void dispatch_answered(struct http_request *r, int status)
 {
     struct endpoint *e = (struct endpoint *)(uintptr_t)r->route;
-    uint64_t us = clock_us() - r->begin_us;
+    uint64_t us = (r->end_us ? r->end_us : clock_us()) - r->begin_us;
     r->user = NULL;
     open_requests--;
     count(e, status);
@@ -187,10 +187,10 @@ static void no_route(struct http_request *r, const struct buf *allow, struct byt
 
 /* Calls the handler, with the parameters of the path decoded. */
 static void call_handler(struct gateway *g, struct http_request *r, bool stream,
-                         struct parsed_body *parsed)
+                         struct parsed_body *parsed, uint64_t now_us)
 {
     const struct route *route = ((const struct endpoint *)r->route)->route;
-    struct call c = { .gateway = g, .http = r, .parsed = parsed };
+    struct call c = { .gateway = g, .http = r, .parsed = parsed, .now_us = now_us };
     char text[API_PARAMS_MAX][PARAM_MAX];
     struct bytes path = split_target(r, &c.query);
     bool matches = match(route->pattern, path, c.params);
@@ -208,13 +208,13 @@ static void call_handler(struct gateway *g, struct http_request *r, bool stream,
 
 static void handle(struct gateway *g, struct http_request *r)
 {
-    call_handler(g, r, false, NULL);
+    call_handler(g, r, false, NULL, clock_us());
 }
 
 void dispatch_again(struct gateway *g, struct http_request *r, struct parsed_body *parsed)
 {
     r->user = NULL;
-    call_handler(g, r, false, parsed);
+    call_handler(g, r, false, parsed, clock_us());
 }
 
 /* ---- events of the HTTP server -------------------------------------------------------------------- */
@@ -233,7 +233,7 @@ static void begin(void *arg, struct http_request *r)
         api_error(r, STATUS_UNSUPPORTED,
                   "the content-encoding '%s' is not supported here; send it plain", r->encoding);
     else if (e->route && e->route->stream)
-        call_handler(arg, r, true, NULL);
+        call_handler(arg, r, true, NULL, r->begin_us);
     buf_finish(&allow);
 }
 
@@ -247,7 +247,7 @@ static void complete(void *arg, struct http_request *r)
         if (r->body.len && !encoding_none(r->encoding))
             encoding_decode(arg, r, handle);
         else
-            call_handler(arg, r, false, NULL);
+            call_handler(arg, r, false, NULL, r->begin_us);
     } else {
         struct bytes path = split_target(r, &query);
         find_endpoint(r->method, path, &allow);

@@ -10,14 +10,35 @@
 #include <stdlib.h>
 
 #define ANSWER_FIRST_BYTES 512          /* the usual answer needs no second piece of memory */
+#define POOL_MAX           256          /* calls */
 #define ANSWER_MAX_BYTES   (1ull << 30) /* of text */
+
+/* Free calls, for the next ones. */
+static struct infer_call *pool;
+static size_t pool_count;
+
+static struct infer_call *call_create(void)
+{
+    struct infer_call *call = pool;
+    if (!call)
+        return mem_alloc(sizeof *call);
+    pool = call->next;
+    pool_count--;
+    return call;
+}
 
 static void call_destroy(struct infer_call *call)
 {
     if (call->has_body)
         frame_finish(&call->body);
     free(call->wanted);
-    free(call);
+    if (pool_count >= POOL_MAX) {
+        free(call);
+        return;
+    }
+    call->next = pool;
+    pool = call;
+    pool_count++;
 }
 
 static void on_gone(struct pending *p)
@@ -44,13 +65,14 @@ struct infer_call *infer_begin(struct call *c, struct bytes model, uint32_t vers
         return NULL;
     }
     lane_expect(lane);
-    struct infer_call *call = mem_alloc(sizeof *call);
+    struct infer_call *call = call_create();
     memset(call, 0, offsetof(struct infer_call, id));
     call->id[0] = 0;
     call->base.gone = on_gone;
     call->gateway = c->gateway;
     call->http = c->http;
     call->lane = lane;
+    call->now_us = c->now_us;
     call->write = write;
     call->inference = inference_create(&c->gateway->queue);
     call->inference->pinned = version != 0;
@@ -150,6 +172,7 @@ struct answering {
     const struct outcome *outcome;
     struct infer_answer answer;
     struct meter_times times;
+    uint64_t end_us; /* when it was written */
     struct error err;
 };
 
@@ -202,7 +225,8 @@ static void write_answer(void *arg) /* any thread */
         st = error_set(&a->err, STATUS_TOO_LARGE, "the answer has more than %llu bytes of text",
                        ANSWER_MAX_BYTES);
     a->err.status = st;
-    a->times.answer_us = clock_us() - begin_us;
+    a->end_us = clock_us();
+    a->times.answer_us = a->end_us - begin_us;
 }
 
 static void send_answer(struct answering *a)
@@ -210,7 +234,8 @@ static void send_answer(struct answering *a)
     struct infer_call *call = a->call;
     struct http_request *http = call->http;
     struct infer_answer *answer = &a->answer;
-    a->times.total_us = clock_us() - http->begin_us;
+    http->end_us = a->end_us;
+    a->times.total_us = a->end_us - http->begin_us;
     if (a->err.status) {
         meter_failure(call->lane, a->times.total_us);
         answer_finish(answer);
@@ -326,7 +351,7 @@ static enum status choose_timeout(struct infer_call *call, uint64_t *ms, struct 
     return st;
 }
 
-static void submit(struct infer_call *call)
+static void submit(struct infer_call *call, uint64_t now_us)
 {
     struct gateway *g = call->gateway;
     struct inference *r = call->inference;
@@ -340,7 +365,7 @@ static void submit(struct infer_call *call)
     r->done = on_done;
     r->user = call;
     r->deadline_ms = call->http->begin_us / 1000 + timeout_ms;
-    if (queue_submit(&g->queue, call->lane, r, clock_us(), &err)) {
+    if (queue_submit(&g->queue, call->lane, r, now_us, &err)) {
         call->http->retry_after_s = (uint32_t)(lane_wait_us(call->lane) / 1000000 + 1);
         fail(call, &err);
         return;
@@ -364,7 +389,8 @@ static void take_inputs(void *arg) /* any thread */
     t->err.status = t->take(t->call, yyjson_doc_get_root(t->doc), &t->err);
 }
 
-static void go_on(struct taking *t)
+/* now_us: to look at the clock costs more than to take a small body. */
+static void go_on(struct taking *t, uint64_t now_us)
 {
     struct infer_call *call = t->call;
     yyjson_doc_free(t->doc);
@@ -374,7 +400,7 @@ static void go_on(struct taking *t)
     } else if (t->err.status) {
         fail(call, &t->err);
     } else {
-        submit(call);
+        submit(call, now_us);
     }
 }
 
@@ -382,7 +408,7 @@ static void on_taken(void *arg)
 {
     struct taking *t = arg;
     t->call->working = false;
-    go_on(t);
+    go_on(t, clock_us());
     free(t);
 }
 
@@ -395,7 +421,7 @@ void infer_take(struct infer_call *call, infer_take_fn *take, yyjson_doc *doc)
     t.doc = doc;
     if (!doc || yyjson_doc_get_read_size(doc) <= API_INLINE_BYTES) {
         take_inputs(&t);
-        go_on(&t);
+        go_on(&t, call->now_us);
         return;
     }
     struct taking *later = mem_alloc(sizeof *later);

@@ -37,7 +37,8 @@ struct infer_output {
 };
 
 struct infer_call {
-    struct pending base; /* private */
+    struct pending base;     /* private */
+    struct infer_call *next; /* private: of the free ones */
     struct gateway *gateway;
     struct http_request *http; /* not for pool threads; NULL: the client has gone */
     bool working;              /* private: a pool thread has the call */
@@ -48,6 +49,7 @@ struct infer_call {
     bool has_body;
     size_t json_len;     /* OIP: the JSON at the beginning of body */
     uint64_t timeout_ms; /* 0: the gateway's own */
+    uint64_t now_us;     /* private: of struct call */
     int64_t rows;        /* the first dimension of the first input; 1 if it has none */
     bool batched;        /* the rows are rows of a batch */
     bool binary;         /* OIP: outputs that are not named come as binary data */

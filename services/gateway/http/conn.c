@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define IDLE_BODY_BYTES   2048 /* memory that an idle connection may keep for its next body */
-#define IDLE_TARGET_BYTES 512  /* the same for its next target */
-#define LINGER_MS         2000 /* a client may read its last answer for so long */
+#define IDLE_BODY_BYTES    2048 /* memory that an idle connection may keep for its next body */
+#define IDLE_TARGET_BYTES  512  /* the same for its next target, */
+#define IDLE_HEADERS_BYTES 128  /* and for what its next answer says beside the usual */
+#define LINGER_MS          2000 /* a client may read its last answer for so long */
 
 /* ---- states ------------------------------------------------------------------------------------- */
 
@@ -70,12 +71,15 @@ static void reset_request(struct conn *c)
     if (r->target.cap > IDLE_TARGET_BYTES)
         buf_finish(&r->target);
     r->target.len = 0;
-    buf_finish(&r->headers);
+    if (r->headers.cap > IDLE_HEADERS_BYTES)
+        buf_finish(&r->headers);
+    r->headers.len = 0;
     r->request_id[0] = r->encoding[0] = r->accept_encoding[0] = 0;
     r->json_length[0] = r->timeout_ms[0] = r->idempotency_key[0] = 0;
     r->stream = r->has_length = r->has_body = false;
     r->content_length = 0;
     r->retry_after_s = 0;
+    r->end_us = 0;
     r->route = r->user = NULL;
     parse_reset(c);
 }
@@ -131,7 +135,7 @@ static void complete(struct conn *c)
     struct http_request *r = &c->request;
     if (!r->stream) {
         pad(&r->body);
-        r->begin_us = clock_us(); /* how long the client took to send it is not our time */
+        r->begin_us = c->server->read_us; /* how long the client took to send it is not our time */
     }
     conn_move(c, CONN_HANDLING);
     c->server->events.complete(c->server->arg, r);
@@ -204,6 +208,9 @@ void conn_next(struct conn *c)
     if (c->feeding)
         return;
     conn_set_reading(c, true);
+    if (!c->waiting.len)
+        return;
+    c->server->read_us = clock_us();
     struct buf waiting = c->waiting;
     c->waiting = (struct buf){ 0 };
     conn_feed(c, buf_bytes(&waiting));
@@ -253,6 +260,7 @@ static void on_end(struct conn *c)
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
 {
     struct conn *c = stream->data;
+    c->server->read_us = clock_us();
     if (count == UV_EOF) {
         on_end(c);
     } else if (count < 0) {

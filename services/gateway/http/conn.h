@@ -72,6 +72,7 @@ struct http_server {
     bool draining;
     bool listener_closed;
     struct loop_timer *sweep;
+    uint64_t read_us; /* clock_us() when the bytes came that are being looked at */
     struct conn *conns[CONN_STATES];
     size_t count;
     uint64_t bodies_bytes; /* of requests and of answers, in memory */

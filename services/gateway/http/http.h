@@ -56,6 +56,7 @@ struct http_request {
     void *user;
     uint32_t retry_after_s; /* for an answer that asks to come again; 0: 1 */
     uint64_t begin_us;      /* clock_us() when the header, then the whole request was there */
+    uint64_t end_us;        /* the same when the answer was ready; 0: not known */
     struct buf headers;     /* more header lines for the answer, each with its CRLF */
 };
 

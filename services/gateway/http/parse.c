@@ -5,8 +5,6 @@
  */
 #include "services/gateway/http/conn.h"
 
-#include "common/base/clock.h"
-
 #include <stdio.h>
 #include <strings.h>
 
@@ -185,7 +183,7 @@ static int on_headers_end(llhttp_t *p)
     c->head = llhttp_get_method(p) == HTTP_HEAD;
     c->keep_alive = llhttp_should_keep_alive(p);
     r->method = llhttp_method_name(llhttp_get_method(p));
-    r->begin_us = clock_us();
+    r->begin_us = c->server->read_us;
     r->has_length = (p->flags & F_CONTENT_LENGTH) != 0;
     r->content_length = r->has_length ? p->content_length : 0;
     r->has_body = c->chunked || r->content_length;
