@@ -241,7 +241,8 @@ struct i64s {
     F(S, u64, job, 1, 0, "job id, never used twice by one gateway")                 \
     F(S, u32, attempt, 2, 0, "1, 2, ...; an answer must repeat it")                 \
     F(S, u32, timeout_ms, 3, 0, "what is left of the latest deadline in the batch") \
-    L(S, tensor, inputs, 4, MAX_TENSORS, "one frame each, in this order")
+    L(S, tensor, inputs, 4, MAX_TENSORS, "one frame each, in this order")           \
+    F(S, u32, core, 5, 0, "where the gateway runs: 1 + its number; 0: on another host, perhaps")
 
 #define RESULT_FIELDS(F, L, S)                                                    \
     F(S, u64, job, 1, 0, "job id")                                                \

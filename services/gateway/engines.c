@@ -17,6 +17,7 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <uthash.h>
 
@@ -64,6 +65,7 @@ struct engine {
 struct engines {
     struct gateway *gateway;
     struct sock *sock;
+    bool same_host; /* as we: all engines */
     struct loop_timer *sweep;
     struct loop_timer *probe;
     uint64_t swept_ms;
@@ -307,8 +309,11 @@ enum status engines_send(void *arg, void *peer, const struct msg_job *job, uint3
     struct engine *e = peer;
     struct frames frames = { .count = 0 };
     struct buf envelope = { 0 };
+    struct msg_job said = *job;
+    int core = g->engines->same_host ? sched_getcpu() : -1;
+    said.core = (uint32_t)(core + 1);
     frame_init_copy(frames_add(&frames), bytes_of(e->route.byte, e->route.len));
-    msg_encode(&envelope, MSG_JOB, 0, job);
+    msg_encode(&envelope, MSG_JOB, 0, &said);
     frame_init_buf(frames_add(&frames), &envelope);
     for (size_t i = 0; i < inputs->count; i++) {
         struct frame *f = frames_add(&frames);
@@ -404,6 +409,7 @@ struct engines *engines_create(struct gateway *g, struct error *err)
                                                .direct = true };
     struct engines *es = mem_zalloc(sizeof *es);
     es->gateway = g;
+    es->same_host = strncmp(g->config->jobs, "ipc:", 4) == 0;
     es->sock = sock_create(g->loop, &config, on_message, es);
     es->sweep = loop_timer_create(g->loop, sweep, es);
     es->probe = loop_timer_create(g->loop, probe_all, es);

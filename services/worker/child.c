@@ -301,6 +301,8 @@ static void arguments(struct child *c, char **argv, char numbers[3][16], char he
         argv[n] = (char *)(uintptr_t)list[n];
     if (c->check)
         argv[n++] = (char *)(uintptr_t)"--check";
+    else if (!config->threads)
+        argv[n++] = (char *)(uintptr_t)"--fewer-threads";
     if (config->allow_fake)
         argv[n++] = (char *)(uintptr_t)"--allow-fake";
     argv[n] = NULL;

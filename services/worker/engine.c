@@ -24,7 +24,7 @@
 #include "common/net/pipe.h"
 #include "common/net/report.h"
 #include "services/worker/confine.h"
-#include "services/worker/model.h"
+#include "services/worker/near.h"
 #include "services/worker/pulse.h"
 #include "services/worker/use.h"
 
@@ -66,6 +66,7 @@ struct engine {
     struct loop_timer *announce; /* READY to the host; not active any more once it was told */
     struct loop_timer *leave;
     struct use *use;
+    struct near near;
     struct model model;
     struct channel *channels[MAX_GATEWAYS];
     size_t channels_count;
@@ -144,7 +145,7 @@ static void greet(struct channel *c)
         .inputs_count = e->model.signature.inputs_count,
         .outputs = e->model.signature.outputs,
         .outputs_count = e->model.signature.outputs_count,
-        .max_batch = e->model.signature.batchable ? e->config->max_batch : 1,
+        .max_batch = e->model.signature.batchable ? e->config->source.max_batch : 1,
         .credit = CREDIT,
         .ahead = AHEAD,
         .pid = (uint32_t)getpid(),
@@ -231,6 +232,7 @@ static void on_job(struct channel *c, const struct msg_job *job, struct frames *
     result.text = bytes_str(st ? err.text : "");
     result.compute_us = clock_us() - begin;
     answer(c, &result, out);
+    near_note(&e->near, job->core, begin + result.compute_us, result.compute_us);
     if (e->leaving)
         loop_timer_start(e->leave, LEAVE_MS, 0);
 }
@@ -461,8 +463,6 @@ static void serve(struct engine *e)
 
 int engine_main(const struct engine_config *config)
 {
-    const struct model_source from = { config->path, config->digest, config->format,
-                                       config->threads, config->allow_fake };
     struct identity me;
     struct error err;
     if (!confine_watch_host(ENGINE_PIPE_FD))
@@ -471,6 +471,7 @@ int engine_main(const struct engine_config *config)
     struct engine *e = mem_zalloc(sizeof *e);
     e->config = config;
     watch_init(&e->watch, &e->model);
+    near_init(&e->near);
     identity_init(&me, ROLE_WORKER);
     snprintf(e->id, sizeof e->id, "e-%.*s", MAX_NAME - 2, me.id);
     e->loop = loop_create();
@@ -481,7 +482,7 @@ int engine_main(const struct engine_config *config)
     e->leave = loop_timer_create(e->loop, leave_now, e);
     e->begin = loop_timer_create(e->loop, run_suspect, e);
     e->use = use_create(e->loop, e->host);
-    enum status st = model_load(&e->model, &from, &err);
+    enum status st = model_load(&e->model, &config->source, &err);
     if (st || config->check) {
         loop_on_stop_signal(e->loop, leave_now, e);
         tell_host(e, state_of(st), st ? err.text : "");
@@ -490,9 +491,8 @@ int engine_main(const struct engine_config *config)
     } else {
         serve(e);
     }
-    struct loop *loop = e->loop;
     engine_finish(e); /* and with it the thread that watches */
-    loop_destroy(loop);
+    loop_destroy(e->loop);
     watch_finish(&e->watch);
     model_unload(&e->model); /* last: answers that ZeroMQ was still sending borrow from it */
     free(e);

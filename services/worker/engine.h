@@ -3,20 +3,16 @@
 #define SERVICES_WORKER_ENGINE_H
 
 #include "common/base/options.h"
+#include "services/worker/model.h"
 
 #define ENGINE_PIPE_FD 3 /* the socket pair to the host */
 
 struct engine_config {
     const char *model;
     uint32_t version;
-    const char *format;
-    const char *path;   /* of the artifact */
-    const char *digest; /* that the artifact must have, hex */
+    struct model_source source;
     const char *worker; /* the host's process id string */
-    uint32_t threads;
-    uint32_t max_batch;
-    bool check; /* load, describe, end */
-    bool allow_fake;
+    bool check;         /* load, describe, end */
     const char *log_format;
     const char *log_level;
 };

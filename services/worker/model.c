@@ -1,10 +1,14 @@
 /* model.c - see model.h. */
 #include "services/worker/model.h"
 
+#include "common/base/clock.h"
 #include "common/base/digest.h"
 #include "common/base/log.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
+
+#define TRY_AGAIN_US 100000 /* of a first run: part of that may be what is done only once */
 
 /* ---- jobs against the signature ------------------------------------------------------------ */
 
@@ -105,28 +109,70 @@ static bool make_zeros(const struct msg_tensor *t, int64_t shape[MAX_RANK], stru
     return true;
 }
 
-/* One run with zeros, so that the first request does not pay for what the runtime does once.
- * Some models dislike zeros: that is no reason to fail. */
-static void warm_up(const struct model *m)
+/* One run with zeros; how long it took, UINT64_MAX: it failed.  Some models dislike zeros: that is
+ * no reason to fail. */
+static uint64_t try_run(const struct model *m, const struct tensor_in *in, size_t in_count)
+{
+    struct tensor_out out[MAX_TENSORS];
+    struct error err;
+    size_t count = 0;
+    uint64_t begin = clock_us();
+    enum status st = model_run(m, in, in_count, out, &count, &err);
+    uint64_t took = clock_us() - begin;
+    if (st)
+        log_info("warm-up failed, the model may still serve", LOG_S("reason", err.text));
+    while (count)
+        frame_finish(&out[--count].data);
+    return st ? UINT64_MAX : took;
+}
+
+/* Runs with zeros, so that the first request does not pay for what the runtime does once; and the
+ * time of one row from then on, UINT64_MAX: not known. */
+static uint64_t warm_up(const struct model *m)
 {
     const struct signature *s = &m->signature;
     struct tensor_in in[MAX_TENSORS];
-    struct tensor_out out[MAX_TENSORS];
     int64_t shapes[MAX_TENSORS][MAX_RANK];
     struct buf zeros[MAX_TENSORS] = { 0 };
-    struct error err;
-    size_t made = 0, count = 0;
+    uint64_t took = UINT64_MAX;
+    size_t made = 0;
     while (made < s->inputs_count &&
            make_zeros(&s->inputs[made], shapes[made], &zeros[made], &in[made]))
         made++;
-    if (made == s->inputs_count) {
-        if (model_run(m, in, made, out, &count, &err))
-            log_info("warm-up failed, the model may still serve", LOG_S("reason", err.text));
-        while (count)
-            frame_finish(&out[--count].data);
-    }
+    if (made == s->inputs_count)
+        took = try_run(m, in, made);
+    if (took < TRY_AGAIN_US) /* what is done once is done: now the time is the model's */
+        took = try_run(m, in, made);
     for (size_t i = 0; i < MAX_TENSORS; i++)
         buf_finish(&zeros[i]);
+    return took;
+}
+
+static bool may_be_short(const struct model *m, const struct model_source *from)
+{
+    struct stat about;
+    return from->fewer_threads && from->threads > 1 && m->runtime->threaded &&
+           stat(from->path, &about) == 0 && about.st_size <= MODEL_SHORT_BYTES;
+}
+
+/* With one thread; then, unless its runs prove to be short, anew with all. */
+static enum status load(struct model *m, const struct model_source *from, struct error *err)
+{
+    bool short_runs = may_be_short(m, from);
+    struct runtime_options options = { .threads = short_runs ? 1 : from->threads };
+    enum status st = m->runtime->load(from->path, &options, &m->context, &m->signature, err);
+    if (st)
+        return st;
+    uint64_t rows = m->signature.batchable ? from->max_batch : 1, took = warm_up(m);
+    if (!short_runs || (took < MODEL_SHORT_US && took * rows < MODEL_SHORT_US))
+        return STATUS_OK;
+    model_unload(m);
+    m->signature = (struct signature){ 0 };
+    options.threads = from->threads;
+    st = m->runtime->load(from->path, &options, &m->context, &m->signature, err);
+    if (!st)
+        warm_up(m);
+    return st;
 }
 
 /* A file in the cache may have rotted since it was fetched. */
@@ -153,18 +199,12 @@ static enum status verify(const struct model_source *from, struct error *err)
 
 enum status model_load(struct model *m, const struct model_source *from, struct error *err)
 {
-    struct runtime_options options = { .threads = from->threads };
     m->runtime = runtime_find(bytes_str(from->format), from->allow_fake);
     if (!m->runtime)
         return error_set(err, STATUS_UNSUPPORTED, "this worker has no runtime for the format '%s'",
                          from->format);
     enum status st = verify(from, err);
-    if (st)
-        return st;
-    st = m->runtime->load(from->path, &options, &m->context, &m->signature, err);
-    if (!st)
-        warm_up(m);
-    return st;
+    return st ? st : load(m, from, err);
 }
 
 void model_unload(struct model *m)

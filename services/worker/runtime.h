@@ -39,6 +39,7 @@ struct tensor_out {
 
 struct runtime {
     const char *format; /* of the versions that it runs */
+    bool threaded;      /* options.threads make a difference */
     /* OK: *model is to be given to unload; *s is filled and valid until then.
      * Otherwise *err has the library's words and nothing is left behind. */
     enum status (*load)(const char *path, const struct runtime_options *options, void **model,

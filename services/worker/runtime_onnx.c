@@ -489,5 +489,10 @@ static void interrupt(void *model, bool on)
 }
 
 const struct runtime runtime_onnx = {
-    .format = "onnx", .load = load, .run = run, .interrupt = interrupt, .unload = unload
+    .format = "onnx",
+    .threaded = true,
+    .load = load,
+    .run = run,
+    .interrupt = interrupt,
+    .unload = unload,
 };

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import networks
 from peer import eventually
 from registry_rig import SANITIZED
 from test_worker import ENGINE_FAILED, PATIENCE, READY, SLEEP, gone, rig, row  # noqa: F401
@@ -74,6 +75,32 @@ def test_threads_as_told(rig):  # noqa: F811
     rig.registry.deploy("m", 1, instances=2)
     rig.start("--threads", "3")
     assert [threads_of(gateway.hello("m", 1)[1]["pid"]) for _ in range(2)] == [3, 3]
+
+
+def tasks_of(pid):
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one core to share")
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer makes every run long")
+def test_short_runs_have_one_thread(rig):  # noqa: F811
+    """Both engines, one after the other, may have all cores."""
+    gateway = rig.gateway()
+    rig.registry.version("short", 1, networks.times(2), "onnx")
+    rig.registry.version("long", 1, networks.perceptron([512, 2048, 512])[0], "onnx")
+    rig.registry.deploy("short", 1)
+    rig.start()
+    short = gateway.hello("short", 1)[1]["pid"]
+    rig.registry.engine("short", 1, READY)
+    allowed, few = threads_of(short), tasks_of(short)
+    assert allowed > 1
+    rig.registry.deploy("short", 0)
+    gateway.send(gateway.wait("BYE")[0], "BYE_ACK")
+    eventually(lambda: gone(short), PATIENCE, "the engine stays")
+    rig.registry.deploy("long", 1)
+    long = gateway.hello("long", 1)[1]["pid"]
+    assert threads_of(long) == allowed
+    assert tasks_of(long) == few + allowed - 1
 
 
 def deploy(suite, **settings):

@@ -27,7 +27,9 @@ static enum status load(const char *artifact, const char *digest_of_text, const 
     close(fd);
     digest_of(bytes_str(digest_of_text), &d);
     digest_hex(&d, hex);
-    struct model_source from = { path, hex, format, 1, true };
+    struct model_source from = {
+        .path = path, .digest = hex, .format = format, .allow_fake = true
+    };
     enum status st = model_load(&model, &from, &err);
     unlink(path);
     return st;
@@ -38,7 +40,9 @@ Test(model, a_file_with_another_digest_is_not_loaded)
     cr_expect_eq(load("fake", "fake", "fake"), STATUS_OK);
     finish();
     cr_expect_eq(load("fake", "FAKE", "fake"), STATUS_CORRUPT);
-    struct model_source nowhere = { "/nowhere", "00", "fake", 1, true };
+    struct model_source nowhere = {
+        .path = "/nowhere", .digest = "00", .format = "fake", .allow_fake = true
+    };
     cr_expect_eq(model_load(&model, &nowhere, &err), STATUS_CORRUPT);
 }
 
