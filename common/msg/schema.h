@@ -132,10 +132,11 @@ struct i64s {
     F(S, u32, status, 1, 0, "enum status") \
     F(S, str, text, 2, MAX_REASON, "what is wrong and what to do next")
 
-#define CATALOG_FIELDS(F, L, S)                                                      \
-    F(S, u64, seq, 1, 0, "number of the last change contained")                      \
-    L(S, version, versions, 2, MAX_VERSIONS, "put: replaces what was known of them") \
-    L(S, deployment, deployments, 3, MAX_VERSIONS, "put: replaces what was known of them")
+#define CATALOG_FIELDS(F, L, S)                                                            \
+    F(S, u64, seq, 1, 0, "number of the last change contained")                            \
+    L(S, version, versions, 2, MAX_VERSIONS, "put: replaces what was known of them")       \
+    L(S, deployment, deployments, 3, MAX_VERSIONS, "put: replaces what was known of them") \
+    F(S, u64, history, 4, 0, "which history seq counts in; 0: the sender does not know now")
 
 #define CHUNK_FIELDS(F, L, S) F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the attached frame")
 

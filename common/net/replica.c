@@ -37,7 +37,11 @@ struct replica {
     uint64_t retry_ms;
     bool synced;
     uint64_t seq;
-    uint64_t missed_seq; /* the highest event that came while the snapshot was under way */
+    uint64_t history;        /* that seq counts in */
+    uint64_t missed_seq;     /* the highest event that came while the snapshot was under way */
+    uint64_t missed_history; /* of that one */
+    unsigned publishers;
+    unsigned behind; /* ticks with a lower number than ours since one that has it */
     uint64_t heard_ms;
     uint64_t hinted_ms;
     struct catalog catalog;
@@ -63,10 +67,12 @@ static void on_snapshot(void *arg, const struct rpc_reply *reply)
     r->retry_ms = RETRY_MS;
     r->heard_ms = clock_ms();
     r->seq = catalog->seq;
+    r->history = catalog->history;
+    r->behind = 0;
     r->synced = true;
     metric_count(&resyncs);
     catalog_apply(&r->catalog, catalog, true);
-    if (r->missed_seq > r->seq)
+    if (r->missed_seq > r->seq && r->missed_history == r->history)
         ask(r); /* the snapshot was older than what has been told meanwhile */
     r->changed(r->arg);
 }
@@ -83,6 +89,20 @@ static void ask(void *arg)
         loop_timer_start(r->retry, r->retry_ms, 0);
 }
 
+static void note_missed(struct replica *r, const struct msg_catalog *event)
+{
+    if (event->history != r->missed_history || event->seq > r->missed_seq)
+        r->missed_seq = event->seq;
+    r->missed_history = event->history;
+}
+
+/* One registry may lag behind the others, for a moment.  When all are behind, they have lost data. */
+static bool all_behind(struct replica *r, const struct msg_catalog *tick)
+{
+    r->behind = tick->seq < r->seq ? r->behind + 1 : 0;
+    return r->behind >= 2 * r->publishers - 1;
+}
+
 static void on_event(void *arg, struct frames *frames)
 {
     struct replica *r = arg;
@@ -97,17 +117,20 @@ static void on_event(void *arg, struct frames *frames)
     r->heard_ms = clock_ms();
     r->missed_ticks = 0;
     bool tick = !catalog->versions_count && !catalog->deployments_count;
+    if (!catalog->history)
+        return; /* a registry without Redis lives, and knows nothing new */
     if (!r->synced || r->call) {
-        if (catalog->seq > r->missed_seq)
-            r->missed_seq = catalog->seq;
+        note_missed(r, catalog);
+    } else if (catalog->history != r->history) {
+        replica_hint(r); /* or one registry still follows a Redis that the others have left */
     } else if (!tick && catalog->seq == r->seq + 1) {
         r->seq = catalog->seq;
         catalog_apply(&r->catalog, catalog, false);
         r->changed(r->arg);
-    } else if (catalog->seq > r->seq || (tick && catalog->seq < r->seq)) {
-        ask(r); /* a gap; or another history, after the registry lost its data */
+    } else if (catalog->seq > r->seq || (tick && all_behind(r, catalog))) {
+        ask(r); /* a gap; or the registry lost its data */
     }
-    /* else: a change that the snapshot contained already */
+    /* else: a change that the snapshot contained already, or that another registry has told */
 }
 
 /* The registry answers, but its events stay away: that link is cut, or the subscription was lost. */
@@ -130,13 +153,29 @@ void replica_hint(struct replica *r)
     ask(r);
 }
 
+static void subscribe(struct replica *r, const char *endpoints)
+{
+    char endpoint[MAX_ENDPOINT + 1];
+    struct error err;
+    for (;; endpoints++) {
+        size_t len = strcspn(endpoints, ",");
+        if (bytes_copy_str(bytes_of(endpoints, len), endpoint, sizeof endpoint))
+            die("an endpoint has at most %d bytes", MAX_ENDPOINT);
+        if (sock_connect(r->events, endpoint, &err))
+            die("%s", err.text);
+        r->publishers++;
+        endpoints += len;
+        if (!*endpoints)
+            return;
+    }
+}
+
 struct replica *replica_create(struct loop *l, struct rpc_client *registry,
-                               const char *events_endpoint, replica_fn *changed, void *arg)
+                               const char *events_endpoints, replica_fn *changed, void *arg)
 {
     static const struct sock_config config = { SOCK_SUB, EVENTS_QUEUE_MAX, MAX_SMALL_ENVELOPE,
                                                false };
     struct replica *r = mem_zalloc(sizeof *r);
-    struct error err;
     r->loop = l;
     r->registry = registry;
     r->changed = changed;
@@ -144,8 +183,7 @@ struct replica *replica_create(struct loop *l, struct rpc_client *registry,
     r->retry_ms = RETRY_MS;
     r->retry = loop_timer_create(l, ask, r);
     r->events = sock_create(l, &config, on_event, r);
-    if (sock_connect(r->events, events_endpoint, &err))
-        die("%s", err.text);
+    subscribe(r, events_endpoints);
     r->watch = loop_timer_create(l, watch, r);
     loop_timer_start(r->watch, TICK_MS, TICK_MS);
     ask(r);

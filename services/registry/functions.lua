@@ -1,4 +1,3 @@
-#!lua name=maas
 -- functions.lua - every change of the registry as one atomic step inside Redis.
 --
 -- Keys (all of them; digests are raw bytes):
@@ -24,6 +23,7 @@
 --   maas:trainer:PROCESS       id of the job that this trainer runs; goes with its lease
 --   maas:process:ID            packed struct process, expires
 --   maas:processes:ROLE        zset of process ids by expiry
+--   maas:library               "VERSION DIGEST" of the functions in Redis (greeting.c)
 --   maas:seq, maas:events      number of the last catalog change; stream with that id
 --
 -- Names never hold a colon (name_check), so no key can be taken for another.
