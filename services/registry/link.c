@@ -141,8 +141,10 @@ static void on_disconnect(const redisAsyncContext *c, int status)
 {
     struct redis_link *k = c->data;
     char reason[ERROR_TEXT_MAX];
+    const char *tls = tls_reason(k->target->tls);
     snprintf(reason, sizeof reason, "%s",
              k->why[0]            ? k->why
+             : tls                ? tls
              : status == REDIS_OK ? "closed"
                                   : c->errstr);
     again_later(k, k->leaving ? NULL : reason);

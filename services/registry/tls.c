@@ -13,6 +13,7 @@
 #include <hiredis/hiredis_ssl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SSL_LIBRARY     "libssl.so.3"
@@ -34,7 +35,10 @@
     X(ssl, SSL_free)                           \
     X(ssl, SSL_ctrl)                           \
     X(ssl, SSL_set1_host)                      \
-    X(ssl, ERR_get_error)                      \
+    X(ssl, X509_STORE_CTX_get_error)           \
+    X(ssl, X509_verify_cert_error_string)      \
+    X(ssl, ERR_peek_last_error)                \
+    X(ssl, ERR_clear_error)                    \
     X(ssl, ERR_reason_error_string)            \
     X(hiredis, redisInitiateSSL)
 
@@ -74,11 +78,33 @@ static enum status open_libraries(struct error *err)
     return st;
 }
 
+/* Of the certificate that was refused last. */
+static long refusal = X509_V_OK;
+
+static int on_certificate(int good, X509_STORE_CTX *store)
+{
+    if (!good)
+        refusal = lib.X509_STORE_CTX_get_error(store);
+    return good;
+}
+
 /* What OpenSSL says about the last failure. */
 static const char *reason(void)
 {
-    const char *text = lib.ERR_reason_error_string(lib.ERR_get_error());
-    return text ? text : "no reason is known";
+    static char whole[160];
+    const char *text = lib.ERR_reason_error_string(lib.ERR_peek_last_error());
+    lib.ERR_clear_error();
+    if (refusal == X509_V_OK)
+        return text ? text : "no reason is known";
+    snprintf(whole, sizeof whole, "%s: %s", text ? text : "TLS has failed",
+             lib.X509_verify_cert_error_string(refusal));
+    refusal = X509_V_OK;
+    return whole;
+}
+
+const char *tls_reason(struct tls *t)
+{
+    return t && lib.ERR_peek_last_error() ? reason() : NULL;
 }
 
 static enum status trust(struct tls *t, const char *ca, struct error *err)
@@ -126,7 +152,7 @@ struct tls *tls_create(const struct tls_config *config, struct error *err)
         tls_destroy(t);
         return NULL;
     }
-    lib.SSL_CTX_set_verify(t->context, SSL_VERIFY_PEER, NULL);
+    lib.SSL_CTX_set_verify(t->context, SSL_VERIFY_PEER, on_certificate);
     lib.SSL_CTX_ctrl(t->context, SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_2_VERSION, NULL);
     /* What waits to be sent may grow, and so move, between two writes. */
     lib.SSL_CTX_ctrl(t->context, SSL_CTRL_MODE,

@@ -1,6 +1,6 @@
 /* tls.h - TLS for connections to Redis; the only user of OpenSSL's TLS.
  *
- * libhiredis_ssl and libssl are opened when TLS is asked for, and only then: they cost 4 to 5 MiB
+ * libhiredis_ssl and libssl are opened when TLS is asked for, and only then: they cost 7 MiB
  * of resident memory.  The server's certificate is verified always, its name too.
  */
 #ifndef SERVICES_REGISTRY_TLS_H
@@ -25,5 +25,8 @@ void tls_destroy(struct tls *t); /* NULL is fine */
 /* Makes c, which is connecting to host (a name or an address), speak TLS. */
 enum status tls_begin(struct tls *t, struct redisContext *c, const char *host,
                       struct error *err) MUST_CHECK;
+/* Why TLS has ended the connection that has just broken; NULL: it was not TLS.  hiredis does not
+ * tell.  Good until the next call. */
+const char *tls_reason(struct tls *t);
 
 #endif
