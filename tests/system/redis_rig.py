@@ -87,7 +87,7 @@ class Sentinels:
                 f"sentinel monitor {PRIMARY} 127.0.0.1 {self.ports[0]} 2\n"
                 f"sentinel auth-pass {PRIMARY} {SECRET}\n"
                 f"sentinel down-after-milliseconds {PRIMARY} {DOWN_AFTER_MS}\n"
-                f"sentinel failover-timeout {PRIMARY} 5000\n"
+                f"sentinel failover-timeout {PRIMARY} 1500\n"
             )
         return Process(folder, "sentinel", ["redis-server", path, "--sentinel"])
 
