@@ -86,7 +86,8 @@ static void tell(struct redis_link *k, enum told what, const char *reason)
         k->told = what;
 }
 
-static void again_later(struct redis_link *k, const char *reason)
+/* reason: NULL when it is no failure. */
+static void again_later(struct redis_link *k, enum told what, const char *reason)
 {
     k->context = NULL;
     k->up = false;
@@ -94,7 +95,7 @@ static void again_later(struct redis_link *k, const char *reason)
         return;
     if (reason) {
         metric_count(&reconnects);
-        tell(k, TOLD_AWAY, reason);
+        tell(k, what, reason);
     }
     k->why[0] = 0;
     loop_timer_start(k->timer, k->backoff_ms, 0);
@@ -125,7 +126,7 @@ static void drop(struct redis_link *k, const char *reason)
     k->up = false;
     redisAsyncFree(c); /* open commands end inside; then on_disconnect, if it was connected */
     if (k->context == c)
-        again_later(k, reason);
+        again_later(k, TOLD_AWAY, reason);
 }
 
 static void on_connect(const redisAsyncContext *c, int status)
@@ -134,7 +135,7 @@ static void on_connect(const redisAsyncContext *c, int status)
     if (status == REDIS_OK)
         greeting_begin(&k->greeting);
     else
-        again_later(k, c->errstr);
+        again_later(k, TOLD_AWAY, c->errstr);
 }
 
 static void on_disconnect(const redisAsyncContext *c, int status)
@@ -147,7 +148,7 @@ static void on_disconnect(const redisAsyncContext *c, int status)
              : tls                ? tls
              : status == REDIS_OK ? "closed"
                                   : c->errstr);
-    again_later(k, k->leaving ? NULL : reason);
+    again_later(k, tls ? TOLD_REFUSED : TOLD_AWAY, k->leaving ? NULL : reason);
     k->leaving = false;
 }
 
@@ -180,7 +181,7 @@ static void open_connection(struct redis_link *k, const char *host)
     redisAsyncContext *c = open_context(k, host, &err);
     k->greeted = false;
     if (!c) {
-        again_later(k, err.text);
+        again_later(k, TOLD_AWAY, err.text);
         return;
     }
     c->data = k;
@@ -203,7 +204,7 @@ static void on_looked_up(void *arg)
         k->lookup = NULL;
         memcpy(k->greeting.password, l->password, sizeof l->password);
         if (l->err.status)
-            again_later(k, l->err.text);
+            again_later(k, TOLD_REFUSED, l->err.text);
         else
             open_connection(k, l->place.port ? l->ip : l->place.host);
     }
