@@ -6,22 +6,23 @@
 #ifndef COMMON_MSG_LIMITS_H
 #define COMMON_MSG_LIMITS_H
 
-#define MAX_NAME      128   /* bytes of a model, dataset, file, tensor or process name */
-#define MAX_ENDPOINT  256   /* bytes of a ZeroMQ endpoint */
-#define MAX_REASON    480   /* bytes of a sentence about a failure */
-#define MAX_JSON      65536 /* bytes of metrics, lineage, tags or parameters of one version */
-#define MAX_TENSORS   64    /* inputs, or outputs, of one model */
-#define MAX_RANK      16    /* dimensions of a tensor */
-#define MAX_DEPTH     16    /* nesting of an envelope */
-#define MAX_FRAMES    (MAX_TENSORS + 2) /* route, envelope, one per tensor */
-#define MAX_ENGINES   1024              /* engines that one worker reports */
-#define MAX_PROCESSES 1024              /* gateways, workers and trainers of one suite */
-#define MAX_COUNTERS  512               /* counters that one process reports */
-#define MAX_VERSIONS  65536             /* versions in one snapshot */
-#define MAX_LIST      1000              /* datasets or training jobs in one answer */
-#define MAX_FILES     16                /* files of one dataset */
-#define MAX_GATEWAYS  64                /* gateways that one engine pulls from */
-#define MAX_ROUTE     32                /* bytes of a ZeroMQ routing id (ours are 5) */
+#define MAX_NAME          128   /* bytes of a model, dataset, file, tensor or process name */
+#define MAX_ENDPOINT      256   /* bytes of a ZeroMQ endpoint */
+#define MAX_REASON        480   /* bytes of a sentence about a failure */
+#define MAX_JSON          65536 /* bytes of metrics, lineage, tags or parameters of one version */
+#define MAX_TENSORS       64    /* inputs, or outputs, of one model */
+#define MAX_RANK          16    /* dimensions of a tensor */
+#define MAX_DEPTH         16    /* nesting of an envelope */
+#define MAX_FRAMES        (MAX_TENSORS + 2) /* route, envelope, one per tensor */
+#define MAX_ENGINES       1024              /* engines that one worker reports */
+#define MAX_PROCESSES     1024              /* gateways, workers and trainers of one suite */
+#define MAX_COUNTERS      512               /* counters that one process reports */
+#define MAX_VERSIONS      65536             /* versions in one snapshot */
+#define MAX_LIST          1000              /* datasets or training jobs in one answer */
+#define MAX_FILES         16                /* files of one dataset */
+#define MAX_VERSION_FILES 64                /* files of one version */
+#define MAX_GATEWAYS      64                /* gateways that one engine pulls from */
+#define MAX_ROUTE         32                /* bytes of a ZeroMQ routing id (ours are 5) */
 
 #define MAX_INSTANCES      64    /* engines of one version on each worker */
 #define MAX_BATCH_ROWS     4096  /* rows in one job that a deployment may ask for */
@@ -29,6 +30,8 @@
 
 #define CHUNK_BYTES        (1u << 20)   /* an artifact travels and rests in such pieces */
 #define MAX_CHUNKS         16384u       /* of one artifact: 16 GiB */
+#define UPLOAD_PAGE        256u         /* slots of CHUNK_BYTES in one answer about an upload */
+#define MAX_SLOT_PIECES    64u          /* ranges that one such slot may have come in */
 #define MAX_ENVELOPE       (64u << 20)  /* bytes of an envelope frame (a snapshot is the largest) */
 #define MAX_SMALL_ENVELOPE (1u << 20)   /* the same on sockets that carry no snapshot */
 #define MAX_TENSOR_BYTES   (1ull << 31) /* of one tensor frame */

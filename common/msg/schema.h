@@ -46,7 +46,8 @@ struct i64s {
     F(S, str, tags, 12, MAX_JSON, "JSON object, or empty")                                     \
     F(S, str, source, 13, MAX_NAME, "upload or training")                                      \
     F(S, u64, created_ms, 14, 0, "wall time")                                                  \
-    F(S, u32, batchable, 15, 0, "1: rows of several requests may share one run")
+    F(S, u32, batchable, 15, 0, "1: rows of several requests may share one run")               \
+    L(S, file, files, 30, MAX_VERSION_FILES, "all, the main one first; empty: it has no name")
 
 #define DEPLOYMENT_FIELDS(F, L, S)                                                        \
     F(S, str, model, 1, MAX_NAME, "model name")                                           \
@@ -138,12 +139,21 @@ struct i64s {
     L(S, deployment, deployments, 3, MAX_VERSIONS, "put: replaces what was known of them") \
     F(S, u64, history, 4, 0, "which history seq counts in; 0: the sender does not know now")
 
-#define CHUNK_FIELDS(F, L, S) F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the attached frame")
+#define CHUNK_FIELDS(F, L, S)                                                \
+    F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the attached frame")       \
+    F(S, str, upload, 2, MAX_NAME, "upload that it is a piece of, or empty") \
+    F(S, u64, offset, 3, 0, "where in the upload; a piece lies within one CHUNK_BYTES")
 
 #define MANIFEST_FIELDS(F, L, S)                                       \
     F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the whole artifact") \
     F(S, u64, size_bytes, 2, 0, "of the whole artifact")               \
     F(S, bin, chunks, 3, MAX_CHUNKS *DIGEST_SIZE, "SHA-256 of each chunk, in order")
+
+#define PART_FIELDS(F, L, S)                     \
+    F(S, str, name, 1, MAX_NAME, "file name")    \
+    F(S, bin, digest, 2, DIGEST_SIZE, "SHA-256") \
+    F(S, u64, size_bytes, 3, 0, "length")        \
+    F(S, bin, chunks, 4, MAX_CHUNKS *DIGEST_SIZE, "SHA-256 of each chunk, in order")
 
 #define VERSION_COMMIT_FIELDS(F, L, S)                                                             \
     F(S, str, key, 1, MAX_NAME, "chosen by the caller; the same key gives the same version again") \
@@ -158,7 +168,10 @@ struct i64s {
     F(S, str, source, 10, MAX_NAME, "upload or training")                                          \
     F(S, str, training, 11, MAX_NAME, "training job that this commit finishes, or empty")          \
     F(S, u64, lease, 12, 0, "of that training job")                                                \
-    F(S, boolean, deploy, 13, 0, "deploy it in the same step")
+    F(S, boolean, deploy, 13, 0, "deploy it in the same step")                                     \
+    F(S, str, file, 30, MAX_NAME, "name of the artifact's file; empty: it is the only one")        \
+    L(S, part, parts, 31, MAX_VERSION_FILES - 1, "the other files")                                \
+    L(S, name, uploads, 32, MAX_VERSION_FILES, "uploads that have become this version")
 
 #define VERSION_REF_FIELDS(F, L, S)                         \
     F(S, str, model, 1, MAX_NAME, "model name")             \
@@ -226,6 +239,24 @@ struct i64s {
 
 #define SUITE_FIELDS(F, L, S) L(S, process, processes, 1, MAX_PROCESSES, "as the sender wanted")
 
+#define PIECE_FIELDS(F, L, S)                                    \
+    F(S, u64, offset, 1, 0, "where in the upload it begins")     \
+    F(S, u32, length, 2, 0, "its bytes, all in one CHUNK_BYTES") \
+    F(S, bin, digest, 3, DIGEST_SIZE, "SHA-256 of them")
+
+#define UPLOAD_FIELDS(F, L, S)                                                         \
+    F(S, str, id, 1, MAX_NAME, "chosen by the caller")                                 \
+    F(S, u64, size_bytes, 2, 0, "of the whole; 0: not said")                           \
+    F(S, u64, created_ms, 3, 0, "wall time")                                           \
+    F(S, u64, left_ms, 4, 0, "it is given up when nothing is heard of it for so long") \
+    F(S, str, place, 5, 2 * MAX_NAME, "MODEL:NUMBER once it was committed")            \
+    F(S, u32, slots, 6, 0, "how many parts of CHUNK_BYTES have pieces, on all pages")  \
+    L(S, piece, pieces, 7, UPLOAD_PAGE *MAX_SLOT_PIECES, "by slot; of one slot the oldest first")
+
+#define UPLOAD_REF_FIELDS(F, L, S)              \
+    F(S, str, id, 1, MAX_NAME, "of the upload") \
+    F(S, u64, first, 2, 0, "slot that the page begins with; it has UPLOAD_PAGE slots")
+
 #define HELLO_FIELDS(F, L, S)                                       \
     F(S, str, engine, 1, MAX_NAME, "unique per start of an engine") \
     F(S, str, worker, 2, MAX_NAME, "its worker's id")               \
@@ -278,12 +309,12 @@ struct i64s {
 /* The structs, in an order in which each is known before it is used.  X(name, FIELDS) */
 #define STRUCT_LIST(X)                         \
     X(tensor, TENSOR_FIELDS)                   \
+    X(file, FILE_FIELDS)                       \
     X(version, VERSION_FIELDS)                 \
     X(deployment, DEPLOYMENT_FIELDS)           \
     X(engine, ENGINE_FIELDS)                   \
     X(counter, COUNTER_FIELDS)                 \
     X(process, PROCESS_FIELDS)                 \
-    X(file, FILE_FIELDS)                       \
     X(dataset, DATASET_FIELDS)                 \
     X(training, TRAINING_FIELDS)               \
     X(endpoint, ENDPOINT_FIELDS)               \
@@ -292,17 +323,21 @@ struct i64s {
     X(catalog, CATALOG_FIELDS)                 \
     X(chunk, CHUNK_FIELDS)                     \
     X(manifest, MANIFEST_FIELDS)               \
+    X(name, NAME_FIELDS)                       \
+    X(part, PART_FIELDS)                       \
     X(version_commit, VERSION_COMMIT_FIELDS)   \
     X(version_ref, VERSION_REF_FIELDS)         \
     X(version_checked, VERSION_CHECKED_FIELDS) \
     X(file_commit, FILE_COMMIT_FIELDS)         \
-    X(name, NAME_FIELDS)                       \
     X(datasets, DATASETS_FIELDS)               \
     X(submit, SUBMIT_FIELDS)                   \
     X(trainings, TRAININGS_FIELDS)             \
     X(training_update, TRAINING_UPDATE_FIELDS) \
     X(report, REPORT_FIELDS)                   \
     X(suite, SUITE_FIELDS)                     \
+    X(piece, PIECE_FIELDS)                     \
+    X(upload, UPLOAD_FIELDS)                   \
+    X(upload_ref, UPLOAD_REF_FIELDS)           \
     X(hello, HELLO_FIELDS)                     \
     X(job, JOB_FIELDS)                         \
     X(result, RESULT_FIELDS)                   \
@@ -324,6 +359,7 @@ struct i64s {
     X(TRAINING, 9, training, "answers TRAINING_*")                                               \
     X(TRAININGS, 10, trainings, "answers TRAINING_LIST")                                         \
     X(SUITE, 11, suite, "answers REPORT")                                                        \
+    X(UPLOAD, 17, upload, "answers UPLOAD_GET")                                                  \
     /* requests to the registry */                                                               \
     X(PING, 20, empty, "DONE when Redis answers too")                                            \
     X(SNAPSHOT, 21, empty, "the whole catalog")                                                  \
@@ -345,6 +381,9 @@ struct i64s {
     X(TRAINING_UPDATE, 37, training_update, "progress, failure or return; renews the lease")     \
     X(REPORT, 38, report, "a process says that it lives, and how")                               \
     X(HEALTH, 39, name, "DONE if a process of this role on this host reported lately")           \
+    X(UPLOAD_BEGIN, 50, upload, "makes an upload that comes in pieces (CHUNK_PUT)")              \
+    X(UPLOAD_GET, 51, upload_ref, "a page of its pieces")                                        \
+    X(UPLOAD_DROP, 52, name, "nobody wants it any more")                                         \
     /* between engines and gateways */                                                           \
     X(HELLO, 60, hello, "an engine offers itself")                                               \
     X(WELCOME, 61, endpoint, "the gateway knows it now")                                         \

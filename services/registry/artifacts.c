@@ -1,7 +1,7 @@
 /* artifacts.c - chunks and manifests.
  *
  * A chunk's digest is verified on a pool thread on its way in and on its way out, so what rots
- * in Redis is seen and never served.  At most CHUNK_REQUESTS_MAX chunks are in memory.
+ * in the store is seen and never served.  At most CHUNK_REQUESTS_MAX chunks are in memory.
  */
 #include "services/registry/registry.h"
 
@@ -9,10 +9,10 @@
 #include "common/base/metrics.h"
 #include "services/registry/checks.h"
 #include "services/registry/records.h"
+#include "services/registry/store.h"
 
 #include <stdlib.h>
 
-#define CHUNK_KEY    "maas:chunk:"
 #define MANIFEST_KEY "maas:manifest:"
 
 static struct metric_family corrupt_chunks = {
@@ -27,6 +27,7 @@ struct transfer {
     struct digest digest; /* as it should be */
     struct digest is;     /* as a pool thread found it */
     struct frame data;
+    uint64_t offset; /* in the upload that request->subject names, when it does */
 };
 
 static void count_corrupt(const char *from)
@@ -39,11 +40,14 @@ static void count_corrupt(const char *from)
 static struct transfer *transfer_create(struct registry *g, const struct rpc_request *from)
 {
     const struct msg_chunk *m = from->body;
-    struct request *r = request_open(g, from, bytes_str(""), NULL);
+    struct request *r = request_open(g, from, m->upload, NULL);
+    size_t len = from->attachment ? frame_bytes(from->attachment).len : 0;
     struct error err;
     if (!r)
         return NULL;
     enum status st = check_digest(m->digest, &err);
+    if (!st && m->upload.len)
+        st = check_piece(m->upload, m->offset, len, &err);
     if (!st && g->open_chunks >= CHUNK_REQUESTS_MAX)
         st = error_set(&err, STATUS_BUSY, "%d chunks are under way; try again", CHUNK_REQUESTS_MAX);
     if (st) {
@@ -52,6 +56,7 @@ static struct transfer *transfer_create(struct registry *g, const struct rpc_req
     }
     struct transfer *t = mem_zalloc(sizeof *t);
     t->request = r;
+    t->offset = m->offset;
     memcpy(t->digest.byte, m->digest.data, DIGEST_SIZE);
     frame_init_empty(&t->data);
     g->open_chunks++;
@@ -89,18 +94,50 @@ static void hash(void *arg) /* pool thread */
 
 /* ---- in ----------------------------------------------------------------------------------- */
 
-static void on_stored(void *arg, enum status st, const char *text, const struct redisReply *reply)
+static void on_piece(void *arg, enum status st, const char *text, const struct redisReply *reply)
 {
     struct transfer *t = arg;
-    char hex[DIGEST_HEX_SIZE];
+    (void)reply;
     if (st) {
         fail(t, st, text);
         return;
     }
-    if (bytes_equal_str(record_text(reply), "REPAIRED")) {
+    request_answer(t->request, MSG_DONE, NULL, NULL);
+    transfer_destroy(t);
+}
+
+/* The chunk is there; now it counts as a piece of its upload. */
+static void add_piece(struct transfer *t)
+{
+    struct registry *g = t->request->registry;
+    struct fcall call;
+    fcall_begin(&call, "maas_upload_piece");
+    fcall_add_str(&call, t->request->subject);
+    fcall_add_number(&call, t->offset);
+    fcall_add_number(&call, frame_bytes(&t->data).len);
+    fcall_add(&call, bytes_of(t->digest.byte, DIGEST_SIZE));
+    fcall_add_number(&call, g->config->artifact_ttl_ms);
+    redis_send(g->redis, on_piece, t, call.argv, call.argc);
+}
+
+static void on_stored(void *arg, enum status st, const char *text, bool repaired)
+{
+    struct transfer *t = arg;
+    char hex[DIGEST_HEX_SIZE];
+    if (dropped(t))
+        return;
+    if (st) {
+        fail(t, st, text);
+        return;
+    }
+    if (repaired) {
         digest_hex(&t->digest, hex);
-        count_corrupt("redis");
-        log_error("a chunk in redis was corrupt; a new copy replaces it", LOG_S("digest", hex));
+        count_corrupt("store");
+        log_error("a chunk in the store was corrupt; a new copy replaces it", LOG_S("digest", hex));
+    }
+    if (t->request->subject[0]) {
+        add_piece(t);
+        return;
     }
     request_answer(t->request, MSG_DONE, NULL, NULL);
     transfer_destroy(t);
@@ -109,7 +146,6 @@ static void on_stored(void *arg, enum status st, const char *text, const struct 
 static void on_hashed_in(void *arg)
 {
     struct transfer *t = arg;
-    struct fcall call;
     if (dropped(t))
         return;
     if (!digest_equal(&t->is, &t->digest)) {
@@ -117,10 +153,7 @@ static void on_hashed_in(void *arg)
         fail(t, STATUS_INVALID, "the chunk's data does not have the digest that it came with");
         return;
     }
-    fcall_begin(&call, "maas_chunk_put");
-    fcall_add(&call, bytes_of(t->digest.byte, DIGEST_SIZE));
-    fcall_add(&call, frame_bytes(&t->data));
-    redis_send_bulk(t->request->registry->redis, on_stored, t, call.argv, call.argc);
+    store_put(t->request->registry->store, &t->digest, &t->data, on_stored, t);
 }
 
 void on_chunk_put(void *arg, const struct rpc_request *from)
@@ -149,9 +182,9 @@ static void on_hashed_out(void *arg)
         return;
     if (!digest_equal(&t->is, &t->digest)) {
         digest_hex(&t->digest, hex);
-        count_corrupt("redis");
-        log_error("a chunk in redis is corrupt; upload it again", LOG_S("digest", hex));
-        fail(t, STATUS_CORRUPT, "the chunk's data in Redis does not have its digest");
+        count_corrupt("store");
+        log_error("a chunk in the store is corrupt; upload it again", LOG_S("digest", hex));
+        fail(t, STATUS_CORRUPT, "the chunk's data in the store does not have its digest");
         return;
     }
     struct msg_chunk body = { .digest = bytes_of(t->digest.byte, DIGEST_SIZE) };
@@ -159,29 +192,24 @@ static void on_hashed_out(void *arg)
     transfer_destroy(t);
 }
 
-static void on_chunk(void *arg, enum status st, const char *text, const struct redisReply *reply)
+static void on_chunk(void *arg, enum status st, const char *text, struct frame *data)
 {
     struct transfer *t = arg;
-    if (st || reply->type != REDIS_REPLY_STRING) {
-        fail(t, st ? st : STATUS_NOT_FOUND, st ? text : "there is no such chunk");
+    if (dropped(t))
+        return;
+    if (st) {
+        fail(t, st, text);
         return;
     }
-    frame_finish(&t->data);
-    frame_init_copy(&t->data, record_text(reply));
+    frame_move(&t->data, data);
     loop_work(t->request->registry->loop, hash, on_hashed_out, t);
 }
 
 void on_chunk_get(void *arg, const struct rpc_request *from)
 {
     struct transfer *t = transfer_create(arg, from);
-    struct buf key = { 0 };
-    if (!t)
-        return;
-    buf_append_str(&key, CHUNK_KEY);
-    buf_append(&key, t->digest.byte, DIGEST_SIZE);
-    struct bytes argv[] = { bytes_str("GET"), buf_bytes(&key) };
-    redis_send_bulk(t->request->registry->redis, on_chunk, t, argv, 2);
-    buf_finish(&key);
+    if (t)
+        store_get(t->request->registry->store, &t->digest, on_chunk, t);
 }
 
 /* ---- manifest ----------------------------------------------------------------------------- */

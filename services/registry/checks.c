@@ -12,19 +12,38 @@ enum status check_digest(struct bytes digest, struct error *err)
                      digest.len);
 }
 
-enum status check_artifact(struct bytes digest, uint64_t size_bytes, struct bytes chunks,
-                           struct error *err)
+enum status check_size(uint64_t size_bytes, struct error *err)
 {
     const uint64_t size_max = (uint64_t)MAX_CHUNKS * CHUNK_BYTES;
-    enum status st = check_digest(digest, err);
-    if (st)
-        return st;
     if (size_bytes == 0)
         return error_set(err, STATUS_INVALID, "the artifact is empty");
     if (size_bytes > size_max)
         return error_set(err, STATUS_TOO_LARGE,
                          "the artifact has %" PRIu64 " bytes; at most %" PRIu64 " are allowed",
                          size_bytes, size_max);
+    return STATUS_OK;
+}
+
+enum status check_piece(struct bytes upload, uint64_t offset, size_t length, struct error *err)
+{
+    const uint64_t size_max = (uint64_t)MAX_CHUNKS * CHUNK_BYTES;
+    if (offset >= size_max)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "a range begins at byte %" PRIu64 "; at most %" PRIu64 " are allowed",
+                         offset, size_max);
+    if (offset % CHUNK_BYTES + length > CHUNK_BYTES)
+        return error_set(err, STATUS_INVALID, "a piece of an upload may not cross a MiB");
+    return name_check(upload, "the upload's id", err);
+}
+
+enum status check_artifact(struct bytes digest, uint64_t size_bytes, struct bytes chunks,
+                           struct error *err)
+{
+    enum status st = check_digest(digest, err);
+    if (!st)
+        st = check_size(size_bytes, err);
+    if (st)
+        return st;
     uint64_t count = (size_bytes + CHUNK_BYTES - 1) / CHUNK_BYTES;
     if (chunks.len != count * DIGEST_SIZE)
         return error_set(err, STATUS_INVALID,
@@ -35,6 +54,46 @@ enum status check_artifact(struct bytes digest, uint64_t size_bytes, struct byte
         return error_set(err, STATUS_INVALID,
                          "the digest of the artifact is not the one of its only chunk");
     return STATUS_OK;
+}
+
+static bool name_is_used(const struct msg_version_commit *m, size_t count)
+{
+    struct bytes name = m->parts[count].name;
+    for (size_t i = 0; i < count; i++)
+        if (bytes_equal(m->parts[i].name, name))
+            return true;
+    return bytes_equal(m->file, name);
+}
+
+static enum status check_names(const struct msg_version_commit *m, struct error *err)
+{
+    enum status st = STATUS_OK;
+    if (m->file.len || m->parts_count)
+        st = name_check(m->file, "the name of a file", err);
+    for (size_t i = 0; i < m->parts_count && !st; i++) {
+        st = name_check(m->parts[i].name, "the name of a file", err);
+        if (!st && name_is_used(m, i))
+            st = error_set(err, STATUS_INVALID, "two files have the name '%.*s'",
+                           (int)m->parts[i].name.len, (const char *)m->parts[i].name.data);
+    }
+    for (size_t i = 0; i < m->uploads_count && !st; i++)
+        st = name_check(m->uploads[i].name, "an upload's id", err);
+    return st;
+}
+
+enum status check_parts(const struct msg_version_commit *m, struct error *err)
+{
+    size_t chunks = m->chunks.len / DIGEST_SIZE;
+    enum status st = check_names(m, err);
+    for (size_t i = 0; i < m->parts_count && !st; i++) {
+        const struct msg_part *p = &m->parts[i];
+        chunks += p->chunks.len / DIGEST_SIZE;
+        st = check_artifact(p->digest, p->size_bytes, p->chunks, err);
+    }
+    if (!st && chunks > MAX_CHUNKS)
+        st = error_set(err, STATUS_TOO_LARGE, "all files of a version have at most %u MiB together",
+                       MAX_CHUNKS);
+    return st;
 }
 
 static enum status check_json(struct bytes text, const char *what, yyjson_type type,

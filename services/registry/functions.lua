@@ -1,13 +1,12 @@
 -- functions.lua - every change of the registry as one atomic step inside Redis.
 --
 -- Keys (all of them; digests are raw bytes):
---   maas:chunk:DIGEST          a chunk's bytes; expires unless a manifest keeps it
---   maas:manifest:DIGEST       hash size, chunks (32 bytes each, in order); never changes
 --   maas:models                set of model names
 --   maas:model:NAME            hash next (last number given), version, previous, revision,
 --                              changed_ms, max_batch, instances, max_batch_delay_ms
 --                              (the deployment)
---   maas:version:NAME:N        hash record (packed struct version), check, checked (packed)
+--   maas:version:NAME:N        hash record (packed struct version), check, checked (packed), digests
+--                              (of its files, to be released with it)
 --   maas:pending               zset of "NAME:N" to be checked; score: free to claim from then on
 --   maas:catalog               hash versions, bytes: how much a snapshot holds
 --   maas:history:NAME          stream, append-only: who, what, from, to; its ids say when
@@ -15,6 +14,7 @@
 --   maas:key:training:KEY      job id that a keyed submit has made, for a day
 --   maas:datasets              set of dataset names
 --   maas:dataset:NAME          hash file name -> packed struct file
+--   maas:dataset:NAME:digests  hash file name -> its digest
 --   maas:training:ID           hash, see maas_training_submit
 --   maas:trainings             zset of job ids by number
 --   maas:trainings:count       last number; maas:trainings:lease: last lease token
@@ -29,8 +29,8 @@
 -- Names never hold a colon (name_check), so no key can be taken for another.
 -- An error reply begins with the name of a status (status.h).
 --
--- This file has the artifacts and the versions; jobs.lua, appended to it when Redis gets the
--- library, has datasets, training jobs and presence.
+-- This file has the versions.  Appended to it when Redis gets the library: artifacts.lua (chunks,
+-- manifests, uploads, with the list of their keys), jobs.lua (datasets, training jobs, presence).
 
 local DAY_MS = 24 * 3600 * 1000
 local EVENTS_KEPT = 1000             -- who lags further behind takes a snapshot
@@ -46,6 +46,9 @@ local TRAININGS_WAITING_MAX = 500
 local CHUNK_BYTES = 1024 * 1024
 local PENDING, PASSED, FAILED = '0', '1', '2'
 local QUEUED, RUNNING, DONE, BROKEN, CANCELLED = '0', '1', '2', '3', '4'
+
+-- What artifacts.lua offers: check, hold, release ...
+local artifacts = {}
 
 local function fail(code, text)
     return redis.error_reply(code .. ' ' .. text)
@@ -155,52 +158,6 @@ local function deploy(model, n, who, settings)
     return deployment_event(model)
 end
 
--- ---- artifacts
-
--- digest data -> OK, or REPAIRED when other bytes were kept under this digest
-redis.register_function('maas_chunk_put', function(_, args)
-    local key = 'maas:chunk:' .. args[1]
-    local old = redis.call('GET', key)
-    if not old then
-        redis.call('SET', key, args[2], 'PX', DAY_MS)
-    elseif old ~= args[2] then
-        redis.call('SET', key, args[2], 'KEEPTTL')
-        return 'REPAIRED'
-    elseif redis.call('PTTL', key) > 0 then
-        redis.call('PEXPIRE', key, DAY_MS)
-    end
-    return 'OK'
-end)
-
--- Keeps the chunks of a manifest and writes it.  nil, or an error reply; nothing is changed then.
-local function keep_artifact(digest, size, chunks)
-    local count = math.floor(#chunks / 32)
-    size = tonumber(size)
-    if #chunks % 32 ~= 0 or count ~= math.ceil(size / CHUNK_BYTES) then
-        return fail('INVALID', 'the number of chunks does not fit the size')
-    end
-    for i = 1, count do
-        local key = 'maas:chunk:' .. chunks:sub(32 * i - 31, 32 * i)
-        local expected = math.min(CHUNK_BYTES, size - (i - 1) * CHUNK_BYTES)
-        if redis.call('STRLEN', key) ~= expected then
-            return fail('CONFLICT', 'chunk ' .. (i - 1) .. ' of the artifact is not there; upload it again')
-        end
-    end
-    local manifest = 'maas:manifest:' .. digest
-    local kept = redis.call('HGET', manifest, 'chunks')
-    if kept and kept ~= chunks then
-        return fail('CONFLICT', 'an artifact with this digest is there already, in other chunks')
-    end
-    if kept then
-        return nil
-    end
-    for i = 1, count do
-        redis.call('PERSIST', 'maas:chunk:' .. chunks:sub(32 * i - 31, 32 * i))
-    end
-    redis.call('HSET', manifest, 'size', text(size), 'chunks', chunks)
-    return nil
-end
-
 -- ---- versions
 
 local function not_yours(id, lease)
@@ -259,7 +216,7 @@ local function version_of_key(key, model, digest)
     return version(of, n)
 end
 
--- key model digest size chunks record deploy training lease metrics who -> version
+-- key model digest size chunks record deploy training lease metrics who parts uploads -> version
 redis.register_function('maas_version_commit', function(_, a)
     local key, model, digest, size, chunks, record = a[1], a[2], a[3], a[4], a[5], a[6]
     local job, who = a[8], a[11]
@@ -270,17 +227,22 @@ redis.register_function('maas_version_commit', function(_, a)
     local err = job ~= '' and not_yours(job, a[9]) or nil
     local bytes = #record + 2 * #model + 64
     err = err or catalog_full(bytes)
-    err = err or keep_artifact(digest, size, chunks) -- the last that may refuse: it changes things
+    err = err or artifacts.uploads_open(a[13])
+    err = err or artifacts.check(digest, size, chunks)
+    err = err or artifacts.check_parts(a[12])
     if err then
         return err
     end
+    local digests = artifacts.hold_all(digest, size, chunks, a[12])
     grow_catalog(1, bytes)
     local n = text(redis.call('HINCRBY', model_key(model), 'next', 1))
     redis.call('SADD', 'maas:models', model)
-    redis.call('HSET', version_key(model, n), 'record', record, 'check', PENDING)
+    redis.call('HSET', version_key(model, n), 'record', record, 'check', PENDING,
+        'digests', digests)
     redis.call('ZADD', 'maas:pending', 0, model .. ':' .. n)
     history(model, who, 'register', '', n)
     version_event(model, n)
+    artifacts.uploads_done(a[13], model .. ':' .. n)
     if job ~= '' then
         finish_training(job, n, a[10])
     end

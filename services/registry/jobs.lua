@@ -1,5 +1,5 @@
--- jobs.lua - datasets, training jobs, presence: the second half of functions.lua, whose locals
--- and list of keys hold here too.
+-- jobs.lua - datasets, training jobs, presence: a part of functions.lua, whose locals and list
+-- of keys hold here too.
 
 -- ---- datasets
 
@@ -17,11 +17,15 @@ redis.register_function('maas_file_commit', function(_, a)
         redis.call('SCARD', 'maas:datasets') >= DATASETS_MAX then
         return fail('FULL', 'there are ' .. DATASETS_MAX .. ' datasets, which is the limit')
     end
-    local err = keep_artifact(a[3], a[4], a[5])
+    local err = artifacts.check(a[3], a[4], a[5])
     if err then
         return err
     end
+    local old = redis.call('HGET', key .. ':digests', a[2])
+    artifacts.hold(a[3], a[4], a[5])
+    artifacts.release_all(old or '')
     redis.call('HSET', key, a[2], a[6])
+    redis.call('HSET', key .. ':digests', a[2], a[3])
     redis.call('SADD', 'maas:datasets', name)
     return { dataset(name) }
 end)

@@ -27,6 +27,12 @@ static const struct option rows[] = {
       "ZeroMQ endpoint for requests" },
     { "events", OPT_AT(struct registry_config, events), OPT_STR, "tcp://127.0.0.1:5572",
       "ZeroMQ endpoint for changes of the catalog" },
+    { "artifact-store", OPT_AT(struct registry_config, artifact_store), OPT_STR, "redis",
+      "where artifacts are: redis, or file:DIR, a folder that all registries share" },
+    { "artifact-ttl-ms", OPT_AT(struct registry_config, artifact_ttl_ms), OPT_U32, "86400000",
+      "an upload that nobody goes on with is given up, and what nobody keeps removed, after this" },
+    { "artifact-sweep-ms", OPT_AT(struct registry_config, artifact_sweep_ms), OPT_U32, "600000",
+      "how often file:DIR is searched for files that nobody keeps" },
     OPTIONS_LOG(struct registry_config),
     OPTIONS_END,
 };

@@ -87,6 +87,13 @@ static struct msg_tensor *keep_tensors(struct records *r, const struct msg_tenso
     return copy;
 }
 
+/* The next record that is unpacked takes the memory of these. */
+static void keep_files(struct records *r, struct msg_version *v)
+{
+    if (v->files_count)
+        v->files = keep_copy(r, v->files, v->files_count * sizeof *v->files);
+}
+
 static enum status add_checked(struct records *r, struct bytes checked, struct msg_version *out)
 {
     const void *body;
@@ -117,6 +124,7 @@ static enum status make_version(struct records *r, struct bytes model, uint64_t 
     out->check = (uint32_t)check;
     out->inputs = out->outputs = NULL; /* the check finds them */
     out->inputs_count = out->outputs_count = 0;
+    keep_files(r, out);
     return checked.len ? add_checked(r, checked, out) : STATUS_OK;
 }
 

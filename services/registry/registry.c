@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "services/registry/store.h"
 
 #include <malloc.h>
 #include <stdarg.h>
@@ -38,6 +39,9 @@ static rpc_handler_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_TRAINING_CANCEL] = on_training_cancel,
     [MSG_TRAINING_CLAIM] = on_training_claim,
     [MSG_TRAINING_UPDATE] = on_training_update,
+    [MSG_UPLOAD_BEGIN] = on_upload_begin,
+    [MSG_UPLOAD_GET] = on_upload_get,
+    [MSG_UPLOAD_DROP] = on_upload_drop,
     [MSG_REPORT] = on_report,
     [MSG_HEALTH] = on_health,
 };
@@ -150,6 +154,11 @@ enum status registry_init(struct registry *g, const struct registry_config *conf
     g->redis = redis_create(l, &config->redis, err);
     if (!g->redis)
         return err->status;
+    const struct store_config store = { config->artifact_store, config->artifact_ttl_ms,
+                                        config->artifact_sweep_ms };
+    g->store = store_create(l, g->redis, &store, err);
+    if (!g->store)
+        return err->status;
     g->rpc = rpc_server_create(l, handlers, g);
     enum status st = rpc_server_bind(g->rpc, config->rpc, err);
     if (!st) {
@@ -158,6 +167,7 @@ enum status registry_init(struct registry *g, const struct registry_config *conf
     }
     if (!st) {
         g->presence = presence_create(g);
+        g->collector = collector_create(g);
         g->tidy = loop_timer_create(l, tidy, g);
         loop_timer_start(g->tidy, TIDY_MS, TIDY_MS);
     }
@@ -189,10 +199,14 @@ void registry_finish(struct registry *g)
     loop_timer_destroy(g->tidy);
     presence_destroy(g->presence);
     events_destroy(g->events);
+    collector_destroy(g->collector);
+    store_destroy(g->store);
     redis_destroy(g->redis); /* open commands are answered here */
     rpc_server_destroy(g->rpc);
     g->drain = g->tidy = NULL;
     g->presence = NULL;
+    g->collector = NULL;
+    g->store = NULL;
     g->events = NULL;
     g->redis = NULL;
     g->rpc = NULL;

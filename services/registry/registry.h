@@ -20,17 +20,24 @@ struct registry_config {
     struct redis_config redis;
     const char *rpc;
     const char *events;
+    const char *artifact_store;
+    uint32_t artifact_ttl_ms;
+    uint32_t artifact_sweep_ms;
     const char *log_format;
     const char *log_level;
 };
 
+struct collector;
 struct events;
 struct presence;
+struct store;
 
 struct registry {
     const struct registry_config *config;
     struct loop *loop;
     struct redis *redis;
+    struct store *store; /* of chunks */
+    struct collector *collector;
     struct rpc_server *rpc;
     struct events *events;
     struct presence *presence;
@@ -87,6 +94,7 @@ request_done_fn answer_done; /* answers DONE */
 rpc_handler_fn on_ping, on_snapshot, on_version_commit, on_check_claim, on_version_checked,
     on_deploy;                                                  /* versions.c */
 rpc_handler_fn on_chunk_put, on_chunk_get, on_manifest_get;     /* artifacts.c */
+rpc_handler_fn on_upload_begin, on_upload_get, on_upload_drop;  /* uploads.c */
 rpc_handler_fn on_file_commit, on_dataset_list, on_dataset_get; /* datasets.c */
 rpc_handler_fn on_training_submit, on_training_get, on_training_list, on_training_cancel,
     on_training_claim, on_training_update; /* training.c */
@@ -94,6 +102,10 @@ rpc_handler_fn on_report, on_health;       /* presence.c */
 
 struct events *events_create(struct registry *g, struct error *err);
 void events_destroy(struct events *e); /* NULL is fine */
+
+/* collect.c: lets go, now and then, what nobody keeps any more. */
+struct collector *collector_create(struct registry *g);
+void collector_destroy(struct collector *c); /* NULL is fine */
 
 struct presence *presence_create(struct registry *g);
 void presence_leave(struct presence *p);   /* says goodbye, for others to see */

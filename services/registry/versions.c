@@ -71,12 +71,55 @@ static enum status check_commit(const struct msg_version_commit *m, struct error
         st = check_json_object(m->tags, "tags", err);
     if (!st && m->training.len)
         st = name_check(m->training, "the training job's id", err);
+    if (!st)
+        st = check_parts(m, err);
     return st;
+}
+
+/* What artifacts.lua wants to know of the other files: size (8 bytes), length of chunks (4),
+ * digest, chunks. */
+static void pack_parts(const struct msg_version_commit *m, struct buf *out)
+{
+    for (size_t i = 0; i < m->parts_count; i++) {
+        const struct msg_part *p = &m->parts[i];
+        unsigned char head[12];
+        for (int k = 0; k < 8; k++)
+            head[k] = (unsigned char)(p->size_bytes >> (56 - 8 * k));
+        for (int k = 0; k < 4; k++)
+            head[8 + k] = (unsigned char)(p->chunks.len >> (24 - 8 * k));
+        buf_append(out, head, sizeof head);
+        buf_append_bytes(out, p->digest);
+        buf_append_bytes(out, p->chunks);
+    }
+}
+
+static void pack_uploads(const struct msg_version_commit *m, struct buf *out)
+{
+    for (size_t i = 0; i < m->uploads_count; i++) {
+        buf_append_str(out, i ? " " : "");
+        buf_append_bytes(out, m->uploads[i].name);
+    }
+}
+
+static size_t list_files(const struct msg_version_commit *m,
+                         struct msg_file files[MAX_VERSION_FILES])
+{
+    size_t n = 0;
+    if (!m->file.len)
+        return 0;
+    files[n++] = (struct msg_file){ m->file, m->digest, m->size_bytes, 0 };
+    for (size_t i = 0; i < m->parts_count; i++)
+        files[n++] =
+            (struct msg_file){ m->parts[i].name, m->parts[i].digest, m->parts[i].size_bytes, 0 };
+    return n;
 }
 
 static void pack_version(const struct msg_version_commit *m, struct buf *out)
 {
+    struct msg_file files[MAX_VERSION_FILES];
     struct msg_version record = {
+        .files = files,
+        .files_count = list_files(m, files),
         .format = m->format,
         .digest = m->digest,
         .size_bytes = m->size_bytes,
@@ -94,7 +137,7 @@ void on_version_commit(void *arg, const struct rpc_request *from)
     const struct msg_version_commit *m = from->body;
     struct request *r = request_open(arg, from, m->model, answer_commit);
     struct error err;
-    struct buf record = { 0 };
+    struct buf record = { 0 }, parts = { 0 }, uploads = { 0 };
     struct fcall call;
     if (!r)
         return;
@@ -103,6 +146,8 @@ void on_version_commit(void *arg, const struct rpc_request *from)
         return;
     }
     pack_version(m, &record);
+    pack_parts(m, &parts);
+    pack_uploads(m, &uploads);
     fcall_begin(&call, "maas_version_commit");
     fcall_add(&call, m->key);
     fcall_add(&call, m->model);
@@ -115,8 +160,12 @@ void on_version_commit(void *arg, const struct rpc_request *from)
     fcall_add_number(&call, m->lease);
     fcall_add(&call, m->metrics);
     fcall_add(&call, m->training.len ? m->training : m->source);
+    fcall_add(&call, buf_bytes(&parts));
+    fcall_add(&call, buf_bytes(&uploads));
     request_ask(r, &call);
     buf_finish(&record);
+    buf_finish(&parts);
+    buf_finish(&uploads);
 }
 
 /* ---- check -------------------------------------------------------------------------------- */
