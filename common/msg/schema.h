@@ -359,7 +359,7 @@ struct i64s {
     X(TRAINING, 9, training, "answers TRAINING_*")                                               \
     X(TRAININGS, 10, trainings, "answers TRAINING_LIST")                                         \
     X(SUITE, 11, suite, "answers REPORT")                                                        \
-    X(UPLOAD, 17, upload, "answers UPLOAD_GET")                                                  \
+    X(UPLOAD, 17, upload, "answers UPLOAD_BEGIN and UPLOAD_GET")                                 \
     /* requests to the registry */                                                               \
     X(PING, 20, empty, "DONE when Redis answers too")                                            \
     X(SNAPSHOT, 21, empty, "the whole catalog")                                                  \

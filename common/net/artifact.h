@@ -30,11 +30,18 @@ struct upload_events {
     /* Once, after upload_end or on failure; perhaps before upload_end or upload_write returns.
      * manifest: valid until it returns; NULL on failure. */
     void (*done)(void *arg, const struct manifest *manifest, const struct error *err);
+    /* NULL, or: is this chunk, the one of that index, with the registry already? */
+    bool (*known)(void *arg, size_t index, const struct digest *digest);
 };
 
 /* size_max: TOO_LARGE beyond it, and beyond what a manifest can say (16 GiB). */
 struct upload *upload_create(struct loop *l, struct rpc_client *registry, uint64_t size_max,
                              const struct upload_events *events, void *arg);
+/* What is written becomes pieces of an upload that the registry keeps (UPLOAD_BEGIN), from offset
+ * on; size_max limits offset and size together.  done gets a manifest that has the size alone. */
+struct upload *upload_create_range(struct loop *l, struct rpc_client *registry, const char *id,
+                                   uint64_t offset, uint64_t size_max,
+                                   const struct upload_events *events, void *arg);
 /* Takes a copy of data, always.  false: stop until drained (or done, on failure). */
 bool upload_write(struct upload *u, struct bytes data);
 void upload_end(struct upload *u);

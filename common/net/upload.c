@@ -19,6 +19,7 @@ struct piece {
     struct upload *upload;
     struct frame data;
     struct digest digest;
+    uint64_t offset;       /* where in the artifact it begins */
     struct rpc_call *call; /* while it is with the registry */
     uint64_t deadline_ms;
     struct piece *next;
@@ -31,6 +32,8 @@ struct upload {
     uint64_t size_max;
     struct upload_events events;
     void *arg;
+    char id[MAX_NAME + 1]; /* of the upload that it is a range of, or empty */
+    uint64_t offset;       /* of what is in current */
     struct buf current;
     struct digest_stream whole; /* pool thread while `hashing` is set */
     struct manifest manifest;
@@ -91,7 +94,9 @@ static void send_piece(struct piece *p)
 {
     struct upload *u = p->upload;
     uint64_t now = clock_ms();
-    struct msg_chunk body = { .digest = bytes_of(p->digest.byte, DIGEST_SIZE) };
+    struct msg_chunk body = { .digest = bytes_of(p->digest.byte, DIGEST_SIZE),
+                              .upload = bytes_str(u->id),
+                              .offset = u->id[0] ? p->offset : 0 };
     struct frame data;
     frame_init_share(&data, &p->data);
     p->call = rpc_call(u->registry, MSG_CHUNK_PUT, &body, &data,
@@ -123,7 +128,8 @@ static void hash_piece(void *arg) /* pool thread */
 {
     struct piece *p = arg;
     digest_of(frame_bytes(&p->data), &p->digest);
-    digest_update(&p->upload->whole, frame_bytes(&p->data));
+    if (!p->upload->id[0])
+        digest_update(&p->upload->whole, frame_bytes(&p->data));
 }
 
 static void upload_free(struct upload *u)
@@ -143,6 +149,13 @@ static void upload_free(struct upload *u)
     free(u);
 }
 
+static bool is_known(const struct piece *p)
+{
+    const struct upload *u = p->upload;
+    return u->events.known &&
+           u->events.known(u->arg, (size_t)(p->offset / CHUNK_BYTES), &p->digest);
+}
+
 static void on_hashed(void *arg)
 {
     struct piece *p = arg;
@@ -153,10 +166,15 @@ static void on_hashed(void *arg)
         upload_free(u);
         return;
     }
-    buf_append(&u->manifest.chunks, p->digest.byte, DIGEST_SIZE);
+    if (!u->id[0])
+        buf_append(&u->manifest.chunks, p->digest.byte, DIGEST_SIZE);
     p->deadline_ms = clock_ms() + ARTIFACT_TIMEOUT_MS;
-    if (!u->over)
+    if (!u->over && is_known(p)) {
+        LL_DELETE(u->sending, p);
+        piece_destroy(p);
+    } else if (!u->over) {
         send_piece(p);
+    }
     step(u);
 }
 
@@ -192,6 +210,8 @@ static void cut_piece(struct upload *u)
 {
     struct piece *p = mem_zalloc(sizeof *p);
     p->upload = u;
+    p->offset = u->offset;
+    u->offset += u->current.len;
     frame_init_buf(&p->data, &u->current);
     LL_APPEND(u->waiting, p);
     u->pieces++;
@@ -212,6 +232,24 @@ struct upload *upload_create(struct loop *l, struct rpc_client *registry, uint64
     return u;
 }
 
+struct upload *upload_create_range(struct loop *l, struct rpc_client *registry, const char *id,
+                                   uint64_t offset, uint64_t size_max,
+                                   const struct upload_events *events, void *arg)
+{
+    struct upload *u = upload_create(l, registry, size_max, events, arg);
+    if (bytes_copy_str(bytes_str(id), u->id, sizeof u->id))
+        u->id[0] = 0; /* cannot be: the caller has checked it */
+    u->offset = offset;
+    u->size_max = offset < u->size_max ? u->size_max - offset : 0;
+    return u;
+}
+
+/* A piece of a range ends where a chunk of the whole would. */
+static size_t room_for(const struct upload *u)
+{
+    return CHUNK_BYTES - (size_t)(u->offset % CHUNK_BYTES) - u->current.len;
+}
+
 bool upload_write(struct upload *u, struct bytes data)
 {
     assert(!u->ended);
@@ -226,20 +264,19 @@ bool upload_write(struct upload *u, struct bytes data)
         return false;
     }
     while (data.len) {
-        size_t take = CHUNK_BYTES - u->current.len;
-        if (take > data.len)
-            take = data.len;
+        size_t room = room_for(u);
+        size_t take = data.len < room ? data.len : room;
         if (!u->current.cap)
             buf_reserve(&u->current, CHUNK_BYTES);
         buf_append(&u->current, data.data, take);
         data = bytes_of((const char *)data.data + take, data.len - take);
-        if (u->current.len == CHUNK_BYTES)
+        if (take == room)
             cut_piece(u);
     }
     u->blocked = u->pieces >= ARTIFACT_WINDOW;
-    bool room = !u->blocked;
+    bool more = !u->blocked;
     step(u);
-    return room;
+    return more;
 }
 
 void upload_end(struct upload *u)

@@ -51,6 +51,8 @@ struct gateway {
     struct held *held;        /* requests that came before their model was loaded: api/hold.c */
     size_t held_count;
     size_t uploads;             /* under way: api/upload.c */
+    size_t downloads;           /* api/artifact.c */
+    size_t assemblies;          /* api/assemble.c */
     bool cut_off;               /* route.c: no news from the registry */
     bool changed;               /* engines or the catalog have: who is held may go on */
     struct known_route *routes; /* route.c: what it has found since the last change */

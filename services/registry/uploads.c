@@ -10,10 +10,17 @@
 
 #define PIECE_SIZE (4 + 4 + DIGEST_SIZE) /* artifacts.lua */
 
+static void answer_begun(struct request *r, const struct redisReply *reply)
+{
+    struct msg_upload m = { .id = bytes_str(r->subject) };
+    (void)reply;
+    request_answer(r, MSG_UPLOAD, &m, NULL);
+}
+
 void on_upload_begin(void *arg, const struct rpc_request *from)
 {
     const struct msg_upload *m = from->body;
-    struct request *r = request_open(arg, from, m->id, answer_done);
+    struct request *r = request_open(arg, from, m->id, answer_begun);
     struct error err;
     struct fcall call;
     if (!r)

@@ -82,6 +82,34 @@ void api_error(struct http_request *r, enum status st, const char *fmt, ...)
     api_json(r, status_http(st), &body);
 }
 
+/* ---- streamed answers ------------------------------------------------------------------------- */
+
+bool api_stream_begin(struct http_request *r, int status, const char *content_type, uint64_t length)
+{
+    if (strcmp(r->method, "HEAD") == 0)
+        dispatch_answered(r, status);
+    r->stream_status = status;
+    return http_stream_begin(r, status, content_type, length);
+}
+
+bool api_stream_write(struct http_request *r, struct frame *piece)
+{
+    return http_stream_write(r, piece);
+}
+
+void api_stream_end(struct http_request *r)
+{
+    dispatch_answered(r, r->stream_status);
+    http_stream_end(r);
+}
+
+void api_stream_abort(struct http_request *r, const struct error *err)
+{
+    log_failure(r, err->status, err->text);
+    dispatch_answered(r, status_http(err->status));
+    http_stream_abort(r);
+}
+
 /* ---- requests --------------------------------------------------------------------------------- */
 
 static int hex_digit(char c)
@@ -233,6 +261,17 @@ void api_put_tensors(struct buf *out, const char *name, const struct msg_tensor 
     buf_append_str(out, "]");
 }
 
+void api_put_digest(struct buf *out, struct bytes digest)
+{
+    char hex[DIGEST_HEX_SIZE] = "";
+    struct digest d;
+    if (digest.len == DIGEST_SIZE) {
+        memcpy(d.byte, digest.data, DIGEST_SIZE);
+        digest_hex(&d, hex);
+    }
+    buf_printf(out, "\"digest\":\"%s\"", hex);
+}
+
 void api_put_time(struct buf *out, const char *name, uint64_t wall_ms)
 {
     char text[CLOCK_TEXT_SIZE];
@@ -286,7 +325,7 @@ static void on_reply(void *arg, const struct rpc_reply *reply)
 void api_ask(struct call *c, enum msg_kind kind, const void *body, api_reply_fn *fn)
 {
     struct ask *a = mem_alloc(sizeof *a);
-    *a = (struct ask){ { ask_gone }, c->gateway, c->http, NULL, fn };
+    *a = (struct ask){ { .gone = ask_gone }, c->gateway, c->http, NULL, fn };
     c->http->user = &a->base;
     a->call = rpc_call(c->gateway->registry, kind, body, NULL, RPC_TIMEOUT_MS, on_reply, a);
     if (!a->call) {

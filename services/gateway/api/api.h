@@ -22,6 +22,9 @@
 
 struct pending {
     void (*gone)(struct pending *p);
+    void (*drained)(struct pending *p); /* of streamed answers: there is room again */
+    void (*body)(struct pending *p, struct bytes piece); /* of streamed requests */
+    void (*complete)(struct pending *p);                 /* the same */
 };
 
 struct parsed_body; /* body.c */
@@ -46,7 +49,8 @@ struct route {
 
 /* Each protocol's table ends with a zeroed row. */
 extern const struct route predict_routes[], oip_routes[], oip_model_routes[], kserve_routes[],
-    models_routes[], datasets_routes[], training_routes[], ops_routes[], metrics_routes[];
+    models_routes[], artifact_routes[], uploads_routes[], datasets_routes[], training_routes[],
+    ops_routes[], metrics_routes[];
 
 /* ---- answers ---- */
 /* These take body's memory. */
@@ -56,6 +60,13 @@ void api_parts(struct http_request *r, const char *content_type, struct buf *tex
                struct frame *parts, size_t count);
 void api_text(struct http_request *r, const char *content_type, struct buf *body); /* 200 */
 void api_error(struct http_request *r, enum status st, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* As http_stream_*, counted: c->http->user stays set until the end.  After false of begin, after end
+ * and after abort the request is answered. */
+bool api_stream_begin(struct http_request *r, int status, const char *content_type,
+                      uint64_t length) MUST_CHECK;
+bool api_stream_write(struct http_request *r, struct frame *piece);
+void api_stream_end(struct http_request *r);
+void api_stream_abort(struct http_request *r, const struct error *err);
 void api_add_header(struct http_request *r, const char *name, const char *value);
 
 /* ---- requests ---- */
@@ -88,6 +99,7 @@ bool api_catalog(struct call *c);
 
 /* ---- pieces ---- */
 void api_put_string(struct buf *out, const char *name, struct bytes value); /* "name":"value" */
+void api_put_digest(struct buf *out, struct bytes digest);                  /* "digest":"hex" */
 void api_put_time(struct buf *out, const char *name, uint64_t wall_ms);
 /* ,"name":[{"name":...,"datatype":...,"shape":...},...] */
 void api_put_tensors(struct buf *out, const char *name, const struct msg_tensor *list,

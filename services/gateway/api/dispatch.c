@@ -9,17 +9,17 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "services/gateway/api/encoding.h"
-#include "services/gateway/api/upload.h"
 
 #include <assert.h>
 #include <stdio.h>
 
-#define ENDPOINTS_MAX 64
+#define ENDPOINTS_MAX 128
 #define PARAM_MAX     (3 * MAX_NAME + 1) /* a name that is encoded throughout is refused later */
 
-static const struct route *const tables[] = { predict_routes,  oip_model_routes, oip_routes,
-                                              kserve_routes,   models_routes,    datasets_routes,
-                                              training_routes, ops_routes,       metrics_routes };
+static const struct route *const tables[] = { predict_routes, oip_model_routes, oip_routes,
+                                              kserve_routes,  models_routes,    artifact_routes,
+                                              uploads_routes, datasets_routes,  training_routes,
+                                              ops_routes,     metrics_routes };
 
 static struct metric_family requests = {
     .name = "maas_gateway_requests_total",
@@ -241,8 +241,10 @@ static void complete(void *arg, struct http_request *r)
 {
     struct buf allow = { 0 };
     struct bytes query;
+    struct pending *p = r->user;
     if (r->stream) {
-        upload_complete(r);
+        if (p)
+            p->complete(p);
     } else if (((const struct endpoint *)r->route)->route) {
         if (r->body.len && !encoding_none(r->encoding))
             encoding_decode(arg, r, handle);
@@ -258,8 +260,10 @@ static void complete(void *arg, struct http_request *r)
 
 static void body(void *arg, struct http_request *r, struct bytes piece)
 {
+    struct pending *p = r->user;
     (void)arg;
-    upload_piece(r, piece);
+    if (p)
+        p->body(p, piece);
 }
 
 static void gone(void *arg, struct http_request *r)
@@ -272,6 +276,13 @@ static void gone(void *arg, struct http_request *r)
         p->gone(p);
 }
 
+static void drained(void *arg, struct http_request *r)
+{
+    struct pending *p = r->user;
+    (void)arg;
+    p->drained(p);
+}
+
 static void refused(void *arg, int status)
 {
     (void)arg;
@@ -279,5 +290,10 @@ static void refused(void *arg, int status)
 }
 
 const struct http_events dispatch_events = {
-    .begin = begin, .body = body, .complete = complete, .gone = gone, .refused = refused
+    .begin = begin,
+    .body = body,
+    .complete = complete,
+    .gone = gone,
+    .refused = refused,
+    .drained = drained,
 };

@@ -25,6 +25,20 @@ static void put_state(struct gateway *g, struct buf *out, const struct msg_versi
     }
 }
 
+static void put_files(struct buf *out, const struct msg_version *v)
+{
+    buf_append_str(out, ",\"files\":[");
+    for (size_t i = 0; i < v->files_count; i++) {
+        const struct msg_file *f = &v->files[i];
+        buf_append_str(out, i ? ",{" : "{");
+        api_put_string(out, "name", f->name);
+        buf_append_str(out, ",");
+        api_put_digest(out, f->digest);
+        buf_printf(out, ",\"size\":%llu}", (unsigned long long)f->size_bytes);
+    }
+    buf_append_str(out, "]");
+}
+
 static void put_version(struct gateway *g, struct buf *out, const struct msg_version *v, bool whole)
 {
     static const char *const checks[] = { "pending", "passed", "failed" };
@@ -50,6 +64,7 @@ static void put_version(struct gateway *g, struct buf *out, const struct msg_ver
         buf_append_str(out, ",");
         api_put_json(out, "tags", v->tags, "{}");
         buf_printf(out, ",\"batchable\":%s", v->batchable ? "true" : "false");
+        put_files(out, v);
         api_put_tensors(out, "inputs", v->inputs, v->inputs_count);
         api_put_tensors(out, "outputs", v->outputs, v->outputs_count);
     }
@@ -204,8 +219,8 @@ static void show_at_once(struct gateway *g, const struct upload_target *t, uint3
     replica_put(g->replica, &(struct msg_catalog){ .versions = &v, .versions_count = 1 });
 }
 
-static int answer_upload(struct gateway *g, const struct upload_target *t,
-                         const struct rpc_reply *reply, struct buf *out)
+int upload_answer_version(struct gateway *g, const struct upload_target *t,
+                          const struct rpc_reply *reply, struct buf *out)
 {
     const struct msg_version *v = reply->body;
     show_at_once(g, t, v->number);
@@ -236,7 +251,7 @@ static void upload_version(struct call *c)
         api_error(c->http, STATUS_INVALID, "the body is empty: it must be an ONNX file");
         return;
     }
-    upload_begin(c, &target, commit, answer_upload);
+    upload_begin(c, &target, commit, upload_answer_version);
 }
 
 const struct route models_routes[] = {

@@ -5,27 +5,20 @@
  */
 #include "services/gateway/api/upload.h"
 
-#include "common/base/clock.h"
+#include "services/gateway/api/persist.h"
 
 #include <stdlib.h>
 
-#define UPLOADS_MAX       32    /* at a time: each holds a window of chunks in memory */
-#define COMMIT_TIMEOUT_MS 30000 /* with all tries, unless the client says another deadline */
-#define TRY_TIMEOUT_MS    8000  /* for one; the registry itself waits for Redis for less */
-#define RETRY_MIN_MS      100   /* before the second try; doubles up to RETRY_MAX_MS */
-#define RETRY_MAX_MS      2000
+#define UPLOADS_MAX 32 /* at a time: each holds a window of chunks in memory */
 
 struct body_upload {
     struct pending base;
     struct gateway *gateway;
     struct http_request *http;
     struct upload *upload;
-    struct rpc_call *commit_call;
-    struct loop_timer *retry; /* of the commit */
+    struct persist persist;   /* of the commit */
     struct manifest manifest; /* when the data is complete */
     uint64_t timeout_ms;      /* for the commit */
-    uint64_t deadline_ms;     /* of the commit, once it was sent */
-    uint64_t pause_ms;        /* before the next try */
     struct upload_target target;
     upload_commit_fn *commit;
     upload_answer_fn *answer;
@@ -35,8 +28,7 @@ static void destroy(struct body_upload *u)
 {
     u->gateway->uploads--;
     upload_destroy(u->upload);
-    rpc_cancel(u->commit_call);
-    loop_timer_destroy(u->retry);
+    persist_finish(&u->persist);
     buf_finish(&u->manifest.chunks);
     free(u);
 }
@@ -58,25 +50,12 @@ static void refuse(struct body_upload *u, enum status st, const char *text)
     destroy(u);
 }
 
-/* A store that is full stays full for longer than anybody waits. */
-static void retry_or_refuse(struct body_upload *u, enum status st, const char *text)
-{
-    bool passing = status_retryable(st) && st != STATUS_FULL;
-    if (!passing || clock_ms() + u->pause_ms >= u->deadline_ms) {
-        refuse(u, st, text);
-        return;
-    }
-    loop_timer_start(u->retry, u->pause_ms, 0);
-    u->pause_ms = u->pause_ms < RETRY_MAX_MS / 2 ? 2 * u->pause_ms : RETRY_MAX_MS;
-}
-
 static void on_committed(void *arg, const struct rpc_reply *reply)
 {
     struct body_upload *u = arg;
     struct buf out = { 0 };
-    u->commit_call = NULL;
     if (reply->status) {
-        retry_or_refuse(u, reply->status, reply->text);
+        refuse(u, reply->status, reply->text);
         return;
     }
     api_json(u->http, u->answer(u->gateway, &u->target, reply, &out), &out);
@@ -85,15 +64,10 @@ static void on_committed(void *arg, const struct rpc_reply *reply)
 
 void upload_send_commit(struct body_upload *u, enum msg_kind kind, const void *body)
 {
-    uint64_t now = clock_ms();
-    uint64_t left_ms = u->deadline_ms > now ? u->deadline_ms - now : 1;
-    u->commit_call = rpc_call(u->gateway->registry, kind, body, NULL,
-                              left_ms < TRY_TIMEOUT_MS ? left_ms : TRY_TIMEOUT_MS, on_committed, u);
-    if (!u->commit_call)
-        retry_or_refuse(u, STATUS_BUSY, "too many requests wait for the registry; try again");
+    persist_send(&u->persist, kind, body);
 }
 
-static void on_retry(void *arg)
+static void send_commit(void *arg)
 {
     struct body_upload *u = arg;
     u->commit(u, &u->manifest);
@@ -111,8 +85,26 @@ static void on_done(void *arg, const struct manifest *manifest, const struct err
     buf_append_bytes(&u->manifest.chunks, buf_bytes(&manifest->chunks));
     digest_hex(&manifest->digest, u->target.digest);
     u->target.size_bytes = manifest->size_bytes;
-    u->deadline_ms = clock_ms() + u->timeout_ms;
-    u->commit(u, &u->manifest);
+    if (u->commit) {
+        persist_start(&u->persist, u->timeout_ms);
+        return;
+    }
+    struct buf out = { 0 };
+    api_json(u->http, u->answer(u->gateway, &u->target, NULL, &out), &out);
+    destroy(u);
+}
+
+static void on_body(struct pending *p, struct bytes piece)
+{
+    struct body_upload *u = (struct body_upload *)p;
+    struct http_request *r = u->http;
+    if (!upload_write(u->upload, piece) && r->user == p) /* else u is gone */
+        http_pause(r);
+}
+
+static void on_complete(struct pending *p)
+{
+    upload_end(((struct body_upload *)p)->upload);
 }
 
 static const struct upload_events events = { .drained = on_drained, .done = on_done };
@@ -121,7 +113,7 @@ void upload_begin(struct call *c, const struct upload_target *target, upload_com
                   upload_answer_fn *answer)
 {
     uint64_t limit = c->gateway->config->max_artifact_bytes;
-    uint64_t timeout_ms = COMMIT_TIMEOUT_MS;
+    uint64_t timeout_ms = PERSIST_TIMEOUT_MS;
     struct error err;
     char key[MAX_NAME + 1] = "";
     struct body_upload *u;
@@ -141,7 +133,7 @@ void upload_begin(struct call *c, const struct upload_target *target, upload_com
     }
     c->gateway->uploads++;
     u = mem_zalloc(sizeof *u);
-    u->base.gone = on_gone;
+    u->base = (struct pending){ .gone = on_gone, .body = on_body, .complete = on_complete };
     u->gateway = c->gateway;
     u->http = c->http;
     u->target = *target;
@@ -149,9 +141,11 @@ void upload_begin(struct call *c, const struct upload_target *target, upload_com
     u->commit = commit;
     u->answer = answer;
     u->timeout_ms = timeout_ms;
-    u->pause_ms = RETRY_MIN_MS;
-    u->retry = loop_timer_create(c->gateway->loop, on_retry, u);
-    u->upload = upload_create(c->gateway->loop, c->gateway->registry, limit, &events, u);
+    persist_init(&u->persist, c->gateway, send_commit, on_committed, u);
+    u->upload = target->upload[0]
+                    ? upload_create_range(c->gateway->loop, c->gateway->registry, target->upload,
+                                          target->offset, limit, &events, u)
+                    : upload_create(c->gateway->loop, c->gateway->registry, limit, &events, u);
     c->http->user = &u->base;
     c->http->stream = true;
 }
@@ -159,18 +153,4 @@ void upload_begin(struct call *c, const struct upload_target *target, upload_com
 const struct upload_target *upload_what(const struct body_upload *u)
 {
     return &u->target;
-}
-
-void upload_piece(struct http_request *r, struct bytes piece)
-{
-    struct body_upload *u = r->user;
-    if (u && !upload_write(u->upload, piece) && r->user == &u->base)
-        http_pause(r);
-}
-
-void upload_complete(struct http_request *r)
-{
-    struct body_upload *u = r->user;
-    if (u)
-        upload_end(u->upload);
 }

@@ -17,7 +17,9 @@ struct upload_target {
     char file[MAX_NAME + 1];      /* dataset's file, or the model's format */
     char digest[DIGEST_HEX_SIZE]; /* filled when the data is complete */
     uint64_t size_bytes;
-    char key[MAX_NAME + 1]; /* makes a repeated commit harmless */
+    char key[MAX_NAME + 1];    /* makes a repeated commit harmless */
+    char upload[MAX_NAME + 1]; /* the body is a range of this upload, or empty */
+    uint64_t offset;           /* where it begins */
 };
 
 /* Fills the request to commit and sends it; called once for each try.  manifest is good until it
@@ -27,13 +29,13 @@ typedef void upload_commit_fn(struct body_upload *u, const struct manifest *mani
 typedef int upload_answer_fn(struct gateway *g, const struct upload_target *t,
                              const struct rpc_reply *reply, struct buf *out);
 
+/* commit: NULL when nothing is to be made visible; reply is NULL then. */
 void upload_begin(struct call *c, const struct upload_target *target, upload_commit_fn *commit,
                   upload_answer_fn *answer);
 const struct upload_target *upload_what(const struct body_upload *u);
 void upload_send_commit(struct body_upload *u, enum msg_kind kind, const void *body);
 
-/* For the dispatcher. */
-void upload_piece(struct http_request *r, struct bytes piece);
-void upload_complete(struct http_request *r);
+/* models.c: the answer to an upload that has become a version. */
+upload_answer_fn upload_answer_version;
 
 #endif

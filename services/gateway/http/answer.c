@@ -1,6 +1,7 @@
 /* answer.c - answers and their way to the client; see conn.h. */
 #include "services/gateway/http/conn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -47,6 +48,10 @@ static size_t payload_bytes(const struct payload *p)
 static void after_flush(struct conn *c)
 {
     uv_os_fd_t fd;
+    if (c->state == CONN_STREAMING) {
+        c->server->events.drained(c->server->arg, &c->request);
+        return;
+    }
     if (c->state == CONN_FLUSHING)
         conn_next(c);
     if (c->state != CONN_CLOSING)
@@ -59,6 +64,17 @@ static void after_flush(struct conn *c)
     conn_move(c, CONN_CLOSING);
     if (uv_fileno((uv_handle_t *)&c->tcp, &fd) == 0)
         shutdown(fd, SHUT_WR);
+}
+
+/* The client takes nothing any more.  Who writes a piece is not told inside that call. */
+static void give_up(struct conn *c)
+{
+    if (c->state != CONN_STREAMING) {
+        conn_close(c);
+        return;
+    }
+    c->broken = true;
+    c->deadline_ms = 0; /* the next sweep closes it */
 }
 
 static void on_written(uv_write_t *uv, int status)
@@ -119,7 +135,7 @@ static void send_later(struct conn *c, struct bytes head, struct payload *payloa
     if (uv_write(&w->uv, (uv_stream_t *)&c->tcp, bufs + first, n - first, on_written)) {
         c->writes--;
         write_finish(w);
-        conn_close(c);
+        give_up(c);
     }
 }
 
@@ -130,7 +146,7 @@ void conn_send(struct conn *c, struct bytes head, struct payload *payload)
     unsigned count = list_buffers(bufs, head, &payload->body, payload->parts, payload->count);
     int n = c->writes ? UV_EAGAIN : uv_try_write((uv_stream_t *)&c->tcp, bufs, count);
     if (n < 0 && n != UV_EAGAIN)
-        conn_close(c);
+        give_up(c);
     else if (n < 0 || (size_t)n < total)
         send_later(c, head, payload, n < 0 ? 0 : (size_t)n);
     payload_finish(payload);
@@ -143,6 +159,8 @@ void conn_send(struct conn *c, struct bytes head, struct payload *payload)
     X(200, "OK")                              \
     X(201, "Created")                         \
     X(202, "Accepted")                        \
+    X(206, "Partial Content")                 \
+    X(304, "Not Modified")                    \
     X(400, "Bad Request")                     \
     X(404, "Not Found")                       \
     X(405, "Method Not Allowed")              \
@@ -151,6 +169,7 @@ void conn_send(struct conn *c, struct bytes head, struct payload *payload)
     X(413, "Content Too Large")               \
     X(414, "URI Too Long")                    \
     X(415, "Unsupported Media Type")          \
+    X(416, "Range Not Satisfiable")           \
     X(417, "Expectation Failed")              \
     X(422, "Unprocessable Content")           \
     X(429, "Too Many Requests")               \
@@ -202,34 +221,45 @@ static void join(struct buf *head, struct payload *payload)
     payload_finish(payload);
 }
 
-void conn_answer(struct conn *c, int status, const char *content_type, struct payload *payload)
+struct buf *conn_head(struct conn *c, int status, const char *content_type, const char *framing)
 {
     struct http_server *s = c->server;
     struct http_request *r = &c->request;
     struct buf *head = &s->scratch;
-    size_t len = payload_bytes(payload);
-    bool last = !c->keep_alive || s->draining;
+    c->keep_alive = c->keep_alive && !s->draining;
     head->len = 0;
     buf_append_str(head, status_line(status));
     buf_append_str(head, date_line(s));
-    put_line(head, "content-type: ", content_type ? content_type : "application/json");
-    buf_append_str(head, "content-length: ");
-    buf_append_uint(head, len);
-    buf_append_str(head, "\r\n");
+    if (status != 304) /* RFC 9110 section 15.4.5: there is nothing that these would describe */
+        put_line(head, "content-type: ", content_type ? content_type : "application/json");
+    buf_append_str(head, framing);
     put_line(head, "x-request-id: ", r->request_id);
     buf_append_bytes(head, buf_bytes(&r->headers));
-    buf_append_str(head, last ? "connection: close\r\n\r\n" : "\r\n");
+    buf_append_str(head, c->keep_alive ? "\r\n" : "connection: close\r\n\r\n");
+    return head;
+}
+
+void conn_answered(struct conn *c)
+{
+    conn_set_reading(c, !c->keep_alive || c->waiting.len <= HTTP_PIPELINE_BYTES);
+    if (!c->writes)
+        after_flush(c);
+}
+
+void conn_answer(struct conn *c, int status, const char *content_type, struct payload *payload)
+{
+    char framing[48];
+    size_t len = payload_bytes(payload);
+    snprintf(framing, sizeof framing, "content-length: %zu\r\n", len);
+    struct buf *head = conn_head(c, status, content_type, status == 304 ? "" : framing);
     if (c->head)
         payload_finish(payload);
     else if (len <= JOIN_BYTES)
         join(head, payload);
-    conn_move(c, last ? CONN_CLOSING : CONN_FLUSHING);
+    conn_move(c, c->keep_alive ? CONN_FLUSHING : CONN_CLOSING);
     conn_send(c, buf_bytes(head), payload);
-    if (c->state == CONN_DEAD)
-        return;
-    conn_set_reading(c, last || c->waiting.len <= HTTP_PIPELINE_BYTES);
-    if (!c->writes)
-        after_flush(c);
+    if (c->state != CONN_DEAD)
+        conn_answered(c);
 }
 
 void http_respond_parts(struct http_request *r, int status, const char *content_type,

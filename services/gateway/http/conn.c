@@ -76,6 +76,7 @@ static void reset_request(struct conn *c)
     r->headers.len = 0;
     r->request_id[0] = r->encoding[0] = r->accept_encoding[0] = 0;
     r->json_length[0] = r->timeout_ms[0] = r->idempotency_key[0] = 0;
+    r->range[0] = r->if_none_match[0] = r->if_range[0] = 0;
     r->stream = r->has_length = r->has_body = false;
     r->content_length = 0;
     r->retry_after_s = 0;
@@ -102,7 +103,7 @@ void conn_close(struct conn *c)
 {
     if (c->state == CONN_DEAD)
         return;
-    bool owned = c->state == CONN_BODY || c->state == CONN_HANDLING;
+    bool owned = c->state >= CONN_BODY && c->state <= CONN_STREAMING;
     conn_move(c, CONN_DEAD);
     c->reading = false;
     if (owned)
@@ -251,7 +252,8 @@ static void take_straight(struct conn *c, size_t len)
 static void on_end(struct conn *c)
 {
     c->eof = true;
-    if (c->writes && (c->state == CONN_FLUSHING || c->state == CONN_CLOSING))
+    bool writing = c->writes && (c->state == CONN_FLUSHING || c->state == CONN_CLOSING);
+    if (writing || c->state == CONN_STREAMING)
         conn_set_reading(c, false);
     else
         conn_close(c);

@@ -1,12 +1,12 @@
 /* conn.h - a connection, as the files of this folder share it: http.c (server, time),
- * conn.c (states, reading), answer.c (writing), parse.c (llhttp).  Private to these.
+ * conn.c (states, reading), answer.c (writing), stream.c (answers in pieces), parse.c (llhttp).  Private to these.
  *
  * The state of a connection is the list of the server that holds it; conn_move() moves it:
  *
- *     IDLE -> HEAD -> BODY -> HANDLING -> FLUSHING -> IDLE ...
+ *     IDLE -> HEAD -> BODY -> HANDLING -> [STREAMING ->] FLUSHING -> IDLE ...
  *                       any but IDLE -> CLOSING       any -> DEAD
  *
- * The owner knows of the request in BODY and HANDLING, and in no other state.
+ * The owner knows of the request in BODY, HANDLING and STREAMING, and in no other state.
  */
 #ifndef SERVICES_GATEWAY_HTTP_CONN_H
 #define SERVICES_GATEWAY_HTTP_CONN_H
@@ -21,13 +21,14 @@
 #define HTTP_BODIES_FULL "too many bodies are in memory; try again"
 
 enum conn_state {
-    CONN_IDLE,     /* no byte of a request has come; by deadline */
-    CONN_HEAD,     /* the header is coming; by deadline */
-    CONN_BODY,     /* the owner has had begin; the body is coming */
-    CONN_HANDLING, /* the owner has the whole request */
-    CONN_FLUSHING, /* the client has not taken the answer yet; the next request waits */
-    CONN_CLOSING,  /* answered for the last time; what comes is thrown away */
-    CONN_DEAD,     /* uv_close was called; freed when libuv says so */
+    CONN_IDLE,      /* no byte of a request has come; by deadline */
+    CONN_HEAD,      /* the header is coming; by deadline */
+    CONN_BODY,      /* the owner has had begin; the body is coming */
+    CONN_HANDLING,  /* the owner has the whole request */
+    CONN_STREAMING, /* the owner writes its answer in pieces */
+    CONN_FLUSHING,  /* the client has not taken the answer yet; the next request waits */
+    CONN_CLOSING,   /* answered for the last time; what comes is thrown away */
+    CONN_DEAD,      /* uv_close was called; freed when libuv says so */
     CONN_STATES
 };
 
@@ -45,6 +46,9 @@ struct conn {
     bool head;    /* HEAD: no body in the answer */
     bool chunked; /* the parser reads the body; else body_left says how much is to come */
     unsigned hosts;
+    bool pieces;          /* the streamed answer is in chunks */
+    bool broken;          /* the client does not take a streamed answer any more: to be closed */
+    uint64_t stream_left; /* bytes of it that are to come, when that is known */
     uint64_t body_left;
     uint64_t reserved; /* of the server's bodies_max_bytes */
     uint64_t deadline_ms;
@@ -119,6 +123,11 @@ struct payload {
     struct frame *parts;
     size_t count;
 };
+/* The head of an answer, in the server's scratch buffer; framing: the lines that say how long the body
+ * is. */
+struct buf *conn_head(struct conn *c, int status, const char *content_type, const char *framing);
+/* The answer is complete, but for what the client has not taken. */
+void conn_answered(struct conn *c);
 /* Sends what the kernel takes now and queues the rest. */
 void conn_send(struct conn *c, struct bytes head, struct payload *payload);
 void conn_answer(struct conn *c, int status, const char *content_type, struct payload *payload);

@@ -58,6 +58,12 @@ static bool progresses(struct conn *c)
     return c->writes && left + least <= before;
 }
 
+/* The owner has no piece of its answer ready: that is not the client's fault. */
+static bool waits_for_us(const struct conn *c)
+{
+    return c->state == CONN_STREAMING && !c->writes && !c->broken;
+}
+
 static void expire(struct conn *c, uint64_t now)
 {
     switch (c->state) {
@@ -66,9 +72,10 @@ static void expire(struct conn *c, uint64_t now)
         if (c->reading) /* else it is we who wait */
             conn_refuse(c, 408, "the request did not come in time");
         break;
+    case CONN_STREAMING:
     case CONN_FLUSHING:
     case CONN_CLOSING:
-        if (progresses(c))
+        if (waits_for_us(c) || progresses(c))
             c->deadline_ms = now + c->server->config.read_timeout_ms;
         else
             conn_close(c);
@@ -80,8 +87,8 @@ static void expire(struct conn *c, uint64_t now)
 
 static void sweep(void *arg)
 {
-    static const enum conn_state timed[] = { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_FLUSHING,
-                                             CONN_CLOSING };
+    static const enum conn_state timed[] = { CONN_IDLE,      CONN_HEAD,     CONN_BODY,
+                                             CONN_STREAMING, CONN_FLUSHING, CONN_CLOSING };
     struct http_server *s = arg;
     uint64_t now = loop_now_ms(s->loop);
     struct conn *c, *next;

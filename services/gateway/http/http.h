@@ -9,6 +9,9 @@
  * -> body* (only when streaming) -> complete -> http_respond by the owner, at any later time.
  * gone replaces everything that has not happened yet: the client is away, the request must not
  * be touched any more.
+ *
+ * An answer may also be streamed: http_stream_begin, then pieces, each time that there is room
+ * (drained), then http_stream_end.
  */
 #ifndef SERVICES_GATEWAY_HTTP_HTTP_H
 #define SERVICES_GATEWAY_HTTP_HTTP_H
@@ -44,6 +47,9 @@ struct http_request {
     char json_length[24];             /* Inference-Header-Content-Length, or empty */
     char timeout_ms[16];              /* X-Request-Timeout-Ms, or empty */
     char idempotency_key[104];        /* Idempotency-Key, or empty; "?": too long to be kept */
+    char range[64];                   /* Range, or empty; "?": too long to be kept */
+    char if_none_match[160];          /* If-None-Match, or empty; "?": too long to be kept */
+    char if_range[72];                /* If-Range, or empty; "?": too long to be kept */
     bool has_length;
     bool has_body;
     uint64_t content_length;
@@ -54,6 +60,7 @@ struct http_request {
     /* the owner's */
     const void *route;
     void *user;
+    int stream_status;      /* of an answer that is being streamed */
     uint32_t retry_after_s; /* for an answer that asks to come again; 0: 1 */
     uint64_t begin_us;      /* clock_us() when the header, then the whole request was there */
     uint64_t end_us;        /* the same when the answer was ready; 0: not known */
@@ -67,6 +74,9 @@ struct http_events {
     void (*gone)(void *arg, struct http_request *r);
     /* The server itself refuses a request (bad syntax, too long): for counting. */
     void (*refused)(void *arg, int status);
+    /* There is room again for a streamed answer, after http_stream_write has returned false.  NULL
+     * where no answer is streamed. */
+    void (*drained)(void *arg, struct http_request *r);
 };
 
 struct http_server;
@@ -92,6 +102,18 @@ void http_respond(struct http_request *r, int status, const char *content_type, 
 /* The same with a body that goes on in frames, which are taken too.  At most HTTP_PARTS_MAX. */
 void http_respond_parts(struct http_request *r, int status, const char *content_type,
                         struct buf *body, struct frame *parts, size_t count);
+
+/* Begins an answer of length bytes, or, HTTP_LENGTH_UNKNOWN, of as many as come.  false: the client
+ * wants no body (HEAD); that was all, r is invalid. */
+#define HTTP_LENGTH_UNKNOWN UINT64_MAX
+bool http_stream_begin(struct http_request *r, int status, const char *content_type,
+                       uint64_t length) MUST_CHECK;
+/* Takes the piece.  false: no more until drained, or gone; neither comes inside this call. */
+bool http_stream_write(struct http_request *r, struct frame *piece);
+/* All is written; r is invalid afterwards. */
+void http_stream_end(struct http_request *r);
+/* The rest cannot be had: the connection breaks, so that the client sees it.  r is invalid. */
+void http_stream_abort(struct http_request *r);
 
 /* A request that is complete gets another body, whose memory is taken, with padding behind it.
  * BUSY: all connections have too much in memory; body stays the caller's. */

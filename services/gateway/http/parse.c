@@ -64,7 +64,10 @@ static void keep_value(struct conn *c, char *to, size_t size)
     X("accept-encoding", accept_encoding)             \
     X("inference-header-content-length", json_length) \
     X("x-request-timeout-ms", timeout_ms)             \
-    X("idempotency-key", idempotency_key)
+    X("idempotency-key", idempotency_key)             \
+    X("range", range)                                 \
+    X("if-none-match", if_none_match)                 \
+    X("if-range", if_range)
 
 static int on_name_end(llhttp_t *p)
 {
