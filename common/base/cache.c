@@ -7,14 +7,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HEX_LEN     (DIGEST_HEX_SIZE - 1)
-#define PART_SUFFIX ".part" /* of a download that is not complete (artifact.h) */
-#define FILES_MAX   65536   /* that one look considers */
+#define HEX_LEN   (DIGEST_HEX_SIZE - 1)
+#define FILES_MAX 65536 /* that one look considers */
 
 struct cache_file {
-    char name[HEX_LEN + sizeof PART_SUFFIX];
+    char name[HEX_LEN + sizeof CACHE_PART];
     struct digest digest;
     uint64_t size_bytes; /* on the disk */
+    bool is_folder;
     struct timespec used;
 };
 
@@ -45,7 +45,7 @@ static bool parse_name(const char *name, struct digest *out)
 {
     size_t len = strlen(name);
     if (len != HEX_LEN &&
-        (len != HEX_LEN + strlen(PART_SUFFIX) || strcmp(name + HEX_LEN, PART_SUFFIX) != 0))
+        (len != HEX_LEN + strlen(CACHE_PART) || strcmp(name + HEX_LEN, CACHE_PART) != 0))
         return false;
     return digest_parse(bytes_of(name, HEX_LEN), out) == STATUS_OK;
 }
@@ -58,8 +58,10 @@ static void list_files(DIR *dir, int fd, struct listing *l)
         struct cache_file f = { 0 };
         struct stat about;
         if (!parse_name(entry->d_name, &f.digest) ||
-            fstatat(fd, entry->d_name, &about, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(about.st_mode))
+            fstatat(fd, entry->d_name, &about, AT_SYMLINK_NOFOLLOW) != 0 ||
+            (!S_ISREG(about.st_mode) && !S_ISDIR(about.st_mode)))
             continue;
+        f.is_folder = S_ISDIR(about.st_mode);
         memcpy(f.name, entry->d_name, strlen(entry->d_name));
         f.size_bytes = (uint64_t)about.st_blocks * 512;
         f.used = about.st_mtim;
@@ -72,10 +74,13 @@ static void list_files(DIR *dir, int fd, struct listing *l)
     }
 }
 
+/* Folders go first: while one has a link, to remove the file itself frees nothing. */
 static int longest_unused_first(const void *a, const void *b)
 {
-    const struct timespec *x = &((const struct cache_file *)a)->used;
-    const struct timespec *y = &((const struct cache_file *)b)->used;
+    const struct cache_file *one = a, *other = b;
+    const struct timespec *x = &one->used, *y = &other->used;
+    if (one->is_folder != other->is_folder)
+        return one->is_folder ? -1 : 1;
     if (x->tv_sec != y->tv_sec)
         return x->tv_sec < y->tv_sec ? -1 : 1;
     return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
@@ -100,6 +105,34 @@ static bool list_folder(const char *folder, int fd, struct listing *l)
     return true;
 }
 
+static bool remove_folder(int cache, const char *name)
+{
+    int fd = openat(cache, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+    if (!dir)
+        return false;
+    while ((entry = readdir(dir))) // NOLINT: this stream is ours alone
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            unlinkat(fd, entry->d_name, 0);
+    closedir(dir);
+    return unlinkat(cache, name, AT_REMOVEDIR) == 0;
+}
+
+void cache_remove_folder(const char *folder, const char *name)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    remove_folder(fd, name);
+    close(fd);
+}
+
+static bool remove_entry(int fd, const struct cache_file *f)
+{
+    return f->is_folder ? remove_folder(fd, f->name) : unlinkat(fd, f->name, 0) == 0;
+}
+
 size_t cache_trim(const char *folder, uint64_t limit_bytes, const struct digest_list *used)
 {
     struct listing l = { 0 };
@@ -110,7 +143,7 @@ size_t cache_trim(const char *folder, uint64_t limit_bytes, const struct digest_
     if (list_folder(folder, fd, &l) && l.count)
         qsort(l.at, l.count, sizeof *l.at, longest_unused_first);
     for (size_t i = 0; i < l.count && l.size_bytes > limit_bytes; i++) {
-        if (is_used(used, &l.at[i].digest) || unlinkat(fd, l.at[i].name, 0) != 0)
+        if (is_used(used, &l.at[i].digest) || !remove_entry(fd, &l.at[i]))
             continue;
         l.size_bytes -= l.at[i].size_bytes;
         removed++;

@@ -130,7 +130,7 @@ static void on_trouble(struct child *c, const struct msg_engine_status *m)
     if (m->state == ENGINE_FETCHING) {
         log_warn("a file of the cache is damaged and fetched again", LOG_S("path", c->path));
         c->said = SAID_DAMAGED;
-        unlink(c->path);
+        files_remove(c->host->config->cache, &c->files);
         set_state(c, ENGINE_FETCHING, "its file in the cache was damaged");
     } else if (m->state == ENGINE_FAILED && !c->reported) {
         c->said = SAID_REFUSED;
@@ -189,15 +189,15 @@ void child_tell_gateways(struct child *c)
 
 /* ---- the engine ends -------------------------------------------------------------------------- */
 
-static void end_download(struct child *c)
+static void end_fetch(struct child *c)
 {
     struct child *other;
-    if (!c->download)
+    if (!c->fetch)
         return;
-    download_destroy(c->download);
-    c->download = NULL;
+    fetch_destroy(c->fetch);
+    c->fetch = NULL;
     DL_FOREACH(c->host->children, other)
-    if (other->waits && digest_equal(&other->digest, &c->digest))
+    if (other->waits && digest_equal(&other->files.key, &c->files.key))
         loop_timer_start(other->timer, 0, 0);
 }
 
@@ -205,10 +205,12 @@ static void destroy(struct child *c)
 {
     struct host *h = c->host;
     bool comes_back = c->comes_back; /* and its file is still of use */
-    end_download(c);
+    end_fetch(c);
     loop_timer_destroy(c->timer);
     buf_finish(&c->status);
     free(c->path);
+    free(c->list);
+    files_finish(&c->files);
     DL_DELETE(h->children, c);
     h->children_count--;
     free(c);
@@ -281,7 +283,7 @@ static void arguments(struct child *c, char **argv, char numbers[3][16], char he
 {
     const struct host_config *config = c->host->config;
     size_t n = 0;
-    digest_hex(&c->digest, hex);
+    digest_hex(c->files.count ? &c->files.at[0].digest : &c->files.key, hex);
     snprintf(numbers[0], 16, "%u", c->version);
     snprintf(numbers[1], 16, "%u",
              resources_threads(config->threads, c->host->cores, placement_engines(c->host)));
@@ -299,6 +301,10 @@ static void arguments(struct child *c, char **argv, char numbers[3][16], char he
                                  "--log-level",  config->log_level };
     for (; n < sizeof list / sizeof *list; n++)
         argv[n] = (char *)(uintptr_t)list[n];
+    if (c->list) {
+        argv[n++] = (char *)(uintptr_t)"--files";
+        argv[n++] = c->list;
+    }
     if (c->check)
         argv[n++] = (char *)(uintptr_t)"--check";
     else if (!config->threads)
@@ -310,7 +316,7 @@ static void arguments(struct child *c, char **argv, char numbers[3][16], char he
 
 static void launch(struct child *c)
 {
-    char *argv[ARGS_MAX + 4], numbers[3][16], hex[DIGEST_HEX_SIZE];
+    char *argv[ARGS_MAX + 6], numbers[3][16], hex[DIGEST_HEX_SIZE];
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
         set_state(c, ENGINE_FAILED, "no file descriptor is left for an engine");
@@ -322,6 +328,8 @@ static void launch(struct child *c)
     c->bytes = 0;
     c->bad_messages = 0;
     cache_touch(c->path);
+    if (c->list)
+        cache_touch(c->list);
     arguments(c, argv, numbers, hex);
     process_start(&c->process, c->host->loop, argv, pair[1], on_ended, c);
     close(pair[1]);
@@ -338,7 +346,7 @@ static void on_fetched(void *arg, const struct error *err)
 {
     struct child *c = arg;
     struct error why = err ? *err : (struct error){ .status = STATUS_OK };
-    end_download(c);
+    end_fetch(c);
     if (!why.status) {
         host_trim_cache(c->host);
         launch(c);
@@ -359,7 +367,7 @@ static bool fetched_by_another(struct child *c)
 {
     struct child *other;
     DL_FOREACH(c->host->children, other)
-    if (other != c && other->download && digest_equal(&other->digest, &c->digest))
+    if (other != c && other->fetch && digest_equal(&other->files.key, &c->files.key))
         return true;
     return false;
 }
@@ -374,8 +382,8 @@ static void start(struct child *c)
         c->waits = true;
     } else {
         c->state = ENGINE_FETCHING;
-        c->download = download_create(c->host->loop, c->host->registry, &c->digest, c->path,
-                                      c->host->config->max_artifact_bytes, NULL, on_fetched, c);
+        c->fetch = fetch_create(c->host->loop, c->host->registry, c->host->config->cache, &c->files,
+                                c->host->config->max_artifact_bytes, on_fetched, c);
     }
 }
 
@@ -407,15 +415,12 @@ struct child *child_create(struct host *h, const struct msg_version *v, uint32_t
     c->max_batch = max_batch;
     c->check = check;
     c->estimate_bytes = estimate_bytes;
-    c->artifact_bytes = v->size_bytes;
     c->timer = loop_timer_create(h->loop, on_timer, c);
     c->reported = v->check == CHECK_PASSED;
-    bool bad = v->digest.len != DIGEST_SIZE ||
-               bytes_copy_str(v->model, c->model, sizeof c->model) ||
+    bool bad = files_read(v, &c->files) || bytes_copy_str(v->model, c->model, sizeof c->model) ||
                bytes_copy_str(v->format, c->format, sizeof c->format);
-    if (!bad)
-        memcpy(c->digest.byte, v->digest.data, DIGEST_SIZE);
-    c->path = cache_path(h->config->cache, &c->digest);
+    c->path = files_path(h->config->cache, &c->files);
+    c->list = files_list_path(h->config->cache, &c->files);
     DL_APPEND(h->children, c);
     h->children_count++;
     if (bad)

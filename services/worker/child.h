@@ -12,9 +12,9 @@
 #ifndef SERVICES_WORKER_CHILD_H
 #define SERVICES_WORKER_CHILD_H
 
-#include "common/net/artifact.h"
 #include "common/net/pipe.h"
 #include "services/worker/backoff.h"
+#include "services/worker/fetch.h"
 #include "services/worker/host.h"
 #include "services/worker/process.h"
 
@@ -31,7 +31,7 @@ struct child {
     bool comes_back;       /* placement's: it made room, and its version stays wanted here */
     char model[MAX_NAME + 1];
     uint32_t version;
-    struct digest digest;
+    struct version_files files;
     bool check;         /* load and describe only */
     uint32_t max_batch; /* of its deployment when it was made */
     bool given_up;
@@ -43,14 +43,14 @@ struct child {
     bool busy;               /* it has jobs to do */
     uint64_t bytes;          /* memory, as of child_measure */
     uint64_t estimate_bytes; /* what is assumed until it is ready */
-    uint64_t artifact_bytes;
     struct process process;
 
     /* private */
     char format[MAX_NAME + 1];
-    char *path;
-    struct download *download;
-    bool waits; /* for another child's download of the same artifact */
+    char *path; /* of the main file */
+    char *list; /* of the list of all, or NULL */
+    struct fetch *fetch;
+    bool waits; /* for another child that fetches the same */
     struct pipe *pipe;
     struct loop_timer *timer; /* the next try, or the end of patience with its process */
     struct backoff backoff;

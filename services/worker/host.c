@@ -50,7 +50,7 @@ static void on_claim(void *arg, const struct rpc_reply *reply)
     if (reply->status || reply->kind != MSG_VERSION || h->stopping)
         return; /* NOT_FOUND: another worker has it */
     const struct msg_version *v = reply->body;
-    child_create(h, v, 0, placement_estimate(h->placement, v->size_bytes), true);
+    child_create(h, v, 0, placement_estimate(h->placement, files_bytes(v)), true);
 }
 
 static void on_check_timer(void *arg)
@@ -154,10 +154,18 @@ static void on_trimmed(void *arg)
         host_trim_cache(h);
 }
 
+static void add_used(struct digest_list *used, const struct version_files *files)
+{
+    used->at[used->count++] = files->key;
+    for (size_t i = 0; i < files->count; i++)
+        used->at[used->count++] = files->at[i].digest;
+}
+
 /* A child that begins with a file while it is removed finds it missing, and fetches it. */
 void host_trim_cache(struct host *h)
 {
     struct child *c;
+    size_t count = 0;
     if (h->trim)
         h->trim->again = true;
     if (!h->config->cache_bytes || h->trim || h->stopping)
@@ -166,9 +174,11 @@ void host_trim_cache(struct host *h)
     t->host = h;
     t->folder = mem_str(bytes_str(h->config->cache));
     t->limit_bytes = h->config->cache_bytes;
-    t->used.at = mem_zalloc((h->children_count + 1) * sizeof *t->used.at);
     DL_FOREACH(h->children, c)
-    t->used.at[t->used.count++] = c->digest;
+    count += 1 + c->files.count;
+    t->used.at = mem_zalloc((count + 1) * sizeof *t->used.at);
+    DL_FOREACH(h->children, c)
+    add_used(&t->used, &c->files);
     h->trim = t;
     loop_work(h->loop, trim, on_trimmed, t);
 }

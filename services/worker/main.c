@@ -38,6 +38,8 @@ static const struct option engine_rows[] = {
     { "path", OPT_AT(struct engine_config, source.path), OPT_STR, "", "file of the artifact" },
     { "digest", OPT_AT(struct engine_config, source.digest), OPT_STR, "",
       "SHA-256 of the artifact" },
+    { "files", OPT_AT(struct engine_config, source.files), OPT_STR, "",
+      "list of the version's files, when there are several" },
     { "worker", OPT_AT(struct engine_config, worker), OPT_STR, "", "id of the host" },
     { "threads", OPT_AT(struct engine_config, source.threads), OPT_U32, "1", "threads of one run" },
     { "fewer-threads", OPT_AT(struct engine_config, source.fewer_threads), OPT_BOOL, "false",

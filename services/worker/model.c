@@ -4,8 +4,10 @@
 #include "common/base/clock.h"
 #include "common/base/digest.h"
 #include "common/base/log.h"
+#include "services/worker/files.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #define TRY_AGAIN_US 100000 /* of a first run: part of that may be what is done only once */
@@ -148,18 +150,86 @@ static uint64_t warm_up(const struct model *m)
     return took;
 }
 
-static bool may_be_short(const struct model *m, const struct model_source *from)
+/* A file in the cache may have rotted since it was fetched. */
+static enum status verify(const char *path, const struct digest *want, struct error *err)
+{
+    static unsigned char block[1 << 16];
+    struct digest_stream stream;
+    struct digest is;
+    size_t n;
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return error_set(err, STATUS_CORRUPT, "cannot read %s", path);
+    digest_start(&stream);
+    do {
+        n = fread(block, 1, sizeof block, file);
+        digest_update(&stream, bytes_of(block, n));
+    } while (n == sizeof block); /* less: the end, or an error that the digest shows */
+    digest_end(&stream, &is);
+    fclose(file);
+    if (!digest_equal(&is, want))
+        return error_set(err, STATUS_CORRUPT, "%s does not have its digest", path);
+    return STATUS_OK;
+}
+
+/* The other files of the version, verified. */
+struct others {
+    struct version_files list;
+    struct runtime_file files[MAX_VERSION_FILES];
+    size_t count;
+};
+
+static char *beside(const char *list, const char *name)
+{
+    struct buf path = { 0 };
+    buf_printf(&path, "%.*s/%s", (int)(strrchr(list, '/') - list), list, name);
+    buf_cstr(&path);
+    return buf_take(&path, NULL);
+}
+
+static void others_finish(struct others *o)
+{
+    while (o->count)
+        free((char *)(uintptr_t)o->files[--o->count].path);
+    files_finish(&o->list);
+}
+
+static enum status read_others(const char *list, struct others *o, struct error *err)
+{
+    if (!list || !strchr(list, '/'))
+        return STATUS_OK;
+    enum status st = files_read_list(list, &o->list, err);
+    for (size_t i = 1; i < o->list.count && !st; i++) { /* the first is the model itself */
+        struct runtime_file *f = &o->files[o->count++];
+        *f = (struct runtime_file){ o->list.at[i].name, beside(list, o->list.at[i].name) };
+        st = verify(f->path, &o->list.at[i].digest, err);
+    }
+    return st;
+}
+
+static uint64_t size_of(const char *path)
 {
     struct stat about;
+    return stat(path, &about) == 0 ? (uint64_t)about.st_size : UINT64_MAX / MAX_VERSION_FILES / 2;
+}
+
+static bool may_be_short(const struct model *m, const struct model_source *from,
+                         const struct others *others)
+{
+    uint64_t bytes = size_of(from->path);
+    for (size_t i = 0; i < others->count; i++)
+        bytes += size_of(others->files[i].path);
     return from->fewer_threads && from->threads > 1 && m->runtime->threaded &&
-           stat(from->path, &about) == 0 && about.st_size <= MODEL_SHORT_BYTES;
+           bytes <= MODEL_SHORT_BYTES;
 }
 
 /* With one thread; then, unless its runs prove to be short, anew with all. */
-static enum status load(struct model *m, const struct model_source *from, struct error *err)
+static enum status load(struct model *m, const struct model_source *from,
+                        const struct others *others, struct error *err)
 {
-    bool short_runs = may_be_short(m, from);
-    struct runtime_options options = { .threads = short_runs ? 1 : from->threads };
+    bool short_runs = may_be_short(m, from, others);
+    struct runtime_options options = { short_runs ? 1 : from->threads, others->files,
+                                       others->count };
     enum status st = m->runtime->load(from->path, &options, &m->context, &m->signature, err);
     if (st)
         return st;
@@ -175,36 +245,23 @@ static enum status load(struct model *m, const struct model_source *from, struct
     return st;
 }
 
-/* A file in the cache may have rotted since it was fetched. */
-static enum status verify(const struct model_source *from, struct error *err)
-{
-    static unsigned char block[1 << 16];
-    struct digest_stream stream;
-    struct digest is, want;
-    size_t n;
-    FILE *file = fopen(from->path, "re");
-    if (!file)
-        return error_set(err, STATUS_CORRUPT, "cannot read %s", from->path);
-    digest_start(&stream);
-    do {
-        n = fread(block, 1, sizeof block, file);
-        digest_update(&stream, bytes_of(block, n));
-    } while (n == sizeof block); /* less: the end, or an error that the digest shows */
-    digest_end(&stream, &is);
-    fclose(file);
-    if (digest_parse(bytes_str(from->digest), &want) || !digest_equal(&is, &want))
-        return error_set(err, STATUS_CORRUPT, "%s does not have its digest", from->path);
-    return STATUS_OK;
-}
-
 enum status model_load(struct model *m, const struct model_source *from, struct error *err)
 {
+    struct others others = { 0 };
+    struct digest want;
     m->runtime = runtime_find(bytes_str(from->format), from->allow_fake);
     if (!m->runtime)
         return error_set(err, STATUS_UNSUPPORTED, "this worker has no runtime for the format '%s'",
                          from->format);
-    enum status st = verify(from, err);
-    return st ? st : load(m, from, err);
+    if (digest_parse(bytes_str(from->digest), &want))
+        return error_set(err, STATUS_CORRUPT, "'%s' is no digest", from->digest);
+    enum status st = verify(from->path, &want, err);
+    if (!st)
+        st = read_others(from->files, &others, err);
+    if (!st)
+        st = load(m, from, &others, err);
+    others_finish(&others);
+    return st;
 }
 
 void model_unload(struct model *m)

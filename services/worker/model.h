@@ -19,6 +19,8 @@ struct model_source {
     uint32_t max_batch;
     bool fewer_threads; /* one, where the largest batch takes less than MODEL_SHORT_US */
     bool allow_fake;
+    const char
+        *files; /* list of all files (files.h), beside the artifact; NULL or empty: no others */
 };
 
 struct model {

@@ -144,7 +144,7 @@ static void measure(struct placement *p)
         child_measure(c);
         if (c->state != ENGINE_READY)
             continue;
-        memory_learn(&base, c->bytes, c->artifact_bytes);
+        memory_learn(&base, c->bytes, c->files.bytes);
         if (place)
             place->known_bytes = c->bytes;
     }
@@ -157,7 +157,7 @@ bool placement_loaded(struct placement *p, const struct child *c)
     struct place *place = places_find(p->places, bytes_str(c->model), c->version);
     bool fits = c->bytes <= p->budget;
     if (fits)
-        memory_learn(&p->base, c->bytes, c->artifact_bytes);
+        memory_learn(&p->base, c->bytes, c->files.bytes);
     if (place)
         place->known_bytes = c->bytes;
     return fits;

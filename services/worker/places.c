@@ -1,6 +1,8 @@
 /* places.c - see places.h. */
 #include "services/worker/places.h"
 
+#include "services/worker/files.h"
+
 #include <stdlib.h>
 
 struct place *places_find(struct place *places, struct bytes model, uint32_t version)
@@ -19,7 +21,7 @@ struct place *places_get(struct place **places, const struct msg_version *v)
         return place;
     place = mem_zalloc(sizeof *place);
     place->key.version = v->number;
-    place->artifact_bytes = v->size_bytes;
+    place->artifact_bytes = files_bytes(v);
     if (bytes_copy_str(v->model, place->key.model, sizeof place->key.model))
         place->key.model[0] = 0; /* cannot be: the catalog has this name */
     HASH_ADD(hh, *places, key, sizeof place->key, place);

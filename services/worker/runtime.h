@@ -10,8 +10,16 @@
 #include "common/msg/tensor.h"
 #include "common/net/sock.h"
 
+/* A file of the version that the model may refer to by its name. */
+struct runtime_file {
+    const char *name;
+    const char *path;
+};
+
 struct runtime_options {
-    unsigned threads; /* that one run may use */
+    unsigned threads;                 /* that one run may use */
+    const struct runtime_file *files; /* beside the model itself */
+    size_t files_count;
 };
 
 /* Names are NUL-terminated copies; -1 in a shape means any size. */

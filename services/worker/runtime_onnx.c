@@ -4,6 +4,7 @@
  * names other files is refused before the library sees it (onnx_scan.h).  Tensors are not
  * copied on the way in, unless their memory is not aligned: ONNX Runtime works on the frame's.
  */
+#include "services/worker/mapped.h"
 #include "services/worker/onnx_scan.h"
 #include "services/worker/runtime.h"
 
@@ -11,8 +12,6 @@
 #include <fcntl.h>
 #include <onnxruntime/onnxruntime_c_api.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define COPY_MAX 65536 /* bytes; a larger output is lent to its frame instead of copied */
@@ -101,7 +100,8 @@ static const unsigned char tiny_model[] = "\x08\x08\x42\x02\x10\x11\x3a\x2b"
                                           "\x62\x09\x0a\x01y\x12\x04\x0a\x02\x08\x01";
 
 static enum status create_session(OrtEnv *env, struct bytes file, unsigned threads,
-                                  OrtSession **session, struct error *err)
+                                  const struct mapped_files *others, OrtSession **session,
+                                  struct error *err)
 {
     OrtSessionOptions *o = NULL;
     enum status st = convert(ort->CreateSessionOptions(&o), err);
@@ -113,6 +113,11 @@ static enum status create_session(OrtEnv *env, struct bytes file, unsigned threa
         st = convert(ort->AddSessionConfigEntry(o, "session.intra_op.allow_spinning", "0"), err);
     if (!st) /* the library's own format is not what onnx_scan has walked */
         st = convert(ort->AddSessionConfigEntry(o, "session.load_model_format", "ONNX"), err);
+    if (!st && others && others->count)
+        st = convert(ort->AddExternalInitializersFromFilesInMemory(
+                         o, (const char **)(uintptr_t)others->names,
+                         (char *const *)(uintptr_t)others->data, others->sizes, others->count),
+                     err);
     if (!st)
         st = convert(ort->CreateSessionFromArray(env, file.data, file.len, o, session), err);
     if (o)
@@ -125,7 +130,8 @@ static void fill_operator_table(OrtEnv *env)
 {
     OrtSession *session = NULL;
     struct error ignored; /* a library that cannot do this says so again with the model */
-    if (!create_session(env, bytes_of(tiny_model, sizeof tiny_model - 1), 1, &session, &ignored))
+    if (!create_session(env, bytes_of(tiny_model, sizeof tiny_model - 1), 1, NULL, &session,
+                        &ignored))
         ort->ReleaseSession(session);
 }
 
@@ -268,15 +274,15 @@ static void unload(void *model)
     free(m);
 }
 
-static enum status load_mapped(struct onnx_model *m, struct bytes file,
-                               const struct runtime_options *options, struct signature *s,
+static enum status load_mapped(struct onnx_model *m, struct bytes file, unsigned threads,
+                               const struct mapped_files *others, struct signature *s,
                                struct error *err)
 {
-    enum status st = onnx_scan(file, err);
+    enum status st = onnx_scan(file, others->names, others->sizes, others->count, err);
     if (!st)
         st = open_library(&m->env, err);
     if (!st)
-        st = create_session(m->env, file, options->threads, &m->session, err);
+        st = create_session(m->env, file, threads, others, &m->session, err);
     if (!st)
         st = convert(ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &m->memory),
                      err);
@@ -296,22 +302,17 @@ static enum status load_mapped(struct onnx_model *m, struct bytes file,
 static enum status load(const char *path, const struct runtime_options *options, void **model,
                         struct signature *s, struct error *err)
 {
-    struct stat about;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &about) != 0) {
-        if (fd >= 0)
-            close(fd);
-        return error_set(err, STATUS_IO, "cannot read the artifact: %m");
-    }
-    size_t len = (size_t)about.st_size;
-    void *file = len ? mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-    close(fd);
-    if (file == MAP_FAILED)
-        return error_set(err, STATUS_INVALID, "the artifact is empty or cannot be mapped");
+    struct bytes file = { 0 };
+    struct mapped_files others = { .count = 0 };
     struct onnx_model *m = mem_zalloc(sizeof *m);
     m->signature = s;
-    enum status st = load_mapped(m, bytes_of(file, len), options, s, err);
-    munmap(file, len);
+    enum status st = mapped_open(path, &file, err);
+    if (!st)
+        st = mapped_open_all(options->files, options->files_count, &others, err);
+    if (!st)
+        st = load_mapped(m, file, options->threads, &others, s, err);
+    mapped_close(file); /* the library has copied what it needs */
+    mapped_close_all(&others);
     if (st)
         unload(m);
     else

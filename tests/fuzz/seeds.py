@@ -104,6 +104,20 @@ def http():
     }
 
 
+def byte_range():
+    size = (1000).to_bytes(8, "little")
+    return {
+        "part": size + b"bytes=1-20",
+        "open": size + b"bytes=999-",
+        "last": size + b"bytes=-5",
+        "several": size + b"bytes=1-2,3-4",
+        "outside": size + b"bytes=1000-",
+        "large": b"\xff" * 8 + b"bytes=18446744073709551615-99999999999999999999",
+        "tags": size + b'"other", W/"tag"',
+        "any": size + b"*",
+    }
+
+
 def target():
     return {
         "infer": b"/v2/models/a%2Fb%20c/versions/12/infer",
@@ -278,7 +292,7 @@ def idx():
 
 
 def main():
-    for make in (framing, encoding, http, target, json, binary, csv, idx):
+    for make in (framing, encoding, http, target, byte_range, json, binary, csv, idx):
         folder = CORPUS / make.__name__
         folder.mkdir(exist_ok=True)
         for name, data in make().items():

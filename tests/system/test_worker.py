@@ -497,7 +497,7 @@ def secret_reader(path):
         (b"this is no ONNX file", "onnx", "protobuf parsing failed"),
         (networks.times(2)[:-20], "onnx", "protobuf parsing failed"),
         (b"\x08\x08", "onnx", "graph"),
-        (secret_reader("/etc/hostname").SerializeToString(), "onnx", "another file"),
+        (secret_reader("/etc/hostname").SerializeToString(), "onnx", "none of the version"),
         (b"fake fail=these words", "fake", "these words"),
         (b"fake abort", "fake", "crashed 2 times"),
         (b"x", "pickle", "'pickle'"),

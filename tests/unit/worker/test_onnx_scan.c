@@ -8,7 +8,7 @@ static const int64_t row[] = { ANY, 2 };
 static void expect(struct buf *model, enum status want)
 {
     struct error err = { .status = STATUS_OK };
-    enum status st = onnx_scan(buf_bytes(model), &err);
+    enum status st = onnx_scan(buf_bytes(model), NULL, NULL, 0, &err);
     cr_expect_eq(st, want, "%s: %s", status_name(st), err.text);
     buf_finish(model);
 }
@@ -139,16 +139,84 @@ Test(onnx_scan, damaged_models_do_no_harm)
         struct error err;
         unsigned char *cut = mem_alloc(i + 1);
         memcpy(cut, model.data, i);
-        enum status st = onnx_scan(bytes_of(cut, i), &err);
+        enum status st = onnx_scan(bytes_of(cut, i), NULL, NULL, 0, &err);
         cr_expect(st == STATUS_OK || st == STATUS_INVALID);
         free(cut);
         unsigned char was = model.data[i];
         for (unsigned b = 0; b < 256; b++) {
             model.data[i] = (unsigned char)b;
-            st = onnx_scan(buf_bytes(&model), &err);
+            st = onnx_scan(buf_bytes(&model), NULL, NULL, 0, &err);
             cr_expect(st == STATUS_OK || st == STATUS_INVALID || st == STATUS_UNSUPPORTED);
         }
         model.data[i] = was;
     }
     buf_finish(&model);
+}
+
+/* ---- files of the version ---- */
+
+static const char *const names[] = { "weights.bin", "more" };
+static const size_t sizes[] = { 100, 10 };
+
+static enum status scan_with(struct buf *model, struct error *err)
+{
+    enum status st = onnx_scan(buf_bytes(model), names, sizes, 2, err);
+    buf_finish(model);
+    return st;
+}
+
+static void put_entry(struct buf *tensor, const char *key, const char *value)
+{
+    struct buf entry = { 0 };
+    put_text(&entry, 1, key);
+    put_text(&entry, 2, value);
+    put_message(tensor, 13, &entry);
+}
+
+/* keys and values, until NULL; the tensor is an initializer of the main graph. */
+static enum status place(const char *const *entries, struct error *err)
+{
+    struct buf tensor = { 0 }, graph = { 0 };
+    put_number(&tensor, 2, ONNX_UINT8);
+    for (; *entries; entries += 2)
+        put_entry(&tensor, entries[0], entries[1]);
+    put_number(&tensor, 14, 1);
+    put_message(&graph, 5, &tensor);
+    struct buf model = onnx_model(&graph);
+    return scan_with(&model, err);
+}
+
+#define PLACE(...) place((const char *const[]){ __VA_ARGS__, NULL }, &err)
+
+Test(onnx_scan, initializers_in_files_of_the_version)
+{
+    struct error err;
+    cr_expect_eq(PLACE("location", "weights.bin"), STATUS_OK, "%s", err.text);
+    cr_expect_eq(PLACE("location", "more", "offset", "0", "length", "10"), STATUS_OK);
+    cr_expect_eq(PLACE("location", "weights.bin", "offset", "99", "length", "1", "checksum", "x"),
+                 STATUS_OK);
+    cr_expect_eq(PLACE("location", "other"), STATUS_UNSUPPORTED);
+    cr_expect_eq(PLACE("location", "./more"), STATUS_UNSUPPORTED);
+    cr_expect_eq(PLACE("location", "/etc/passwd"), STATUS_UNSUPPORTED);
+    cr_expect_eq(PLACE("offset", "5"), STATUS_UNSUPPORTED, "no location");
+    cr_expect_eq(PLACE("location", "more", "offset", "11"), STATUS_INVALID);
+    cr_expect_eq(PLACE("location", "more", "offset", "5", "length", "6"), STATUS_INVALID);
+    cr_expect_eq(PLACE("location", "more", "length", "18446744073709551615"), STATUS_INVALID);
+    cr_expect_eq(PLACE("location", "more", "offset", "-1"), STATUS_INVALID);
+    cr_expect_eq(PLACE("location", "more", "offset", ""), STATUS_INVALID);
+    cr_expect_eq(PLACE("location", "more", "location", "weights.bin"), STATUS_INVALID, "twice");
+    cr_expect_eq(PLACE("location", "more", "basepath", "/etc"), STATUS_INVALID, "unknown");
+}
+
+Test(onnx_scan, other_tensors_stay_in_the_model)
+{
+    struct buf graph = { 0 }, model;
+    struct error err;
+    put_external(&graph, 5, "w", "more");
+    model = wrap(7, wrap(1, wrap(5, wrap(6, graph)))); /* branch of an If */
+    cr_expect_eq(scan_with(&model, &err), STATUS_UNSUPPORTED);
+    graph = (struct buf){ 0 };
+    put_external(&graph, 5, "w", "more");
+    model = wrap(25, wrap(7, wrap(5, graph))); /* attribute in a function */
+    cr_expect_eq(scan_with(&model, &err), STATUS_UNSUPPORTED);
 }
