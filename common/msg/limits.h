@@ -32,6 +32,7 @@
 #define MAX_CHUNKS         16384u       /* of one artifact: 16 GiB */
 #define UPLOAD_PAGE        256u         /* slots of CHUNK_BYTES in one answer about an upload */
 #define MAX_SLOT_PIECES    64u          /* ranges that one such slot may have come in */
+#define BACKUP_CHUNKS      1024u        /* digests in one answer about a backup */
 #define MAX_ENVELOPE       (64u << 20)  /* bytes of an envelope frame (a snapshot is the largest) */
 #define MAX_SMALL_ENVELOPE (1u << 20)   /* the same on sockets that carry no snapshot */
 #define MAX_TENSOR_BYTES   (1ull << 31) /* of one tensor frame */

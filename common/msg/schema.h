@@ -257,6 +257,17 @@ struct i64s {
     F(S, str, id, 1, MAX_NAME, "of the upload") \
     F(S, u64, first, 2, 0, "slot that the page begins with; it has UPLOAD_PAGE slots")
 
+#define BACKUP_FIELDS(F, L, S)                                                                  \
+    F(S, str, id, 1, MAX_NAME, "chosen by the caller")                                          \
+    F(S, u64, index, 2, 0, "how many records have been read; to be sent back")                  \
+    F(S, str, cursor, 3, MAX_NAME, "where in the next one, or in the list of chunks; the same") \
+    F(S, bin, chunks, 4, BACKUP_CHUNKS *DIGEST_SIZE, "answers BACKUP_CHUNKS: their SHA-256")    \
+    F(S, boolean, done, 5, 0, "that was all")
+
+#define RESTORE_FIELDS(F, L, S)                        \
+    F(S, str, id, 1, MAX_NAME, "chosen by the caller") \
+    F(S, u64, page, 2, 0, "1, 2, 3 ...; at the end: how many there were")
+
 #define HELLO_FIELDS(F, L, S)                                       \
     F(S, str, engine, 1, MAX_NAME, "unique per start of an engine") \
     F(S, str, worker, 2, MAX_NAME, "its worker's id")               \
@@ -338,6 +349,8 @@ struct i64s {
     X(piece, PIECE_FIELDS)                     \
     X(upload, UPLOAD_FIELDS)                   \
     X(upload_ref, UPLOAD_REF_FIELDS)           \
+    X(backup, BACKUP_FIELDS)                   \
+    X(restore, RESTORE_FIELDS)                 \
     X(hello, HELLO_FIELDS)                     \
     X(job, JOB_FIELDS)                         \
     X(result, RESULT_FIELDS)                   \
@@ -360,6 +373,8 @@ struct i64s {
     X(TRAININGS, 10, trainings, "answers TRAINING_LIST")                                         \
     X(SUITE, 11, suite, "answers REPORT")                                                        \
     X(UPLOAD, 17, upload, "answers UPLOAD_BEGIN and UPLOAD_GET")                                 \
+    X(BACKUP, 18, backup,                                                                        \
+      "answers BACKUP_READ, with a page of records attached, and BACKUP_CHUNKS")                 \
     /* requests to the registry */                                                               \
     X(PING, 20, empty, "DONE when Redis answers too")                                            \
     X(SNAPSHOT, 21, empty, "the whole catalog")                                                  \
@@ -384,6 +399,14 @@ struct i64s {
     X(UPLOAD_BEGIN, 50, upload, "makes an upload that comes in pieces (CHUNK_PUT)")              \
     X(UPLOAD_GET, 51, upload_ref, "a page of its pieces")                                        \
     X(UPLOAD_DROP, 52, name, "nobody wants it any more")                                         \
+    X(BACKUP_BEGIN, 53, backup, "all records as they are now, to be read")                       \
+    X(BACKUP_READ, 54, backup, "a page of them")                                                 \
+    X(BACKUP_CHUNKS, 55, backup, "which chunks they need")                                       \
+    X(BACKUP_END, 56, backup, "all is read")                                                     \
+    X(RESTORE_BEGIN, 57, restore, "CONFLICT: this registry is not empty")                        \
+    X(RESTORE_PUT, 58, restore, "a page of records, attached; chunks come with CHUNK_PUT")       \
+    X(RESTORE_END, 59, restore, "all of it becomes visible, or nothing")                         \
+    X(RESTORE_DROP, 49, restore, "nothing of it is wanted any more")                             \
     /* between engines and gateways */                                                           \
     X(HELLO, 60, hello, "an engine offers itself")                                               \
     X(WELCOME, 61, endpoint, "the gateway knows it now")                                         \

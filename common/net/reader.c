@@ -116,7 +116,8 @@ static bool deliver(struct reader *r)
 {
     struct slot *s = &r->slots[r->head];
     struct frame piece;
-    frame_init_slice(&piece, &s->data, s->span->skip, s->span->take);
+    frame_init_slice(&piece, &s->data, s->span->skip,
+                     s->span->take ? s->span->take : frame_bytes(&s->data).len - s->span->skip);
     frame_finish(&s->data);
     s->there = false;
     r->head = (r->head + 1) % READER_WINDOW;

@@ -15,7 +15,7 @@
 struct span {
     struct digest digest;
     uint32_t skip; /* bytes of the chunk before it */
-    uint32_t take; /* its own, at least 1 */
+    uint32_t take; /* its own; 0: all of the chunk, however long that is */
 };
 
 struct reader;

@@ -2,9 +2,9 @@
 -- of functions.lua, whose locals and list of keys hold here too.
 --
 --   maas:chunk:DIGEST       a chunk's bytes; with --artifact-store=file:DIR instead
---   maas:file:DIGEST        the length of its file, 0 while that is being written
---                           Both expire unless somebody keeps the chunk.
---   maas:kept:DIGEST        how many manifests and uploads keep the chunk
+--   maas:file:DIGEST        the length of its file, 0 while that is being written; "gone:SWEEP" while
+--                           it is being removed.  Both expire unless somebody keeps the chunk.
+--   maas:kept               hash digest -> how many manifests and uploads keep the chunk
 --   maas:manifest:DIGEST    hash size, chunks (32 bytes each, in order), refs (how many versions
 --                           and files of data sets have this artifact)
 --   maas:released           list of digests, up to SLICE together: each has lost one keeper
@@ -27,27 +27,26 @@ local PINNED = 1000000              -- refs of an artifact that was there before
 
 -- ---- chunks
 
-local function chunk_size(digest)
+function artifacts.chunk_size(digest)
     local size = redis.call('STRLEN', 'maas:chunk:' .. digest)
     if size == 0 then
-        size = tonumber(redis.call('GET', 'maas:file:' .. digest) or 0)
+        size = tonumber(redis.call('GET', 'maas:file:' .. digest) or '') or 0
     end
     return size
 end
 
 local function keep_chunk(digest)
-    redis.call('INCR', 'maas:kept:' .. digest)
+    redis.call('HINCRBY', 'maas:kept', digest, 1)
     if redis.call('PERSIST', 'maas:chunk:' .. digest) == 0 then
         redis.call('PERSIST', 'maas:file:' .. digest)
     end
 end
 
 local function leave_chunk(digest, ttl_ms)
-    local kept = 'maas:kept:' .. digest
-    if redis.call('DECR', kept) > 0 then
+    if redis.call('HINCRBY', 'maas:kept', digest, -1) > 0 then
         return
     end
-    redis.call('DEL', kept)
+    redis.call('HDEL', 'maas:kept', digest)
     redis.call('PEXPIRE', 'maas:chunk:' .. digest, ttl_ms)
     redis.call('PEXPIRE', 'maas:file:' .. digest, ttl_ms)
 end
@@ -72,7 +71,7 @@ redis.register_function('maas_chunk_put', function(_, a)
     local old = redis.call('GET', key)
     if not old then
         redis.call('SET', key, a[2], 'PX', a[3])
-        if redis.call('EXISTS', 'maas:kept:' .. a[1]) == 1 then
+        if redis.call('HEXISTS', 'maas:kept', a[1]) == 1 then
             redis.call('PERSIST', key)
         end
         return 'OK'
@@ -88,9 +87,13 @@ end)
 -- digest ttl_ms -> OK.  A file is about to be written, or looked at: from now on nobody removes it.
 redis.register_function('maas_file_begin', function(_, a)
     local key = 'maas:file:' .. a[1]
-    if not redis.call('SET', key, '0', 'NX', 'PX', a[2]) then
-        renew(key, a[2])
+    if redis.call('SET', key, '0', 'NX', 'PX', a[2]) then
+        return 'OK'
     end
+    if redis.call('GET', key):sub(1, 5) == 'gone:' then
+        return fail('BUSY', 'this chunk is being removed; try again')
+    end
+    renew(key, a[2])
     return 'OK'
 end)
 
@@ -100,24 +103,45 @@ redis.register_function('maas_file_end', function(_, a)
     if not redis.call('SET', key, a[2], 'XX', 'KEEPTTL') then
         redis.call('SET', key, a[2], 'PX', a[3])
     end
-    if redis.call('EXISTS', 'maas:kept:' .. a[1]) == 1 then
+    if redis.call('HEXISTS', 'maas:kept', a[1]) == 1 then
         redis.call('PERSIST', key)
     end
     return 'OK'
 end)
 
--- digests (32 bytes each) -> for each '1', or '0' when its file is nobody's
+-- What fn says of each digest (32 bytes) as a text of '0' and '1'.
+local function of_each(digests, fn)
+    local out = {}
+    for at = 1, #digests, 32 do
+        out[#out + 1] = fn('maas:file:' .. digests:sub(at, at + 31)) and '1' or '0'
+    end
+    return table.concat(out)
+end
+
+-- digests sweep ttl_ms -> '1' for each whose file this sweep may remove now: it is nobody's
+redis.register_function('maas_files_condemn', function(_, a)
+    return of_each(a[1], function(key)
+        return redis.call('SET', key, 'gone:' .. a[2], 'NX', 'PX', a[3])
+    end)
+end)
+
+-- digests sweep -> '1' for each that is still so
 redis.register_function{
-    function_name = 'maas_files_known',
+    function_name = 'maas_files_condemned',
     flags = { 'no-writes' },
     callback = function(_, a)
-        local out = {}
-        for at = 1, #a[1], 32 do
-            out[#out + 1] = redis.call('EXISTS', 'maas:file:' .. a[1]:sub(at, at + 31))
-        end
-        return table.concat(out)
+        return of_each(a[1], function(key)
+            return redis.call('GET', key) == 'gone:' .. a[2]
+        end)
     end,
 }
+
+-- digests sweep -> '1' for each that may be put again
+redis.register_function('maas_files_removed', function(_, a)
+    return of_each(a[1], function(key)
+        return redis.call('GET', key) == 'gone:' .. a[2] and redis.call('DEL', key) == 1
+    end)
+end)
 
 -- ---- manifests
 
@@ -141,7 +165,7 @@ function artifacts.check(digest, size, chunks)
     end
     for i = 1, count do
         local expected = math.min(CHUNK_BYTES, size - (i - 1) * CHUNK_BYTES)
-        if chunk_size(chunks:sub(32 * i - 31, 32 * i)) ~= expected then
+        if artifacts.chunk_size(chunks:sub(32 * i - 31, 32 * i)) ~= expected then
             return fail('CONFLICT', 'chunk ' .. (i - 1) .. ' of the artifact is not there; upload it again')
         end
     end
@@ -277,7 +301,7 @@ redis.register_function('maas_upload_piece', function(_, a)
     if size > 0 and offset + length > size then
         return fail('INVALID', 'the range ends behind the size that was said, ' .. text(size))
     end
-    if chunk_size(digest) ~= length then
+    if artifacts.chunk_size(digest) ~= length then
         return fail('CONFLICT', 'the chunk is not there; send the range again')
     end
     local slot, within = text(math.floor(offset / CHUNK_BYTES)), offset % CHUNK_BYTES
@@ -357,7 +381,7 @@ end)
 -- ---- collecting
 
 -- A part of what the layout before has left without counts.  true: there may be more.
-local function count_old()
+function artifacts.count_old()
     if redis.call('EXISTS', 'maas:counted') == 1 then
         return false
     end
@@ -411,7 +435,10 @@ end
 
 -- ttl_ms -> how many steps wait still, as far as is known: 0 or 1
 redis.register_function('maas_collect', function(_, a)
-    if count_old() then
+    if artifacts.count_old() then
+        return 1
+    end
+    if artifacts.forget_copies() then
         return 1
     end
     if redis.call('EXISTS', 'maas:backup') == 1 then

@@ -53,6 +53,8 @@ static void publish_entry(struct events *e, const struct redisReply *entry)
         st = record_version_event(&records, f, &version);
         catalog.versions = &version;
         catalog.versions_count = 1;
+    } else if (bytes_equal_str(record_text(record_field(f, "what")), "restored")) {
+        log_info("a backup was restored"); /* its number leaves a gap: all take a snapshot */
     } else {
         record_deployment_event(f, &deployment);
         catalog.deployments = &deployment;

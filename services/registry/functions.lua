@@ -30,7 +30,8 @@
 -- An error reply begins with the name of a status (status.h).
 --
 -- This file has the versions.  Appended to it when Redis gets the library: artifacts.lua (chunks,
--- manifests, uploads, with the list of their keys), jobs.lua (datasets, training jobs, presence).
+-- manifests, uploads, with the list of their keys), backup.lua, jobs.lua (datasets, training jobs,
+-- presence).
 
 local DAY_MS = 24 * 3600 * 1000
 local EVENTS_KEPT = 1000             -- who lags further behind takes a snapshot

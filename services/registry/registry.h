@@ -92,9 +92,11 @@ void request_fail_corrupt(struct request *r, const char *what);
 request_done_fn answer_done; /* answers DONE */
 
 rpc_handler_fn on_ping, on_snapshot, on_version_commit, on_check_claim, on_version_checked,
-    on_deploy;                                                  /* versions.c */
-rpc_handler_fn on_chunk_put, on_chunk_get, on_manifest_get;     /* artifacts.c */
-rpc_handler_fn on_upload_begin, on_upload_get, on_upload_drop;  /* uploads.c */
+    on_deploy;                                                 /* versions.c */
+rpc_handler_fn on_chunk_put, on_chunk_get, on_manifest_get;    /* artifacts.c */
+rpc_handler_fn on_upload_begin, on_upload_get, on_upload_drop; /* uploads.c */
+rpc_handler_fn on_backup_begin, on_backup_read, on_backup_chunks, on_backup_end, on_restore_begin,
+    on_restore_put, on_restore_end, on_restore_drop;            /* backup.c */
 rpc_handler_fn on_file_commit, on_dataset_list, on_dataset_get; /* datasets.c */
 rpc_handler_fn on_training_submit, on_training_get, on_training_list, on_training_cancel,
     on_training_claim, on_training_update; /* training.c */

@@ -1,7 +1,7 @@
 /* store_file.c - chunks as files, DIR/ab/abcdef..., which several registries may share.
  *
  * A chunk is put in three steps: Redis is told that its file is about to be there, so that no
- * sweep removes it from then on (sweep.c); a pool thread writes DIR/new/NAME, syncs it, renames
+ * sweep removes it from then on (sweep.c; BUSY when one is just doing it); a pool thread writes DIR/new/NAME, syncs it, renames
  * it into its place and syncs the folder; Redis is told that it is there, whole.  Only then may a
  * manifest keep it.
  */

@@ -1,12 +1,10 @@
 /* sweep.c - removes the files of chunks that have expired in Redis.
  *
- * One of the 256 folders at a time.  A file whose chunk Redis does not know is renamed to
- * DIR/gone/NAME.SWEEP, and Redis is asked again: only if it still does not know the chunk is the
- * file removed, else it goes back.  So a registry that puts this chunk meanwhile, here or on
- * another host, keeps it: it tells Redis before it looks for the file.  Either we hear of it the
- * second time, or it looks after we have renamed, and writes the file anew.
- *
- * What a sweep that was killed has left behind is decided by a later one.
+ * One of the 256 folders at a time.  Redis is asked which chunks are nobody's, and marks them in the
+ * same step: who puts such a chunk now, here or on another host, is told to try again (BUSY).  Their
+ * files are renamed to DIR/gone/NAME.SWEEP; if the marks are still there then, removed, and the
+ * marks after them.  A sweep that was held up for so long that its marks have expired puts the files
+ * back instead.  What one that was killed has left behind is decided by a later one.
  */
 #include "services/registry/fcall.h"
 #include "services/registry/records.h"
@@ -27,7 +25,7 @@
 #define BATCH_MAX  512  /* files that are decided together */
 #define OLD_S      3600 /* what lies in new/ or gone/ for so long is nobody's any more */
 #define HEX_LEN    (DIGEST_HEX_SIZE - 1)
-#define RETRY_MS   1000
+#define MARK_MS    60000         /* a sweep has so long for a batch */
 #define FOLDER_NEW FOLDERS       /* after those of chunks: what was being written */
 #define FOLDER_OLD (FOLDERS + 1) /* what was being removed */
 
@@ -47,7 +45,7 @@ struct sweep {
     size_t skip;  /* entries of it that are known to stay */
     size_t count;
     char names[BATCH_MAX][DIGEST_HEX_SIZE];
-    char known[BATCH_MAX];
+    char ours[BATCH_MAX]; /* '1': marked for this sweep */
     size_t removed;
     size_t failed; /* could not be put back */
 };
@@ -137,8 +135,19 @@ static void list(struct sweep *w)
     buf_finish(&path);
 }
 
-/* The unknown ones, out of the way or back: away is where they go. */
-static void move_unknown(struct sweep *w, bool away)
+/* Those that are ours leave the folder. */
+static void keep_ours(struct sweep *w)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < w->count; i++)
+        if (w->ours[i] == '1')
+            memmove(w->names[kept++], w->names[i], DIGEST_HEX_SIZE);
+    w->skip += w->count - kept; /* the others stay in it */
+    w->count = kept;
+}
+
+/* Out of the way; then for good, or back. */
+static void move_files(struct sweep *w, bool away)
 {
     struct buf place = { 0 }, gone = { 0 };
     char folder[8], name[DIGEST_HEX_SIZE + sizeof w->suffix];
@@ -148,34 +157,24 @@ static void move_unknown(struct sweep *w, bool away)
         join(&place, w->root, folder, w->names[i]);
         join(&gone, w->root, "gone", name);
         const char *from = (char *)place.data, *to = (char *)gone.data;
-        if (!away && w->known[i] == '0' && unlink(to) == 0)
+        bool ours = w->ours[i] == '1';
+        if (away && rename(from, to) != 0)
+            w->ours[i] = '0'; /* another sweep was first */
+        else if (!away && ours && unlink(to) == 0)
             w->removed++;
-        else if (!away && w->known[i] != '0' && rename(to, from) != 0)
+        else if (!away && !ours && rename(to, from) != 0)
             w->failed++;
-        else if (away && rename(from, to) != 0)
-            w->known[i] = '1'; /* another sweep was first */
     }
     buf_finish(&place);
     buf_finish(&gone);
 }
 
-/* Leaves in the batch those that Redis did not know, and whose file is out of the way. */
-static void rename_unknown(struct sweep *w)
+static void rename_ours(struct sweep *w)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < w->count; i++)
-        if (w->known[i] == '0')
-            memmove(w->names[kept++], w->names[i], DIGEST_HEX_SIZE);
-    w->skip += w->count - kept; /* these stay in the folder */
-    w->count = kept;
-    memset(w->known, '0', kept);
-    move_unknown(w, true);
-    kept = 0;
-    for (size_t i = 0; i < w->count; i++)
-        if (w->known[i] == '0')
-            memmove(w->names[kept++], w->names[i], DIGEST_HEX_SIZE);
-    w->skip += w->count - kept;
-    w->count = kept;
+    keep_ours(w);
+    memset(w->ours, '1', w->count);
+    move_files(w, true);
+    keep_ours(w);
 }
 
 static void work(void *arg) /* pool thread */
@@ -184,9 +183,9 @@ static void work(void *arg) /* pool thread */
     if (w->stage == STAGE_LIST)
         list(w);
     else if (w->stage == STAGE_RENAME)
-        rename_unknown(w);
+        rename_ours(w);
     else
-        move_unknown(w, false);
+        move_files(w, false);
 }
 
 /* ---- the loop's side ---------------------------------------------------------------------- */
@@ -230,13 +229,14 @@ static void on_worked(void *arg)
     w->working = false;
     if (!w->redis)
         free_sweep(w);
-    else if (w->stage == STAGE_DECIDE || !w->count)
+    else if (!w->count)
         next_batch(w);
     else
         ask(w);
 }
 
-static void on_known(void *arg, enum status st, const char *text, const struct redisReply *reply)
+/* Redis is away: what was renamed stays in gone/ until a later sweep puts it back. */
+static void on_answer(void *arg, enum status st, const char *text, const struct redisReply *reply)
 {
     struct sweep *w = arg;
     (void)text;
@@ -245,17 +245,22 @@ static void on_known(void *arg, enum status st, const char *text, const struct r
         free_sweep(w);
         return;
     }
-    struct bytes known = st ? bytes_of(NULL, 0) : record_text(reply);
-    if (known.len == w->count) {
-        memcpy(w->known, known.data, known.len);
-        go(w, w->stage == STAGE_LIST ? STAGE_RENAME : STAGE_DECIDE);
+    struct bytes ours = st ? bytes_of(NULL, 0) : record_text(reply);
+    if (ours.len != w->count) {
+        rest(w);
+    } else if (w->stage == STAGE_DECIDE) {
+        next_batch(w);
     } else {
-        loop_timer_start(w->timer, RETRY_MS, 0); /* Redis is away */
+        memcpy(w->ours, ours.data, ours.len);
+        go(w, w->stage == STAGE_LIST ? STAGE_RENAME : STAGE_DECIDE);
     }
 }
 
 static void ask(struct sweep *w)
 {
+    static const char *const functions[] = { [STAGE_LIST] = "maas_files_condemn",
+                                             [STAGE_RENAME] = "maas_files_condemned",
+                                             [STAGE_DECIDE] = "maas_files_removed" };
     struct buf digests = { 0 };
     struct fcall call;
     for (size_t i = 0; i < w->count; i++) {
@@ -263,21 +268,18 @@ static void ask(struct sweep *w)
         if (digest_parse(bytes_str(w->names[i]), &digest) == STATUS_OK)
             buf_append(&digests, digest.byte, DIGEST_SIZE);
     }
-    fcall_begin(&call, "maas_files_known");
+    fcall_begin(&call, functions[w->stage]);
     fcall_add(&call, buf_bytes(&digests));
+    fcall_add_str(&call, w->suffix);
+    fcall_add_number(&call, MARK_MS);
     w->working = true;
-    redis_send(w->redis, on_known, w, call.argv, call.argc);
+    redis_send(w->redis, on_answer, w, call.argv, call.argc);
     buf_finish(&digests);
 }
 
-/* Begins, or asks again what Redis could not answer. */
 static void on_timer(void *arg)
 {
-    struct sweep *w = arg;
-    if (w->count && w->stage != STAGE_DECIDE)
-        ask(w);
-    else
-        go(w, STAGE_LIST);
+    go(arg, STAGE_LIST);
 }
 
 struct sweep *sweep_create(struct loop *l, struct redis *redis, const char *folder,
@@ -289,7 +291,6 @@ struct sweep *sweep_create(struct loop *l, struct redis *redis, const char *fold
     w->redis = redis;
     w->every_ms = every_ms;
     w->root = mem_str(bytes_str(folder));
-    w->stage = STAGE_DECIDE;
     if (getrandom(&id, sizeof id, 0) != sizeof id)
         log_debug("no random number for a sweep");
     snprintf(w->suffix, sizeof w->suffix, "%016llx", (unsigned long long)id);

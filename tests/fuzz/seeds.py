@@ -5,8 +5,10 @@
 """
 
 import gzip
+import io
 import pathlib
 import struct
+import tarfile
 import zlib
 
 CORPUS = pathlib.Path(__file__).parent / "corpus"
@@ -115,6 +117,28 @@ def byte_range():
         "large": b"\xff" * 8 + b"bytes=18446744073709551615-99999999999999999999",
         "tags": size + b'"other", W/"tag"',
         "any": size + b"*",
+    }
+
+
+def tar():
+    def packed(fmt, *names):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=fmt) as archive:
+            for name in names:
+                info = tarfile.TarInfo(name)
+                info.size = len(name)
+                if name.endswith("/"):
+                    info.type, info.size = tarfile.DIRTYPE, 0
+                archive.addfile(info, io.BytesIO(name.encode()))
+        return out.getvalue()[: 512 * (2 * len(names) + 2)]
+
+    two = packed(tarfile.USTAR_FORMAT, "maas-backup", "records/1")
+    return {
+        "ustar": two,
+        "gnu": packed(tarfile.GNU_FORMAT, "./a", "./folder/", "./folder/b"),
+        "long-name": packed(tarfile.GNU_FORMAT, "x" * 120),
+        "empty": bytes(1024),
+        "cut": two[:700],
     }
 
 
@@ -292,7 +316,7 @@ def idx():
 
 
 def main():
-    for make in (framing, encoding, http, target, byte_range, json, binary, csv, idx):
+    for make in (framing, encoding, http, target, byte_range, tar, json, binary, csv, idx):
         folder = CORPUS / make.__name__
         folder.mkdir(exist_ok=True)
         for name, data in make().items():
