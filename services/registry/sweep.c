@@ -75,10 +75,10 @@ static void folder_name(const struct sweep *w, char out[8])
         snprintf(out, 8, "%s", w->folder == FOLDER_NEW ? "new" : "gone");
 }
 
-static bool is_old(DIR *dir, const char *name)
+static bool is_old(int folder, const char *name)
 {
     struct stat about;
-    return fstatat(dirfd(dir), name, &about, AT_SYMLINK_NOFOLLOW) == 0 &&
+    return fstatat(folder, name, &about, AT_SYMLINK_NOFOLLOW) == 0 &&
            (uint64_t)about.st_ctime + OLD_S < clock_wall_ms() / 1000;
 }
 
@@ -96,15 +96,15 @@ static void restore(struct sweep *w, const char *name)
     buf_finish(&to);
 }
 
-static void look_at(struct sweep *w, DIR *dir, const char *name, size_t *seen)
+static void look_at(struct sweep *w, int folder, const char *name, size_t *seen)
 {
     struct digest digest;
     if (w->folder >= FOLDERS) {
-        if (name[0] == '.' || !is_old(dir, name))
+        if (name[0] == '.' || !is_old(folder, name))
             return;
         if (w->folder == FOLDER_OLD)
             restore(w, name);
-        else if (unlinkat(dirfd(dir), name, 0) == 0)
+        else if (unlinkat(folder, name, 0) == 0)
             w->removed++;
         return;
     }
@@ -127,11 +127,14 @@ static void list(struct sweep *w)
     join(&path, w->root, folder, NULL);
     w->count = 0;
     w->more = false;
-    DIR *dir = opendir((char *)path.data);
+    int fd = open((char *)path.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     while (dir && (entry = readdir(dir))) // NOLINT: this stream is ours alone
-        look_at(w, dir, entry->d_name, &seen);
+        look_at(w, fd, entry->d_name, &seen);
     if (dir)
         closedir(dir);
+    else if (fd >= 0)
+        close(fd);
     buf_finish(&path);
 }
 

@@ -35,7 +35,7 @@ enum status mapped_open_all(const struct runtime_file *files, size_t count,
 {
     out->count = 0;
     for (size_t i = 0; i < count; i++) {
-        struct bytes data;
+        struct bytes data = { 0 };
         enum status st = mapped_open(files[i].path, &data, err);
         if (st)
             return st;
