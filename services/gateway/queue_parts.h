@@ -4,6 +4,7 @@
 #define SERVICES_GATEWAY_QUEUE_PARTS_H
 
 #include "services/gateway/queue.h"
+#include "services/gateway/recent.h"
 
 #include <stdalign.h>
 #include <uthash.h>
@@ -77,6 +78,7 @@ struct lane {
     struct lane_counts counts;
     struct msg_hello signature;
     struct lane_meters meters;
+    struct recent recent;  /* requests that were submitted */
     struct heap_node wake; /* when a batch that waits to grow goes out */
     struct lane_key key;
     UT_hash_handle hh;

@@ -16,5 +16,9 @@ enum status check_artifact(struct bytes digest, uint64_t size_bytes, struct byte
 /* Text that clients will get as JSON; empty is fine. */
 enum status check_json_object(struct bytes text, const char *what, struct error *err) MUST_CHECK;
 enum status check_json_array(struct bytes text, const char *what, struct error *err) MUST_CHECK;
+/* Text that clients will get inside JSON: UTF-8; empty is fine. */
+enum status check_text(struct bytes text, const char *what, struct error *err) MUST_CHECK;
+/* Who asks for a change, for the history: like a name, or empty. */
+enum status check_who(struct bytes who, struct error *err) MUST_CHECK;
 
 #endif

@@ -1,4 +1,4 @@
-/* functions.h - the library of Redis functions (functions.lua, jobs.lua), carried inside the
+/* functions.h - the library of Redis functions (functions.lua and what follows it), carried inside the
  * program. */
 #ifndef SERVICES_REGISTRY_FUNCTIONS_H
 #define SERVICES_REGISTRY_FUNCTIONS_H

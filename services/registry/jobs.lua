@@ -1,5 +1,4 @@
--- jobs.lua - datasets, training jobs, presence: the second half of functions.lua, whose locals
--- and list of keys hold here too.
+-- jobs.lua - datasets, training jobs, presence.
 
 -- ---- datasets
 
@@ -20,6 +19,11 @@ redis.register_function('maas_file_commit', function(_, a)
     local err = keep_artifact(a[3], a[4], a[5])
     if err then
         return err
+    end
+    local old = redis.call('HGET', key, a[2])
+    hold_artifact(a[3])
+    if old then
+        release_artifact(packed_digest(old, 2)) -- tag of struct file
     end
     redis.call('HSET', key, a[2], a[6])
     redis.call('SADD', 'maas:datasets', name)

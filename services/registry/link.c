@@ -113,6 +113,17 @@ static void on_greeted(void *arg, enum status st, const char *text, const struct
         k->connected(k->arg);
 }
 
+/* The library is there; what an older one has left gets its present form. */
+static void on_loaded(void *arg, enum status st, const char *text, const struct redisReply *reply)
+{
+    struct redis_link *k = arg;
+    struct bytes move[] = { bytes_str("FCALL"), bytes_str("maas_move"), bytes_str("0") };
+    if (st)
+        on_greeted(k, st, text, reply);
+    else if (send_command(k, on_greeted, k, move, 3))
+        break_link(k, "the greeting cannot be sent");
+}
+
 static void greet(struct redis_link *k)
 {
     size_t size = (size_t)(functions_lua_end - functions_lua);
@@ -120,7 +131,8 @@ static void greet(struct redis_link *k)
                             bytes_of(functions_lua, size) };
     struct bytes ping[] = { bytes_str("PING") };
     bool library = k->greeting == GREETING_LIBRARY;
-    if (send_command(k, on_greeted, k, library ? load : ping, library ? 4 : 1))
+    if (send_command(k, library ? on_loaded : on_greeted, k, library ? load : ping,
+                     library ? 4 : 1))
         break_link(k, "the greeting cannot be sent");
 }
 

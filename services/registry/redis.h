@@ -17,7 +17,7 @@
 
 #define REDIS_PENDING_MAX 4096 /* commands under way on one connection; more are BUSY */
 #define REDIS_TIMEOUT_MS  5000 /* for one command */
-#define REDIS_ARGS_MAX    20
+#define REDIS_ARGS_MAX    32
 #define REDIS_HOST_MAX    256 /* bytes of a host name or a path, with the NUL */
 
 struct redis;

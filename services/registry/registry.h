@@ -84,8 +84,11 @@ void request_fail_corrupt(struct request *r, const char *what);
 
 request_done_fn answer_done; /* answers DONE */
 
-rpc_handler_fn on_ping, on_snapshot, on_version_commit, on_check_claim, on_version_checked,
-    on_deploy;                                                  /* versions.c */
+rpc_handler_fn on_ping, on_snapshot, on_version_commit, on_check_claim,
+    on_version_checked;                /* versions.c */
+rpc_handler_fn on_deploy, on_rollback; /* deploy.c */
+rpc_handler_fn on_alias_put, on_version_describe, on_version_delete, on_model_delete,
+    on_history_get;                                             /* describe.c */
 rpc_handler_fn on_chunk_put, on_chunk_get, on_manifest_get;     /* artifacts.c */
 rpc_handler_fn on_file_commit, on_dataset_list, on_dataset_get; /* datasets.c */
 rpc_handler_fn on_training_submit, on_training_get, on_training_list, on_training_cancel,

@@ -141,6 +141,44 @@ enum status api_version(struct bytes text, uint32_t *out, struct error *err)
     return STATUS_OK;
 }
 
+static bool is_number(struct bytes text)
+{
+    const char *p = text.data;
+    size_t digits = 0;
+    while (digits < text.len && p[digits] >= '0' && p[digits] <= '9')
+        digits++;
+    return digits == text.len;
+}
+
+enum status api_version_of(struct gateway *g, struct bytes model, struct bytes text, uint32_t *out,
+                           struct error *err)
+{
+    if (is_number(text))
+        return api_version(text, out, err);
+    if (name_check(text, "the version's number or alias", err))
+        return err->status;
+    if (!replica_synced(g->replica))
+        return error_set(err, STATUS_UNAVAILABLE, "the catalog has not come yet; try again");
+    const struct catalog_model *m = catalog_find(replica_catalog(g->replica), model);
+    if (!m)
+        return error_set(err, STATUS_NOT_FOUND, "there is no model '%.*s'", (int)model.len,
+                         (const char *)model.data);
+    *out = catalog_alias(m, text);
+    return *out ? STATUS_OK
+                : error_set(err, STATUS_NOT_FOUND, "model '%s' has no alias '%.*s'", m->name,
+                            (int)text.len, (const char *)text.data);
+}
+
+bool api_user(struct call *c, struct bytes *who)
+{
+    struct error err;
+    *who = bytes_str(c->http->who[0] ? c->http->who : "api");
+    if (!name_check(*who, "X-User", &err))
+        return true;
+    api_error(c->http, err.status, "%s", err.text);
+    return false;
+}
+
 enum status api_timeout(const struct http_request *r, uint64_t *ms, struct error *err)
 {
     const char *text = r->timeout_ms;

@@ -9,6 +9,8 @@
 #include "common/net/artifact.h"
 #include "services/gateway/api/api.h"
 
+#define UPLOAD_TAGS_MAX 4096 /* bytes of tags in a query; more can be said of the version later */
+
 struct body_upload;
 
 /* What an upload becomes. */
@@ -18,6 +20,9 @@ struct upload_target {
     char digest[DIGEST_HEX_SIZE]; /* filled when the data is complete */
     uint64_t size_bytes;
     char key[MAX_NAME + 1]; /* makes a repeated commit harmless */
+    char who[MAX_NAME + 1]; /* of a version: who uploads it, and what is said of it */
+    char tags[UPLOAD_TAGS_MAX + 1];
+    char description[MAX_DESCRIPTION + 1];
 };
 
 /* Fills the request to commit and sends it; called once for each try.  manifest is good until it
