@@ -17,6 +17,7 @@ for folder in (HERE, os.path.join(TOP, "tests", "system"), os.path.join(TOP, "de
     sys.path.insert(0, folder)
 
 import cases  # noqa: E402
+import catalog  # noqa: E402
 import limits  # noqa: E402
 import many  # noqa: E402
 
@@ -40,7 +41,7 @@ def main():
     args = parser.parse_args()
     wanted = [name for name in args.only.split(",") if name]
     with open(args.out, "w", encoding="utf-8") as out:
-        for name, case in {**cases.CASES, **limits.CASES, **many.CASES}.items():
+        for name, case in {**cases.CASES, **limits.CASES, **many.CASES, **catalog.CASES}.items():
             if wanted and name not in wanted:
                 continue
             for record in case(os.path.abspath(args.bin)):

@@ -92,7 +92,8 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-int api_decode(struct bytes in, char *out, size_t size)
+/* plus: what stands for a space in the query, as forms and most clients write it. */
+static int decode(struct bytes in, bool plus, char *out, size_t size)
 {
     const char *p = in.data;
     size_t n = 0;
@@ -101,6 +102,8 @@ int api_decode(struct bytes in, char *out, size_t size)
         if (c == '%' && i + 2 < in.len && hex_digit(p[i + 1]) >= 0 && hex_digit(p[i + 2]) >= 0) {
             c = (char)(hex_digit(p[i + 1]) << 4 | hex_digit(p[i + 2]));
             i += 2;
+        } else if (plus && c == '+') {
+            c = ' ';
         }
         if (n + 1 >= size || c == 0)
             return -1;
@@ -108,6 +111,11 @@ int api_decode(struct bytes in, char *out, size_t size)
     }
     out[n] = 0;
     return (int)n;
+}
+
+int api_decode(struct bytes in, char *out, size_t size)
+{
+    return decode(in, false, out, size);
 }
 
 enum status api_query(const struct call *c, const char *name, char *out, size_t size)
@@ -120,8 +128,8 @@ enum status api_query(const struct call *c, const char *name, char *out, size_t 
             stop = end;
         if ((size_t)(stop - p) > name_len && memcmp(p, name, name_len) == 0 && p[name_len] == '=') {
             p += name_len + 1;
-            return api_decode(bytes_of(p, (size_t)(stop - p)), out, size) < 0 ? STATUS_INVALID
-                                                                              : STATUS_OK;
+            return decode(bytes_of(p, (size_t)(stop - p)), true, out, size) < 0 ? STATUS_INVALID
+                                                                                : STATUS_OK;
         }
         p = stop + 1;
     }
