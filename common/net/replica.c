@@ -42,8 +42,9 @@ struct replica {
     uint64_t hinted_ms;
     struct catalog catalog;
     struct catalog next; /* of the snapshot: the pages so far, and what has changed since */
-    uint64_t next_seq;
-    bool paging; /* next has a page, and more are to come */
+    uint64_t first_seq;  /* of its first page */
+    uint64_t next_seq;   /* with what has changed since */
+    bool paging;         /* next has a page, and more are to come */
     replica_fn *changed;
     void *arg;
     struct msg_decoder decoder;
@@ -92,13 +93,13 @@ static void on_page(void *arg, const struct rpc_reply *reply)
     if (reply->status == STATUS_CANCELLED)
         return;
     const struct msg_catalog *page = reply->body;
-    if (reply->status || reply->kind != MSG_CATALOG || (r->paging && page->seq < r->next_seq)) {
+    if (reply->status || reply->kind != MSG_CATALOG || (r->paging && page->seq < r->first_seq)) {
         ask_later(r); /* or the registry has lost its data in between */
         return;
     }
     r->heard_ms = clock_ms();
     if (!r->paging)
-        r->next_seq = page->seq; /* what is told from here on goes into next by itself */
+        r->next_seq = r->first_seq = page->seq; /* what is told from here on goes into next too */
     r->paging = page->more;
     catalog_apply(&r->next, page, false);
     if (page->more)

@@ -1,9 +1,12 @@
 /* deployment.c - see deployment.h. */
 #include "services/gateway/api/deployment.h"
 
+#include <assert.h>
 #include <math.h>
 
-#define PERCENT (SHARES_WHOLE / 100)
+#define PERCENT 100 /* hundredths of it: weights are parts of SHARES_WHOLE */
+
+static_assert(SHARES_WHOLE == 100 * PERCENT, "weights are no hundredths of a percent");
 
 static enum status read_version(yyjson_val *v, const struct catalog_model *m, uint32_t *out,
                                 struct error *err)
