@@ -64,11 +64,6 @@ void *mem_zalloc(size_t len)
     return alloc_or_die(calloc(1, len ? len : 1), len);
 }
 
-void *mem_zalloc_aligned(size_t alignment, size_t len)
-{
-    return memset(alloc_or_die(aligned_alloc(alignment, len), len), 0, len);
-}
-
 void *mem_resize(void *p, size_t len)
 {
     return alloc_or_die(realloc(p, len ? len : 1), len);

@@ -50,7 +50,6 @@ enum status bytes_copy_str(struct bytes b, char *out, size_t size) MUST_CHECK;
 
 void *mem_alloc(size_t len);                            /* never NULL */
 void *mem_zalloc(size_t len);                           /* never NULL, zeroed */
-void *mem_zalloc_aligned(size_t alignment, size_t len); /* the same; len: a multiple of it */
 void *mem_resize(void *p, size_t len);                  /* never NULL */
 char *mem_str(struct bytes b); /* a NUL-terminated copy; the caller frees */
 

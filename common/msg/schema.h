@@ -38,10 +38,11 @@ struct i64s {
     F(S, u64, seq, 1, 0, "number of the last change contained")                         \
     L(S, version, versions, 2, MAX_PAGE, "put: replaces what was known of them")        \
     L(S, deployment, deployments, 3, MAX_PAGE, "put: replaces what was known of them")  \
-    F(S, boolean, more, 4, 0, "of a snapshot: ask for what is behind the last version") \
+    F(S, u64, history, 4, 0, "which history seq counts in; 0: the sender does not know now") \
     L(S, aliases, aliases, 5, MAX_PAGE, "put: replaces what was known of them")         \
     F(S, str, after, 6, MAX_NAME, "with more: the model to ask behind")                 \
-    F(S, u32, after_version, 7, 0, "with more: and its version")
+    F(S, u32, after_version, 7, 0, "with more: and its version") \
+    F(S, boolean, more, 8, 0, "of a snapshot: ask for what is behind the last version")
 
 #define SNAPSHOT_FIELDS(F, L, S)                                                                \
     F(S, str, after, 1, MAX_NAME, "what the page before has ended with; empty: the first page") \

@@ -37,13 +37,18 @@ struct replica {
     uint64_t retry_ms;
     bool synced;
     uint64_t seq;
-    uint64_t missed_seq; /* the highest event that came while the first page was under way */
+    uint64_t history;        /* that seq counts in */
+    uint64_t missed_seq;     /* the highest event that came meanwhile and is not in the snapshot */
+    uint64_t missed_history; /* of that one */
+    unsigned publishers;
+    unsigned behind; /* ticks with a lower number than ours since one that has it */
     uint64_t heard_ms;
     uint64_t hinted_ms;
     struct catalog catalog;
     struct catalog next; /* of the snapshot: the pages so far, and what has changed since */
     uint64_t first_seq;  /* of its first page */
     uint64_t next_seq;   /* with what has changed since */
+    uint64_t next_history;
     bool paging;         /* next has a page, and more are to come */
     replica_fn *changed;
     void *arg;
@@ -79,11 +84,19 @@ static void exchange(struct replica *r)
     r->paging = false;
     r->retry_ms = RETRY_MS;
     r->seq = r->next_seq;
+    r->history = r->next_history;
+    r->behind = 0;
     r->synced = true;
     metric_count(&resyncs);
-    if (r->missed_seq > r->seq)
+    if (r->missed_seq > r->seq && r->missed_history == r->history)
         ask(r); /* something has been told meanwhile that was missed */
     r->changed(r->arg);
+}
+
+/* Does the page belong to those before it? */
+static bool fits(const struct replica *r, const struct msg_catalog *page)
+{
+    return !r->paging || (page->history == r->next_history && page->seq >= r->first_seq);
 }
 
 static void on_page(void *arg, const struct rpc_reply *reply)
@@ -93,13 +106,15 @@ static void on_page(void *arg, const struct rpc_reply *reply)
     if (reply->status == STATUS_CANCELLED)
         return;
     const struct msg_catalog *page = reply->body;
-    if (reply->status || reply->kind != MSG_CATALOG || (r->paging && page->seq < r->first_seq)) {
+    if (reply->status || reply->kind != MSG_CATALOG || !fits(r, page)) {
         ask_later(r); /* or the registry has lost its data in between */
         return;
     }
     r->heard_ms = clock_ms();
-    if (!r->paging)
+    if (!r->paging) {
         r->next_seq = r->first_seq = page->seq; /* what is told from here on goes into next too */
+        r->next_history = page->history;
+    }
     r->paging = page->more;
     catalog_apply(&r->next, page, false);
     if (page->more)
@@ -120,14 +135,22 @@ static void ask(void *arg)
 
 /* ---- changes -------------------------------------------------------------------------------- */
 
+static void note_missed(struct replica *r, const struct msg_catalog *event)
+{
+    if (event->history != r->missed_history || event->seq > r->missed_seq)
+        r->missed_seq = event->seq;
+    r->missed_history = event->history;
+}
+
 /* While a snapshot is under way: a change that follows on those which it has goes into it. */
 static void take_into_snapshot(struct replica *r, const struct msg_catalog *change)
 {
-    if (r->paging && change->seq == r->next_seq + 1) {
+    bool same = r->paging && change->history == r->next_history;
+    if (same && change->seq == r->next_seq + 1) {
         r->next_seq = change->seq;
         catalog_apply(&r->next, change, false);
-    } else if (change->seq > r->missed_seq && (!r->paging || change->seq > r->next_seq)) {
-        r->missed_seq = change->seq;
+    } else if (!same || change->seq > r->next_seq) {
+        note_missed(r, change);
     }
 }
 
@@ -136,6 +159,13 @@ static void take(struct replica *r, const struct msg_catalog *change)
     r->seq = change->seq;
     catalog_apply(&r->catalog, change, false);
     r->changed(r->arg);
+}
+
+/* One registry may lag behind the others, for a moment.  When all are behind, they have lost data. */
+static bool all_behind(struct replica *r, const struct msg_catalog *tick)
+{
+    r->behind = tick->seq < r->seq ? r->behind + 1 : 0;
+    return r->behind >= 2 * r->publishers - 1;
 }
 
 static void on_event(void *arg, struct frames *frames)
@@ -151,17 +181,23 @@ static void on_event(void *arg, struct frames *frames)
     const struct msg_catalog *change = m.body;
     r->heard_ms = clock_ms();
     r->missed_ticks = 0;
+    if (!change->history)
+        return; /* a registry without Redis lives, and knows nothing new */
     bool tick = !change->versions_count && !change->deployments_count && !change->aliases_count;
-    bool follows = r->synced && !tick && change->seq == r->seq + 1;
+    bool ours = r->synced && change->history == r->history;
     if (r->call && !tick)
         take_into_snapshot(r, change);
-    else if (r->call && change->seq > r->missed_seq && !r->paging)
-        r->missed_seq = change->seq;
-    if (follows)
+    else if (r->call && !r->paging)
+        note_missed(r, change);
+    if (ours && !tick && change->seq == r->seq + 1)
         take(r, change);
-    else if (!r->call && r->synced && (change->seq > r->seq || (tick && change->seq < r->seq)))
-        ask(r); /* a gap; or another history, after the registry lost its data */
-    /* else: a change that the snapshot contained already */
+    else if (r->call || !r->synced)
+        return;
+    else if (!ours)
+        replica_hint(r); /* or one registry still follows a Redis that the others have left */
+    else if (change->seq > r->seq || (tick && all_behind(r, change)))
+        ask(r); /* a gap; or the registry lost its data */
+    /* else: a change that the snapshot contained already, or that another registry has told */
 }
 
 /* The registry answers, but its events stay away: that link is cut, or the subscription was lost. */
@@ -184,13 +220,29 @@ void replica_hint(struct replica *r)
     ask(r);
 }
 
+static void subscribe(struct replica *r, const char *endpoints)
+{
+    char endpoint[MAX_ENDPOINT + 1];
+    struct error err;
+    for (;; endpoints++) {
+        size_t len = strcspn(endpoints, ",");
+        if (bytes_copy_str(bytes_of(endpoints, len), endpoint, sizeof endpoint))
+            die("an endpoint has at most %d bytes", MAX_ENDPOINT);
+        if (sock_connect(r->events, endpoint, &err))
+            die("%s", err.text);
+        r->publishers++;
+        endpoints += len;
+        if (!*endpoints)
+            return;
+    }
+}
+
 struct replica *replica_create(struct loop *l, struct rpc_client *registry,
-                               const char *events_endpoint, replica_fn *changed, void *arg)
+                               const char *events_endpoints, replica_fn *changed, void *arg)
 {
     static const struct sock_config config = { SOCK_SUB, EVENTS_QUEUE_MAX, MAX_SMALL_ENVELOPE,
                                                false };
     struct replica *r = mem_zalloc(sizeof *r);
-    struct error err;
     r->loop = l;
     r->registry = registry;
     r->changed = changed;
@@ -198,8 +250,7 @@ struct replica *replica_create(struct loop *l, struct rpc_client *registry,
     r->retry_ms = RETRY_MS;
     r->retry = loop_timer_create(l, ask, r);
     r->events = sock_create(l, &config, on_event, r);
-    if (sock_connect(r->events, events_endpoint, &err))
-        die("%s", err.text);
+    subscribe(r, events_endpoints);
     r->watch = loop_timer_create(l, watch, r);
     loop_timer_start(r->watch, TICK_MS, TICK_MS);
     ask(r);

@@ -5,6 +5,10 @@
  * answers.  A snapshot comes in pages, and the copy is exchanged when the last one is there;
  * until then changes go into both.  While the registry is away the copy stays as it is: the owner goes on
  * serving from it.
+ *
+ * Several registries on one Redis publish the same events, so what comes twice is left out.  The
+ * numbers count within one history: after a failover of Redis, which may have lost the last
+ * changes, events name another history, and that asks for a snapshot too.
  */
 #ifndef COMMON_NET_REPLICA_H
 #define COMMON_NET_REPLICA_H
@@ -17,8 +21,9 @@ struct replica;
 /* The catalog has changed.  Pointers into it from before are stale. */
 typedef void replica_fn(void *arg);
 
+/* events_endpoints: one, or several with commas. */
 struct replica *replica_create(struct loop *l, struct rpc_client *registry,
-                               const char *events_endpoint, replica_fn *changed, void *arg);
+                               const char *events_endpoints, replica_fn *changed, void *arg);
 void replica_destroy(struct replica *r);
 const struct catalog *replica_catalog(const struct replica *r);
 /* Applies what an answer of the registry has told already; its event will come, harmlessly. */

@@ -6,6 +6,10 @@
  * silent, the client opens a new socket, with back-off.  So every request must be one
  * that may arrive twice (reads, puts, or with a key).
  *
+ * Several registries on one Redis: their endpoints, with commas.  A client talks to one of them;
+ * when that breaks, stays silent, cannot be connected to, or says UNAVAILABLE, it goes to the next
+ * one with all open calls.
+ *
  * Server: a table from kind to handler; a handler answers now or later, once.
  */
 #ifndef COMMON_NET_RPC_H
@@ -17,6 +21,9 @@
 #define RPC_CALLS_MAX       1024  /* open calls of one client; more are BUSY */
 #define RPC_SILENCE_MS      3000  /* no word for this long with calls open: connect anew */
 #define RPC_PATIENCE_MAX_MS 12000 /* it doubles up to this while the silence lasts */
+#define RPC_CONNECT_MS      500   /* with several endpoints: one that takes longer is left */
+#define RPC_MOVE_MS         1000  /* UNAVAILABLE moves a client at most this often */
+#define RPC_ENDPOINTS_MAX   4
 #define RPC_FRAME_MAX       (CHUNK_BYTES + 4096) /* bytes of a frame that a server takes */
 
 struct rpc_client;
@@ -35,7 +42,8 @@ struct rpc_reply {
 /* Everything in reply is good until the callback returns. */
 typedef void rpc_reply_fn(void *arg, const struct rpc_reply *reply);
 
-struct rpc_client *rpc_client_create(struct loop *l, const char *endpoint);
+/* endpoints: one, or several with commas. */
+struct rpc_client *rpc_client_create(struct loop *l, const char *endpoints);
 /* Open calls end with CANCELLED, inside this call.  Not from a callback of this client. */
 void rpc_client_destroy(struct rpc_client *c);
 

@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <uthash.h>
 
 #define UNSENT_RETRY_MS 20 /* a socket that is connecting is tried again after this */
@@ -26,6 +27,7 @@ struct rpc_call {
     struct rpc_client *client;
     uint64_t id;
     struct frames request; /* envelope and, perhaps, attachment */
+    bool moved;            /* UNAVAILABLE was said to it once already */
     bool sent;             /* on the present connection */
     rpc_reply_fn *fn;
     void *arg;
@@ -33,7 +35,9 @@ struct rpc_call {
 
 struct rpc_client {
     struct loop *loop;
-    char *endpoint;
+    char *endpoints[RPC_ENDPOINTS_MAX];
+    size_t endpoints_count;
+    size_t at; /* of them */
     struct sock *sock;
     struct loop_timer *timer;
     struct rpc_call *calls; /* hash by id */
@@ -41,6 +45,9 @@ struct rpc_client {
     uint64_t next_id;
     size_t unsent;
     uint64_t hold_until_ms;  /* nothing is sent before */
+    bool leaving;            /* the next endpoint is to be taken, from the timer */
+    uint64_t moved_ms;       /* last time that UNAVAILABLE was the reason */
+    uint64_t tried_ms;       /* since when this socket has taken nothing */
     bool closing;            /* rpc_client_destroy is at work */
     uint64_t quiet_since_ms; /* last word, or begin of the oldest wait */
     uint64_t heard_ms;       /* last word, 0: none on this connection */
@@ -59,9 +66,18 @@ static struct metric_family bad_answers = {
     .type = METRIC_COUNTER,
 };
 
+static bool several(const struct rpc_client *c)
+{
+    return c->endpoints_count > 1;
+}
+
 static void arm(struct rpc_client *c)
 {
     struct heap_node *first = heap_first(&c->deadlines);
+    if (c->leaving) {
+        loop_timer_start(c->timer, 0, 0);
+        return;
+    }
     if (!first) {
         loop_timer_stop(c->timer);
         return;
@@ -87,6 +103,7 @@ static bool send_call(struct rpc_call *call)
     }
     call->sent = true;
     call->client->unsent--;
+    call->client->tried_ms = 0;
     return true;
 }
 
@@ -117,6 +134,21 @@ static void forget(struct rpc_call *call)
     if (!call->sent)
         c->unsent--;
     frames_finish(&call->request);
+}
+
+/* The registry cannot, but perhaps the next one: the call stays open for it. */
+static bool try_next(struct rpc_call *call, enum status st)
+{
+    struct rpc_client *c = call->client;
+    uint64_t now = clock_ms();
+    if (st != STATUS_UNAVAILABLE || !several(c) || call->moved)
+        return false;
+    if (!c->leaving && c->moved_ms && now - c->moved_ms < RPC_MOVE_MS)
+        return false;
+    call->moved = true;
+    c->moved_ms = now;
+    c->leaving = true;
+    return true;
 }
 
 /* Ends the call: its callback runs, after everything else is in order. */
@@ -155,7 +187,8 @@ static void on_message(void *arg, struct frames *frames)
             text[0] = 0;
         reply.text = text;
     }
-    finish(call, &reply);
+    if (!try_next(call, reply.status))
+        finish(call, &reply);
     arm(c);
 }
 
@@ -164,20 +197,38 @@ static void on_disconnect(void *arg)
 {
     struct rpc_client *c = arg;
     c->hold_until_ms = clock_ms() + HOLD_MS;
+    c->leaving = several(c); /* not here: this is a handler of the socket */
     forget_what_was_sent(c);
     arm(c);
 }
 
-static void connect_anew(struct rpc_client *c)
+static void connect_anew(struct rpc_client *c, uint64_t now)
 {
     static const struct sock_config config = { SOCK_DEALER, QUEUE_MAX, MAX_ENVELOPE, false };
     struct error err;
     sock_destroy(c->sock);
     c->sock = sock_create(c->loop, &config, on_message, c);
-    if (sock_connect(c->sock, c->endpoint, &err))
+    if (sock_connect(c->sock, c->endpoints[c->at], &err))
         die("%s", err.text); /* start-up: the same text never fails later */
     sock_on_disconnect(c->sock, on_disconnect, c);
+    c->tried_ms = now;
     forget_what_was_sent(c);
+}
+
+static void go_on(struct rpc_client *c, uint64_t now)
+{
+    c->leaving = false;
+    c->hold_until_ms = 0;
+    c->quiet_since_ms = now;
+    c->at = (c->at + 1) % c->endpoints_count;
+    metric_count(&reconnects);
+    connect_anew(c, now);
+}
+
+/* Something waits, and this registry has not even been connected to. */
+static bool in_vain(const struct rpc_client *c, uint64_t now)
+{
+    return several(c) && c->unsent && c->tried_ms && now - c->tried_ms >= RPC_CONNECT_MS;
 }
 
 static void end_late_calls(struct rpc_client *c, uint64_t now)
@@ -199,10 +250,10 @@ static void on_timer(void *arg)
 {
     struct rpc_client *c = arg;
     uint64_t now = clock_ms();
-    if (c->calls && now >= c->quiet_since_ms + c->patience_ms) {
-        metric_count(&reconnects);
-        connect_anew(c);
-        c->quiet_since_ms = now;
+    if (c->leaving || in_vain(c, now)) {
+        go_on(c, now);
+    } else if (c->calls && now >= c->quiet_since_ms + c->patience_ms) {
+        go_on(c, now);
         c->patience_ms =
             c->patience_ms < RPC_PATIENCE_MAX_MS / 2 ? 2 * c->patience_ms : RPC_PATIENCE_MAX_MS;
     }
@@ -211,15 +262,29 @@ static void on_timer(void *arg)
     arm(c);
 }
 
-struct rpc_client *rpc_client_create(struct loop *l, const char *endpoint)
+static void take_endpoints(struct rpc_client *c, const char *text)
+{
+    for (;; text++) {
+        size_t len = strcspn(text, ",");
+        if (c->endpoints_count == RPC_ENDPOINTS_MAX)
+            die("at most %d registries can be named", RPC_ENDPOINTS_MAX);
+        c->endpoints[c->endpoints_count++] = mem_str(bytes_of(text, len));
+        text += len;
+        if (!*text)
+            return;
+    }
+}
+
+struct rpc_client *rpc_client_create(struct loop *l, const char *endpoints)
 {
     struct rpc_client *c = mem_zalloc(sizeof *c);
     c->loop = l;
-    c->endpoint = mem_str(bytes_str(endpoint));
+    take_endpoints(c, endpoints);
+    c->at = (size_t)getpid() % c->endpoints_count; /* some begin here, some there */
     c->timer = loop_timer_create(l, on_timer, c);
     c->patience_ms = RPC_SILENCE_MS;
     c->next_id = 1;
-    connect_anew(c);
+    connect_anew(c, clock_ms());
     return c;
 }
 
@@ -235,7 +300,8 @@ void rpc_client_destroy(struct rpc_client *c)
     loop_timer_destroy(c->timer);
     heap_finish(&c->deadlines);
     msg_decoder_finish(&c->decoder);
-    free(c->endpoint);
+    for (size_t i = 0; i < c->endpoints_count; i++)
+        free(c->endpoints[i]);
     free(c);
 }
 

@@ -51,7 +51,7 @@ struct lane *queue_lane(struct queue *q, struct bytes model, uint32_t version)
     struct lane *l = queue_find_lane(q, model, version);
     if (l)
         return l;
-    l = mem_zalloc_aligned(alignof(struct lane), sizeof *l);
+    l = slab_take(&q->lane_memory);
     bool ok = make_key(&l->key, model, version);
     assert(ok); /* names were checked against MAX_NAME on their way in */
     HASH_ADD(hh, q->lanes, key, sizeof l->key, l);
@@ -68,14 +68,10 @@ void lane_expect_job(const struct lane *l)
 {
     if (l->ready)
         __builtin_prefetch(l->ready, 1);
-    if (l->signature.outputs_count)
-        __builtin_prefetch(l->signature.outputs);
 }
 
 void lane_expect_result(const struct lane *l, uint32_t rows)
 {
-    if (l->signature.outputs_count)
-        __builtin_prefetch(l->signature.outputs[0].name.data);
     if (rows && rows <= l->counts.batches_count)
         __builtin_prefetch(&l->counts.batches[rows - 1], 1);
 }
@@ -168,6 +164,17 @@ uint64_t lane_wait_us(const struct lane *l)
                       (double)l->engines_count);
 }
 
+static void keep_outputs(struct lane *l)
+{
+    l->outputs = l->signature.outputs;
+    l->outputs_count = l->signature.outputs_count;
+    if (!l->outputs_count || l->outputs[0].name.len > SHORT_NAME)
+        return;
+    l->first_output.datatype = l->outputs[0].datatype;
+    l->first_output.name_len = (uint32_t)l->outputs[0].name.len;
+    memcpy(l->first_output.name, l->outputs[0].name.data, l->outputs[0].name.len);
+}
+
 enum status lane_set_signature(struct lane *l, const struct msg_tensor *inputs, size_t inputs_count,
                                const struct msg_tensor *outputs, size_t outputs_count)
 {
@@ -187,6 +194,7 @@ enum status lane_set_signature(struct lane *l, const struct msg_tensor *inputs, 
     l->decoder.chunk = SIGNATURE_BYTES;
     if (!msg_unpack(&l->decoder, &schema_hello, buf_bytes(&l->packed), &copy, NULL))
         l->signature = *(const struct msg_hello *)copy;
+    keep_outputs(l);
     return STATUS_OK;
 }
 
@@ -197,5 +205,4 @@ void lane_destroy(struct queue *q, struct lane *l)
     buf_finish(&l->packed);
     msg_decoder_finish(&l->decoder);
     free(l->counts.batches);
-    free(l);
 }

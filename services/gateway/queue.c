@@ -226,7 +226,7 @@ void engine_place(struct engine_link *e)
 struct engine_link *queue_engine_add(struct queue *q, struct lane *l, void *peer,
                                      uint32_t max_batch, uint32_t credit)
 {
-    struct engine_link *e = mem_zalloc_aligned(alignof(struct engine_link), sizeof *e);
+    struct engine_link *e = slab_take(&q->engine_memory);
     e->lane = l;
     e->peer = peer;
     e->max_batch = (uint16_t)(max_batch > BATCH_MAX ? BATCH_MAX : max_batch);
@@ -277,7 +277,7 @@ void queue_engine_remove(struct queue *q, struct engine_link *e, bool crashed)
         job_requeue(q, j, crashed ? REQUEUE_KILLED : REQUEUE_UNTRIED);
         job_destroy(q, j);
     }
-    free(e);
+    slab_give(&q->engine_memory, e);
 }
 
 uint64_t queue_engine_job(const struct engine_link *e)
@@ -296,6 +296,8 @@ void queue_init(struct queue *q, const struct queue_limits *limits,
                 const struct queue_events *events, void *arg)
 {
     *q = (struct queue){ .limits = *limits, .events = *events, .arg = arg };
+    q->lane_memory.piece_bytes = sizeof(struct lane);
+    q->engine_memory.piece_bytes = sizeof(struct engine_link);
     q->batch = mem_alloc(BATCH_MAX * sizeof *q->batch);
 }
 
@@ -321,6 +323,8 @@ void queue_finish(struct queue *q)
             queue_engine_remove(q, l->busy, false);
         lane_destroy(q, l);
     }
+    slab_finish(&q->lane_memory);
+    slab_finish(&q->engine_memory);
     while (q->pool) {
         struct inference *r = q->pool;
         q->pool = r->next;

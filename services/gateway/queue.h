@@ -23,6 +23,7 @@
 #include "common/msg/codec.h"
 #include "common/msg/tensor.h"
 #include "common/net/sock.h"
+#include "services/gateway/slab.h"
 
 #define POISON_KILLS     2
 #define PRIORITY_CLASSES 4 /* 1 is the highest; larger numbers count as the lowest */
@@ -104,6 +105,7 @@ struct queue {
     struct queue_events events;
     void *arg;
     struct lane *lanes; /* hash by model and version */
+    struct slab lane_memory, engine_memory;
     struct lane *dirty; /* lanes to look at in queue_dispatch */
     struct heap deadlines;
     struct job *jobs; /* hash by id */

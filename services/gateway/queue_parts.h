@@ -62,7 +62,8 @@ struct waiting {
 
 /* What each request touches comes first, together: with thousands of versions in use its cost is
  * that of the lines of memory that no cache has. */
-#define LANE_HOT_LINES 8 /* up to `meters` */
+#define LANE_HOT_LINES 8 /* up to `signature` */
+#define SHORT_NAME     24
 
 struct lane {
     alignas(LINE_BYTES) struct waiting waiting;
@@ -75,16 +76,25 @@ struct lane {
     uint32_t max_batch; /* of the engine that said hello last */
     struct lane_options options;
     uint64_t job_us, job_rows; /* moving averages, both times 8: what a job takes, and brings */
+    const struct msg_tensor *outputs; /* of signature */
+    size_t outputs_count;
+    struct {
+        uint32_t datatype;
+        uint32_t name_len; /* 0: the name is not short */
+        char name[SHORT_NAME];
+    } first_output; /* outputs[0] once more: to look at it here costs two lines less */
     struct lane_counts counts;
-    struct msg_hello signature;
     struct lane_meters meters;
     struct recent recent;  /* requests that were submitted */
+    struct msg_hello signature;
     struct heap_node wake; /* when a batch that waits to grow goes out */
     struct lane_key key;
     UT_hash_handle hh;
     struct buf packed; /* what signature borrows from */
     struct msg_decoder decoder;
 };
+static_assert(offsetof(struct lane, signature) <= LANE_HOT_LINES * LINE_BYTES,
+              "what a request touches does not fit");
 
 /* waiting.c */
 void waiting_add(struct waiting *w, struct inference *r, bool ahead);

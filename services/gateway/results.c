@@ -6,11 +6,20 @@ struct cut {
     size_t at[MAX_TENSORS];
 };
 
+static bool is_promised(const struct lane *l, size_t i, const struct msg_tensor *t)
+{
+    if (i == 0 && l->first_output.name_len)
+        return t->datatype == l->first_output.datatype &&
+               bytes_equal(t->name, bytes_of(l->first_output.name, l->first_output.name_len));
+    return t->datatype == l->outputs[i].datatype && bytes_equal(t->name, l->outputs[i].name);
+}
+
 /* An engine is trusted no more than the signature that it has shown. */
-static enum status check_output(const struct msg_tensor *t, const struct msg_tensor *promised,
+static enum status check_output(const struct lane *l, size_t i, const struct msg_tensor *t,
                                 struct bytes data, struct error *err)
 {
-    if (!bytes_equal(t->name, promised->name) || t->datatype != promised->datatype)
+    const struct msg_tensor *promised = &l->outputs[i];
+    if (!is_promised(l, i, t))
         return error_set(err, STATUS_INVALID, "output '%.*s' is '%.*s' %s in the answer",
                          (int)promised->name.len, (const char *)promised->name.data,
                          (int)t->name.len, (const char *)t->name.data,
@@ -21,13 +30,13 @@ static enum status check_output(const struct msg_tensor *t, const struct msg_ten
 static enum status check_result(const struct job *j, const struct msg_result *m,
                                 const struct frame *frames, size_t frames_count, struct error *err)
 {
-    const struct msg_hello *signature = &j->engine->lane->signature;
-    if (m->outputs_count != frames_count || m->outputs_count != signature->outputs_count)
+    const struct lane *l = j->engine->lane;
+    if (m->outputs_count != frames_count || m->outputs_count != l->outputs_count)
         return error_set(err, STATUS_INVALID, "%zu of %zu outputs came in %zu frames",
-                         m->outputs_count, signature->outputs_count, frames_count);
+                         m->outputs_count, l->outputs_count, frames_count);
     for (size_t i = 0; i < m->outputs_count; i++) {
         const struct msg_tensor *t = &m->outputs[i];
-        if (check_output(t, &signature->outputs[i], frame_bytes(&frames[i]), err))
+        if (check_output(l, i, t, frame_bytes(&frames[i]), err))
             return STATUS_INVALID;
         if (j->count > 1 && (t->shape.count == 0 || t->shape.at[0] != j->rows))
             return error_set(err, STATUS_INVALID, "output %zu does not have the batch's %u rows", i,

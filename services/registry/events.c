@@ -3,7 +3,7 @@
  * The stream in Redis is the order.  Each registry follows it with a blocking XREAD on a
  * connection of its own and publishes what it reads; it never publishes what it has merely
  * done.  A tick each second carries the last number, so that a subscriber that missed the
- * last change learns of it.
+ * last change learns of it; without Redis the tick says only that the registry lives.
  */
 #include "services/registry/registry.h"
 
@@ -44,7 +44,8 @@ static void publish_entry(struct events *e, const struct redisReply *entry)
 {
     struct records records = { 0 };
     const struct redisReply *f = entry->element[1];
-    struct msg_catalog catalog = { .seq = strtoull(entry->element[0]->str, NULL, 10) };
+    struct msg_catalog catalog = { .seq = strtoull(entry->element[0]->str, NULL, 10),
+                                   .history = redis_link_history(e->link) };
     struct msg_version version;
     struct msg_deployment deployment;
     struct msg_aliases aliases;
@@ -78,7 +79,7 @@ static void on_entries(void *arg, enum status st, const char *text, const struct
     struct events *e = arg;
     (void)text;
     e->waiting = false;
-    if (st)
+    if (st || redis_outdated(e->registry->redis))
         return; /* on_connected or the next tick starts again */
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 1) {
         const struct redisReply *entries = reply->element[0]->element[1];
@@ -124,8 +125,9 @@ static void on_connected(void *arg)
 static void tick(void *arg)
 {
     struct events *e = arg;
+    uint64_t history = redis_outdated(e->registry->redis) ? 0 : redis_link_history(e->link);
     if (e->known)
-        publish(e, &(struct msg_catalog){ .seq = e->seq });
+        publish(e, &(struct msg_catalog){ .seq = e->seq, .history = history });
     if (!e->waiting && redis_link_up(e->link))
         on_connected(e); /* Redis had refused the read */
 }
@@ -146,7 +148,7 @@ struct events *events_create(struct registry *g, struct error *err)
     e->tick = loop_timer_create(g->loop, tick, e);
     loop_timer_start(e->tick, TICK_MS, TICK_MS);
     if (!sock_bind(e->pub, g->config->events, err))
-        e->link = redis_link_create(g->loop, g->config->redis, GREETING_PING, on_connected, e, err);
+        e->link = redis_link_add(g->redis, on_connected, e);
     if (e->link)
         return e;
     events_destroy(e);

@@ -1,16 +1,20 @@
 /* fcall.c - see fcall.h. */
 #include "services/registry/fcall.h"
 
+#include "services/registry/functions.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 
 void fcall_begin(struct fcall *c, const char *function)
 {
+    int len = snprintf(c->name, sizeof c->name, "%s_%d", function, LIBRARY_VERSION);
+    assert(len < FCALL_NAME_SIZE);
     c->argc = 0;
     c->numbers_count = 0;
     fcall_add_str(c, "FCALL");
-    fcall_add_str(c, function);
+    fcall_add_str(c, c->name);
     fcall_add_str(c, "0"); /* no keys are declared: they are composed in the function */
 }
 

@@ -5,7 +5,7 @@
  *     fcall_add(&call, m->model);
  *     fcall_add_number(&call, m->version);
  *
- * Borrows what is added; numbers are kept inside, so the struct must not be copied.
+ * Borrows what is added; name and numbers are kept inside, so the struct must not be copied.
  */
 #ifndef SERVICES_REGISTRY_FCALL_H
 #define SERVICES_REGISTRY_FCALL_H
@@ -14,10 +14,12 @@
 
 #define FCALL_NUMBERS_MAX 10
 #define FCALL_NUMBER_SIZE 24 /* a 64-bit number as text */
+#define FCALL_NAME_SIZE   48
 
 struct fcall {
     struct bytes argv[REDIS_ARGS_MAX];
     size_t argc;
+    char name[FCALL_NAME_SIZE]; /* of the function, with LIBRARY_VERSION */
     char numbers[FCALL_NUMBERS_MAX][FCALL_NUMBER_SIZE];
     size_t numbers_count;
 };

@@ -1,4 +1,3 @@
-#!lua name=maas
 -- functions.lua - every change of the registry as one atomic step inside Redis.
 --
 -- Keys (all of them; digests are raw bytes).  Those of one model have its name as hash tag, so that
@@ -29,6 +28,7 @@
 --   maas:trainer:PROCESS       id of the job that this trainer runs; goes with its lease
 --   maas:process:ID            packed struct process, expires
 --   maas:processes:ROLE        zset of process ids by expiry
+--   maas:library               "VERSION DIGEST" of the functions in Redis (greeting.c)
 --   maas:seq, maas:events      number of the last catalog change; stream with that id
 --   maas:layout                LAYOUT: which form of these keys this Redis has (layout.lua)
 --

@@ -1,20 +1,20 @@
-/* link.c - one connection to Redis: its life, and the commands on it.
+/* link.c - the life of a connection to Redis, and the commands on it; see link.h.
  *
  * hiredis frees a context after its disconnect callback and after a connect callback that
  * failed; so a link never reuses one, it makes the next from a timer.  Its own command timeout
  * begins anew with each command that is sent, so on a busy link it would never come: the
  * deadlines are kept here.  Redis answers in order, so only the first command is watched.
  */
-#include "services/registry/redis.h"
+#include "services/registry/link.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
-#include "services/registry/functions.h"
+#include "services/registry/redis.h"
+#include "services/registry/tls.h"
 
 #include <hiredis/adapters/libuv.h>
 #include <hiredis/async.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -25,37 +25,35 @@
 
 static struct metric_family reconnects = {
     .name = "maas_registry_redis_reconnects_total",
-    .help = "connections to Redis that were lost or refused",
+    .help = "connections to Redis and its sentinels that were lost or refused",
     .type = METRIC_COUNTER,
 };
 
+/* What has been logged since the link was up: each once, and the reason of a refusal always. */
+enum told { TOLD_NOTHING, TOLD_AWAY, TOLD_REFUSED };
+
 struct redis_link {
-    struct loop *loop;
-    redisAsyncContext *context; /* NULL while there is none; hiredis frees it */
-    struct lookup *lookup;      /* of the host name, while it is under way */
-    enum redis_greeting greeting;
-    bool up;                  /* the greeting was answered */
-    bool closing;             /* redis_link_destroy has begun */
-    bool told;                /* the loss has been logged */
+    struct redis_target *target;
+    struct redis_link *prev, *next; /* on the target */
+    redisAsyncContext *context;     /* NULL while there is none; hiredis frees it */
+    struct lookup *lookup;          /* while it is under way */
+    struct redis_place place;       /* of the connection, or of the attempt */
+    struct greeting greeting;
+    bool greeted;  /* it has ended, in whichever way */
+    bool up;       /* it ended well, and the connection holds */
+    bool outdated; /* it ended so the last time */
+    bool leaving;  /* for the next place, and that is no failure */
+    bool closing;  /* redis_link_destroy has begun */
+    enum told told;
     struct loop_timer *timer; /* the next attempt */
     struct loop_timer *watch; /* runs while commands are under way */
-    const char *reason;       /* why we break the connection ourselves, or NULL */
+    char why[ERROR_TEXT_MAX]; /* why we break the connection ourselves, or empty */
     uint64_t backoff_ms;
     unsigned attempts;
-    char host[REDIS_HOST_MAX];
-    int port;
     struct command *commands; /* under way, in the order of their answers */
     size_t pending;           /* how many */
     loop_fn *connected;
     void *arg;
-};
-
-/* A name on its way to an address: the resolver may block for seconds. */
-struct lookup {
-    struct redis_link *link; /* NULL: nobody waits any more */
-    char host[REDIS_HOST_MAX];
-    unsigned attempt;
-    char ip[64]; /* empty: the name is not known */
 };
 
 struct command {
@@ -68,189 +66,235 @@ struct command {
 
 /* ---- life of a connection ---------------------------------------------------------------- */
 
-static void again_later(struct redis_link *k, const char *reason)
+static const char *log_text(const struct redis_link *k, const char *redis, const char *sentinel)
+{
+    return k->greeting.kind == GREETING_SENTINEL ? sentinel : redis;
+}
+
+static bool logs(const struct redis_link *k)
+{
+    return k->greeting.kind != GREETING_PING;
+}
+
+static void tell(struct redis_link *k, enum told what, const char *reason)
+{
+    if (what > k->told && logs(k))
+        log_warn(log_text(k, "redis is away", "a sentinel is away"),
+                 LOG_S("address", k->place.host), LOG_I("port", k->place.port),
+                 LOG_S("reason", reason));
+    if (what > k->told)
+        k->told = what;
+}
+
+/* reason: NULL when it is no failure. */
+static void again_later(struct redis_link *k, enum told what, const char *reason)
 {
     k->context = NULL;
     k->up = false;
     if (k->closing)
         return;
-    metric_count(&reconnects);
-    if (!k->told && k->greeting == GREETING_LIBRARY)
-        log_warn("redis is away", LOG_S("address", k->host), LOG_S("reason", reason));
-    k->told = true;
+    if (reason) {
+        metric_count(&reconnects);
+        tell(k, what, reason);
+    }
+    k->why[0] = 0;
     loop_timer_start(k->timer, k->backoff_ms, 0);
     k->backoff_ms = k->backoff_ms < BACKOFF_MAX_MS / 2 ? 2 * k->backoff_ms : BACKOFF_MAX_MS;
 }
 
-static enum status send_command(struct redis_link *k, redis_fn *fn, void *arg,
-                                const struct bytes *argv, size_t argc);
-
-static void break_link(struct redis_link *k, const char *reason)
+void redis_link_break(struct redis_link *k, const char *reason)
 {
     k->up = false;
-    k->reason = reason;
+    if (!k->context)
+        return;
+    snprintf(k->why, sizeof k->why, "%s", reason);
     redisAsyncDisconnect(k->context);
 }
 
-static void on_greeted(void *arg, enum status st, const char *text, const struct redisReply *reply)
+void redis_link_next(struct redis_link *k)
 {
-    struct redis_link *k = arg;
-    if (st && !reply)
-        return; /* on_disconnect follows */
-    if (st) {
-        if (!k->told && k->greeting == GREETING_LIBRARY)
-            log_warn("redis is not ready", LOG_S("address", k->host), LOG_S("reason", text));
-        k->told = true;
-        break_link(k, "not ready");
-        return;
-    }
-    if (k->told && k->greeting == GREETING_LIBRARY)
-        log_info("redis is back", LOG_S("address", k->host));
-    k->told = false;
-    k->up = true;
+    k->leaving = true;
     k->backoff_ms = BACKOFF_MIN_MS;
-    if (k->connected)
-        k->connected(k->arg);
+    redis_link_break(k, "the next one is asked");
 }
 
-/* The library is there; what an older one has left gets its present form. */
-static void on_loaded(void *arg, enum status st, const char *text, const struct redisReply *reply)
+/* Without waiting for answers.  Not from a callback of this connection. */
+static void drop(struct redis_link *k, const char *reason)
 {
-    struct redis_link *k = arg;
-    struct bytes move[] = { bytes_str("FCALL"), bytes_str("maas_move"), bytes_str("0") };
-    if (st)
-        on_greeted(k, st, text, reply);
-    else if (send_command(k, on_greeted, k, move, 3))
-        break_link(k, "the greeting cannot be sent");
-}
-
-static void greet(struct redis_link *k)
-{
-    size_t size = (size_t)(functions_lua_end - functions_lua);
-    struct bytes load[] = { bytes_str("FUNCTION"), bytes_str("LOAD"), bytes_str("REPLACE"),
-                            bytes_of(functions_lua, size) };
-    struct bytes ping[] = { bytes_str("PING") };
-    bool library = k->greeting == GREETING_LIBRARY;
-    if (send_command(k, library ? on_loaded : on_greeted, k, library ? load : ping,
-                     library ? 4 : 1))
-        break_link(k, "the greeting cannot be sent");
+    redisAsyncContext *c = k->context;
+    snprintf(k->why, sizeof k->why, "%s", reason);
+    k->up = false;
+    redisAsyncFree(c); /* open commands end inside; then on_disconnect, if it was connected */
+    if (k->context == c)
+        again_later(k, TOLD_AWAY, reason);
 }
 
 static void on_connect(const redisAsyncContext *c, int status)
 {
     struct redis_link *k = c->data;
     if (status == REDIS_OK)
-        greet(k);
+        greeting_begin(&k->greeting);
     else
-        again_later(k, c->errstr);
+        again_later(k, TOLD_AWAY, c->errstr);
 }
 
 static void on_disconnect(const redisAsyncContext *c, int status)
 {
     struct redis_link *k = c->data;
-    const char *reason = k->reason ? k->reason : status == REDIS_OK ? "closed" : c->errstr;
-    k->reason = NULL;
-    again_later(k, reason);
+    char reason[ERROR_TEXT_MAX];
+    const char *tls = tls_reason(k->target->tls);
+    snprintf(reason, sizeof reason, "%s",
+             k->why[0]            ? k->why
+             : tls                ? tls
+             : status == REDIS_OK ? "closed"
+                                  : c->errstr);
+    again_later(k, tls ? TOLD_REFUSED : TOLD_AWAY, k->leaving ? NULL : reason);
+    k->leaving = false;
 }
 
-static void open_connection(struct redis_link *k, const char *host)
+static redisAsyncContext *open_context(struct redis_link *k, const char *host, struct error *err)
 {
+    const struct redis_target *t = k->target;
     redisOptions options = { 0 };
-    struct timeval timeout = { REDIS_TIMEOUT_MS / 1000, 0 };
-    if (k->port)
-        REDIS_OPTIONS_SET_TCP(&options, host, k->port);
+    struct timeval timeout = { (time_t)(t->timeout_ms / 1000), 0 };
+    if (k->place.port)
+        REDIS_OPTIONS_SET_TCP(&options, host, k->place.port);
     else
         REDIS_OPTIONS_SET_UNIX(&options, host);
     options.connect_timeout = &timeout;
     redisAsyncContext *c = redisAsyncConnectWithOptions(&options);
-    if (!c || c->err) {
-        char reason[128];
-        snprintf(reason, sizeof reason, "%s", c ? c->errstr : "out of memory");
-        if (c)
-            redisAsyncFree(c);
-        again_later(k, reason);
+    enum status st = STATUS_OK;
+    if (!c || c->err)
+        st = error_set(err, STATUS_UNAVAILABLE, "%s", c ? c->errstr : "out of memory");
+    else if (t->tls)
+        st = tls_begin(t->tls, &c->c, k->place.host, err);
+    if (!st)
+        return c;
+    if (c)
+        redisAsyncFree(c);
+    return NULL;
+}
+
+static void open_connection(struct redis_link *k, const char *host)
+{
+    struct error err;
+    redisAsyncContext *c = open_context(k, host, &err);
+    k->greeted = false;
+    if (!c) {
+        again_later(k, TOLD_AWAY, err.text);
         return;
     }
     c->data = k;
     k->context = c;
-    redisLibuvAttach(c, loop_uv(k->loop));
+    redisLibuvAttach(c, loop_uv(k->target->loop));
     redisAsyncSetConnectCallback(c, on_connect);
     redisAsyncSetDisconnectCallback(c, on_disconnect);
 }
 
-static void look_up(void *arg) /* pool thread */
+static void run_lookup(void *arg) /* pool thread */
 {
-    struct lookup *l = arg;
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
-    struct addrinfo *all = NULL;
-    unsigned count = 0;
-    if (getaddrinfo(l->host, NULL, &hints, &all) != 0)
-        return;
-    for (struct addrinfo *a = all; a; a = a->ai_next)
-        count++;
-    struct addrinfo *pick = all; /* another one with each attempt */
-    for (unsigned skip = count ? l->attempt % count : 0; skip; skip--)
-        pick = pick->ai_next;
-    if (pick && getnameinfo(pick->ai_addr, pick->ai_addrlen, l->ip, sizeof l->ip, NULL, 0,
-                            NI_NUMERICHOST) != 0)
-        l->ip[0] = 0;
-    freeaddrinfo(all);
+    lookup_run(arg);
 }
 
 static void on_looked_up(void *arg)
 {
     struct lookup *l = arg;
-    struct redis_link *k = l->link;
+    struct redis_link *k = l->owner;
     if (k) {
         k->lookup = NULL;
-        if (l->ip[0])
-            open_connection(k, l->ip);
+        memcpy(k->greeting.password, l->password, sizeof l->password);
+        if (l->err.status)
+            again_later(k, TOLD_REFUSED, l->err.text);
         else
-            again_later(k, "the host name is not known");
+            open_connection(k, l->place.port ? l->ip : l->place.host);
     }
+    explicit_bzero(l->password, sizeof l->password);
     free(l);
 }
 
 static void connect_now(void *arg)
 {
     struct redis_link *k = arg;
-    if (!k->port) {
-        open_connection(k, k->host);
+    const struct redis_target *t = k->target;
+    if (!t->places_count)
+        return; /* redis_target_move begins */
+    struct lookup *l = mem_zalloc(sizeof *l);
+    k->place = t->places[k->attempts % t->places_count];
+    l->place = k->place;
+    l->attempt = k->attempts++ / (unsigned)t->places_count;
+    l->password_file = t->password_file;
+    l->owner = k;
+    k->lookup = l;
+    loop_work(t->loop, run_lookup, on_looked_up, l);
+}
+
+static void forget_lookup(struct redis_link *k)
+{
+    if (k->lookup)
+        k->lookup->owner = NULL;
+    k->lookup = NULL;
+}
+
+void redis_link_greeted(struct redis_link *k, enum greeting_end end, const char *why)
+{
+    if (k->greeted)
+        return;
+    k->greeted = true;
+    k->outdated = end == GREETING_OUTDATED;
+    if (end != GREETING_DONE) {
+        tell(k, TOLD_REFUSED, why);
+        redis_link_break(k, why);
         return;
     }
-    k->lookup = mem_zalloc(sizeof *k->lookup);
-    k->lookup->link = k;
-    k->lookup->attempt = k->attempts++;
-    memcpy(k->lookup->host, k->host, sizeof k->host);
-    loop_work(k->loop, look_up, on_looked_up, k->lookup);
+    if (k->told != TOLD_NOTHING && logs(k))
+        log_info(log_text(k, "redis is back", "a sentinel is back"),
+                 LOG_S("address", k->place.host), LOG_I("port", k->place.port));
+    k->told = TOLD_NOTHING;
+    k->up = true;
+    k->backoff_ms = BACKOFF_MIN_MS;
+    if (k->connected)
+        k->connected(k->arg);
 }
 
 static void watch(void *arg)
 {
     struct redis_link *k = arg;
-    if (k->commands && clock_ms() - k->commands->sent_ms >= REDIS_TIMEOUT_MS) {
-        k->reason = "no answer in time";
-        k->up = false;
-        redisAsyncFree(k->context); /* open commands end inside, then on_disconnect runs */
+    if (k->commands && clock_ms() - k->commands->sent_ms >= k->target->timeout_ms)
+        drop(k, "no answer in time");
+}
+
+void redis_target_move(struct redis_target *t, const struct redis_place *place)
+{
+    struct redis_link *k;
+    t->places[0] = *place;
+    t->places_count = 1;
+    DL_FOREACH(t->links, k)
+    {
+        if ((k->context || k->lookup) && redis_place_equal(&k->place, place))
+            continue;
+        forget_lookup(k);
+        k->backoff_ms = BACKOFF_MIN_MS;
+        if (k->context)
+            drop(k, "the primary is another one now");
+        loop_timer_stop(k->timer);
+        connect_now(k);
     }
 }
 
-struct redis_link *redis_link_create(struct loop *l, const char *address,
-                                     enum redis_greeting greeting, loop_fn *connected, void *arg,
-                                     struct error *err)
+/* ---- life of a link ----------------------------------------------------------------------- */
+
+struct redis_link *redis_link_create(struct redis_target *t, enum redis_greeting greeting,
+                                     loop_fn *connected, void *arg)
 {
     struct redis_link *k = mem_zalloc(sizeof *k);
-    if (redis_address(address, k->host, &k->port, err)) {
-        free(k);
-        return NULL;
-    }
-    k->loop = l;
-    k->greeting = greeting;
+    k->target = t;
+    k->greeting = (struct greeting){ .link = k, .kind = greeting, .user = t->user };
     k->connected = connected;
     k->arg = arg;
     k->backoff_ms = BACKOFF_MIN_MS;
-    k->timer = loop_timer_create(l, connect_now, k);
-    k->watch = loop_timer_create(l, watch, k);
+    k->timer = loop_timer_create(t->loop, connect_now, k);
+    k->watch = loop_timer_create(t->loop, watch, k);
+    DL_APPEND(t->links, k);
     connect_now(k);
     return k;
 }
@@ -260,8 +304,8 @@ void redis_link_destroy(struct redis_link *k)
     if (!k)
         return;
     k->closing = true;
-    if (k->lookup)
-        k->lookup->link = NULL;
+    DL_DELETE(k->target->links, k);
+    forget_lookup(k);
     if (k->context)
         redisAsyncFree(k->context); /* callbacks of open commands run inside */
     loop_timer_destroy(k->timer);
@@ -274,6 +318,16 @@ bool redis_link_up(const struct redis_link *k)
     return k->up;
 }
 
+bool redis_link_outdated(const struct redis_link *k)
+{
+    return k->outdated;
+}
+
+uint64_t redis_link_history(const struct redis_link *k)
+{
+    return k->up ? k->greeting.history : 0;
+}
+
 /* ---- commands ---------------------------------------------------------------------------- */
 
 static void on_error(const struct command *command, const struct redisReply *reply)
@@ -282,8 +336,13 @@ static void on_error(const struct command *command, const struct redisReply *rep
     const char *text;
     enum status st = redis_error_status(reply->str, &text);
     if (strstr(reply->str, "Function not found") && k->up) {
-        break_link(k, "its functions are gone"); /* the next greeting brings them back */
+        k->greeting.reload = true;
+        redis_link_break(k, "its functions are gone"); /* the next greeting brings them back */
         st = STATUS_UNAVAILABLE;
+        text = "the functions in Redis are gone; try again";
+    } else if (strncmp(reply->str, "READONLY", 8) == 0 && k->up) {
+        redis_link_break(k, "it is not the primary any more");
+        text = "Redis is not the primary any more; try again";
     } else if (st == STATUS_INTERNAL && k->up) {
         log_error("redis refuses a command", LOG_S("reason", text));
     }
@@ -310,8 +369,8 @@ static void on_reply(redisAsyncContext *c, void *data, void *privdata)
     free(command);
 }
 
-static enum status send_command(struct redis_link *k, redis_fn *fn, void *arg,
-                                const struct bytes *argv, size_t argc)
+enum status redis_link_say(struct redis_link *k, redis_fn *fn, void *arg, const struct bytes *argv,
+                           size_t argc)
 {
     const char *text[REDIS_ARGS_MAX];
     size_t len[REDIS_ARGS_MAX];
@@ -336,6 +395,9 @@ void redis_link_send(struct redis_link *k, redis_fn *fn, void *arg, const struct
 {
     if (k->up && k->pending >= REDIS_PENDING_MAX)
         fn(arg, STATUS_BUSY, "too many requests wait for Redis; try again", NULL);
-    else if (!k->up || send_command(k, fn, arg, argv, argc))
+    else if (k->outdated)
+        fn(arg, STATUS_UNAVAILABLE, "Redis has the functions of a newer registry than this one",
+           NULL);
+    else if (!k->up || redis_link_say(k, fn, arg, argv, argc))
         fn(arg, STATUS_UNAVAILABLE, "Redis is away; try again", NULL);
 }

@@ -2,51 +2,24 @@
 #include "services/registry/redis.h"
 
 #include "common/base/log.h"
+#include "services/registry/sentinel.h"
 
 #include <stdlib.h>
 
+#define SENTINEL_TIMEOUT_MS 1000 /* there are others to ask */
+
 struct redis {
+    struct redis_address address;
+    struct tls *tls; /* or NULL */
+    struct redis_target target;
+    struct redis_target sentinels;
+    struct sentinel *sentinel; /* or NULL */
     struct redis_link *commands;
     struct redis_link *bulk;
     bool judged; /* durability was looked at */
 };
 
 /* ---- pure --------------------------------------------------------------------------------- */
-
-/* 1 to 65535; 0: not a port. */
-static int parse_port(const char *text)
-{
-    char *end;
-    if (*text < '0' || *text > '9')
-        return 0;
-    long port = strtol(text, &end, 10);
-    return *end == 0 && port > 0 && port < 65536 ? (int)port : 0;
-}
-
-enum status redis_address(const char *address, char host[REDIS_HOST_MAX], int *port,
-                          struct error *err)
-{
-    const char *colon = strrchr(address, ':');
-    struct bytes name = { 0 };
-    if (strncmp(address, "unix:", 5) == 0) {
-        *port = 0;
-        name = bytes_str(address + 5);
-    } else if (strncmp(address, "tcp:", 4) == 0 && colon > address + 4) {
-        *port = parse_port(colon + 1);
-        if (*port)
-            name = bytes_of(address + 4, (size_t)(colon - address) - 4);
-        const char *first = name.data;
-        if (name.len > 2 && first[0] == '[' && first[name.len - 1] == ']')
-            name = bytes_of(first + 1, name.len - 2);
-    }
-    if (!name.len)
-        return error_set(err, STATUS_INVALID, "\"%s\" is neither unix:PATH nor tcp:HOST:PORT",
-                         address);
-    if (bytes_copy_str(name, host, REDIS_HOST_MAX))
-        return error_set(err, STATUS_INVALID, "a Redis address has at most %d bytes",
-                         REDIS_HOST_MAX - 1);
-    return STATUS_OK;
-}
 
 static bool begins(const char *text, const char *with)
 {
@@ -56,8 +29,8 @@ static bool begins(const char *text, const char *with)
 enum status redis_error_status(const char *reply, const char **text)
 {
     /* It will pass, or an operator has to act: the client may try again. */
-    static const char *const passing[] = { "LOADING",  "MISCONF",    "MASTERDOWN",
-                                           "READONLY", "NOREPLICAS", "NOAUTH" };
+    static const char *const passing[] = { "LOADING",    "MISCONF", "MASTERDOWN", "READONLY",
+                                           "NOREPLICAS", "NOAUTH",  "UNBLOCKED" };
     *text = reply;
     for (int st = 1; st < STATUS_COUNT; st++) {
         const char *name = status_name((enum status)st);
@@ -113,24 +86,85 @@ static void on_commands_up(void *arg)
 
 /* ---- the pair ----------------------------------------------------------------------------- */
 
-struct redis *redis_create(struct loop *l, const char *address, struct error *err)
+static void on_primary(void *arg, const struct redis_place *place)
+{
+    struct redis *r = arg;
+    if (r->target.places_count && redis_place_equal(&r->target.places[0], place))
+        return;
+    log_info("the sentinels name the primary", LOG_S("address", place->host),
+             LOG_I("port", place->port));
+    redis_target_move(&r->target, place);
+}
+
+static bool primary_serves(void *arg)
+{
+    const struct redis *r = arg;
+    return redis_link_up(r->commands) || redis_link_outdated(r->commands);
+}
+
+/* Fails only for what no later attempt can mend. */
+static enum status configure(struct redis *r, const struct redis_config *config, struct error *err)
+{
+    const char *const files[] = { config->password_file, config->sentinel_password_file };
+    struct redis_address *a = &r->address;
+    enum status st = redis_address(config->address, a, err);
+    for (size_t i = 0; i < 2 && !st; i++) {
+        char password[REDIS_PASSWORD_MAX];
+        if (files[i][0])
+            st = password_read(files[i], password, err);
+        explicit_bzero(password, sizeof password);
+    }
+    if (!st && (a->tls || config->use_tls)) {
+        if (!a->places[0].port)
+            return error_set(err, STATUS_INVALID, "TLS is not for unix sockets");
+        r->tls = tls_create(&config->tls, err);
+        st = r->tls ? STATUS_OK : err->status;
+    }
+    return st;
+}
+
+static void aim(struct redis *r, struct loop *l, const struct redis_config *config)
+{
+    const struct redis_address *a = &r->address;
+    r->target = (struct redis_target){ .loop = l,
+                                       .user = config->user[0] ? config->user : a->user,
+                                       .password_file = config->password_file,
+                                       .tls = r->tls,
+                                       .timeout_ms = REDIS_TIMEOUT_MS };
+    r->sentinels = (struct redis_target){ .loop = l,
+                                          .user = "",
+                                          .password_file = config->sentinel_password_file,
+                                          .tls = r->tls,
+                                          .timeout_ms = SENTINEL_TIMEOUT_MS };
+    struct redis_target *named = a->primary[0] ? &r->sentinels : &r->target;
+    memcpy(named->places, a->places, sizeof a->places);
+    named->places_count = a->places_count;
+}
+
+struct redis *redis_create(struct loop *l, const struct redis_config *config, struct error *err)
 {
     struct redis *r = mem_zalloc(sizeof *r);
-    r->commands = redis_link_create(l, address, GREETING_LIBRARY, on_commands_up, r, err);
-    if (r->commands)
-        r->bulk = redis_link_create(l, address, GREETING_PING, NULL, NULL, err);
-    if (r->bulk)
-        return r;
-    redis_destroy(r);
-    return NULL;
+    if (configure(r, config, err)) {
+        redis_destroy(r);
+        return NULL;
+    }
+    aim(r, l, config);
+    r->commands = redis_link_create(&r->target, GREETING_LIBRARY, on_commands_up, r);
+    r->bulk = redis_link_create(&r->target, GREETING_PING, NULL, NULL);
+    if (r->address.primary[0])
+        r->sentinel =
+            sentinel_create(&r->sentinels, r->address.primary, on_primary, primary_serves, r);
+    return r;
 }
 
 void redis_destroy(struct redis *r)
 {
     if (!r)
         return;
+    sentinel_destroy(r->sentinel);
     redis_link_destroy(r->commands);
     redis_link_destroy(r->bulk);
+    tls_destroy(r->tls);
     free(r);
 }
 
@@ -142,8 +176,21 @@ void redis_send(struct redis *r, redis_fn *fn, void *arg, const struct bytes *ar
 void redis_send_bulk(struct redis *r, redis_fn *fn, void *arg, const struct bytes *argv,
                      size_t argc)
 {
-    if (redis_link_up(r->commands))
-        redis_link_send(r->bulk, fn, arg, argv, argc);
-    else /* the library may not be there yet */
-        fn(arg, STATUS_UNAVAILABLE, "Redis is away; try again", NULL);
+    /* Without the library the other link says what is wrong. */
+    redis_link_send(redis_link_up(r->commands) ? r->bulk : r->commands, fn, arg, argv, argc);
+}
+
+struct redis_link *redis_link_add(struct redis *r, loop_fn *connected, void *arg)
+{
+    return redis_link_create(&r->target, GREETING_PING, connected, arg);
+}
+
+bool redis_outdated(const struct redis *r)
+{
+    return redis_link_outdated(r->commands);
+}
+
+uint64_t redis_history(const struct redis *r)
+{
+    return redis_link_history(r->commands);
 }

@@ -153,7 +153,7 @@ enum status registry_init(struct registry *g, const struct registry_config *conf
                           struct error *err)
 {
     *g = (struct registry){ .config = config, .loop = l };
-    g->redis = redis_create(l, config->redis, err);
+    g->redis = redis_create(l, &config->redis, err);
     if (!g->redis)
         return err->status;
     g->rpc = rpc_server_create(l, handlers, g);

@@ -17,7 +17,7 @@
 #define DRAIN_MS           2000 /* after SIGTERM: open requests may take this long */
 
 struct registry_config {
-    const char *redis;
+    struct redis_config redis;
     const char *rpc;
     const char *events;
     const char *log_format;

@@ -24,10 +24,12 @@ static void answer_snapshot(struct request *r, const struct redisReply *reply)
 {
     struct records records = { 0 };
     struct msg_catalog catalog;
-    if (record_catalog(&records, reply, &catalog))
+    if (record_catalog(&records, reply, &catalog)) {
         request_fail_corrupt(r, "version");
-    else
+    } else {
+        catalog.history = redis_history(r->registry->redis);
         request_answer(r, MSG_CATALOG, &catalog, NULL);
+    }
     records_finish(&records);
 }
 

@@ -6,7 +6,7 @@
 
 static const struct option rows[] = {
     { "registry", OPT_AT(struct trainer_config, registry), OPT_STR, "tcp://127.0.0.1:5571",
-      "the registry's endpoint for requests" },
+      "the registry's endpoint for requests; of several registries with commas" },
     { "cache", OPT_AT(struct trainer_config, cache), OPT_STR, "cache", "folder for data sets" },
     { "cache-bytes", OPT_AT(struct trainer_config, cache_bytes), OPT_BYTES, "16GiB",
       "after a job the longest unused data files go until the rest is no more; 0: never" },

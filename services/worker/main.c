@@ -6,9 +6,9 @@
 
 static const struct option host_rows[] = {
     { "registry", OPT_AT(struct host_config, registry), OPT_STR, "tcp://127.0.0.1:5571",
-      "the registry's endpoint for requests" },
+      "the registry's endpoint for requests; of several registries with commas" },
     { "events", OPT_AT(struct host_config, events), OPT_STR, "tcp://127.0.0.1:5572",
-      "the registry's endpoint for changes" },
+      "the registry's endpoint for changes; of several registries with commas" },
     { "cache", OPT_AT(struct host_config, cache), OPT_STR, "cache", "folder for artifacts" },
     { "pool", OPT_AT(struct host_config, pool), OPT_STR, POOL_DEFAULT,
       "serves deployments that name this pool; the default one those that name none" },

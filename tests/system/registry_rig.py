@@ -68,21 +68,22 @@ class Process:
 class Store:
     """A Redis and any number of registries, in a directory of their own."""
 
-    def __init__(self):
+    def __init__(self, server="redis-server", options=(), address="unix:redis.sock"):
         self.home = tempfile.mkdtemp(prefix="maas-")  # short: socket paths have 107 bytes
+        self.address = address
         self.redis = Process(
             self.home,
             "redis",
-            ["redis-server", "--port", "0", "--unixsocket", "redis.sock", "--dir", self.home]
+            [server, "--port", "0", "--unixsocket", "redis.sock", "--dir", self.home]
             + ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-            + ["--maxmemory-policy", "noeviction"],
+            + ["--maxmemory-policy", "noeviction", *options],
         )
         self.registries = []
         self.open = []
 
     def add_registry(self, *options):
         n = len(self.registries)
-        argv = [os.path.join(BIN, "maas-registry"), "--redis", "unix:redis.sock"]
+        argv = [os.path.join(BIN, "maas-registry"), "--redis", self.address]
         argv += ["--rpc", f"ipc://rpc{n}.sock", "--events", f"ipc://events{n}.sock"]
         self.registries.append(Process(self.home, f"registry{n}", [*argv, *options]))
         return self.registries[-1].start()

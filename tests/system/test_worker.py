@@ -66,7 +66,7 @@ class Registry(threading.Thread):
                 self.versions[version["model"], version["number"]] = version
             if deployment:
                 self.deployments[deployment["model"]] = deployment
-            self.outbox.put({"seq": self.seq, "versions": [version] if version else [],
+            self.outbox.put({"seq": self.seq, "history": 1, "versions": [version] if version else [],
                              "deployments": [deployment] if deployment else []})  # fmt: skip
 
     def result_of(self, model, number):
@@ -122,13 +122,13 @@ class Registry(threading.Thread):
                 tick = time.monotonic()
                 with self.lock:
                     if self.outbox.empty():
-                        pub.send(encode("CATALOG", 0, {"seq": self.seq}))
+                        pub.send(encode("CATALOG", 0, {"seq": self.seq, "history": 1}))
         router.close()
         pub.close()
 
     def answer(self, kind, body):
         if kind == "SNAPSHOT":
-            return "CATALOG", {"seq": self.seq, "versions": list(self.versions.values()),
+            return "CATALOG", {"seq": self.seq, "history": 1, "versions": list(self.versions.values()),
                                "deployments": list(self.deployments.values())}  # fmt: skip
         if kind == "REPORT":
             self.reports.append(body)

@@ -9,6 +9,7 @@ struct registry {
     struct rpc_server *rpc;
     struct sock *events;
     uint64_t seq;
+    uint64_t history;
     unsigned snapshots;
     unsigned unavailable; /* so many snapshots are refused */
     bool hold;            /* the answer waits for release */
@@ -47,6 +48,7 @@ static void answer_page(struct registry *g, const struct rpc_peer *peer, uint64_
     }
     rpc_answer(g->rpc, peer, MSG_CATALOG,
                &(struct msg_catalog){ .seq = g->seq,
+                                       .history = g->history,
                                       .versions = versions,
                                       .versions_count = (size_t)(n - after),
                                       .more = n < g->seq,
@@ -95,7 +97,7 @@ static void publish(struct registry *g, enum msg_kind kind, const void *body)
 
 static void publish_tick(struct registry *g)
 {
-    publish(g, MSG_CATALOG, &(struct msg_catalog){ .seq = g->seq });
+    publish(g, MSG_CATALOG, &(struct msg_catalog){ .seq = g->seq, .history = g->history });
 }
 
 static void publish_version(struct registry *g, uint64_t seq)
@@ -103,7 +105,8 @@ static void publish_version(struct registry *g, uint64_t seq)
     struct msg_version v;
     version_at(seq, &v);
     publish(g, MSG_CATALOG,
-            &(struct msg_catalog){ .seq = seq, .versions = &v, .versions_count = 1 });
+            &(struct msg_catalog){
+                .seq = seq, .history = g->history, .versions = &v, .versions_count = 1 });
 }
 
 static void next_change(struct registry *g)
@@ -147,7 +150,7 @@ static void start_replica(struct bench *b)
 /* With the first snapshot taken (of seq changes) and events arriving. */
 static void bench_init(struct bench *b, uint64_t seq)
 {
-    *b = (struct bench){ .registry = { .seq = seq } };
+    *b = (struct bench){ .registry = { .seq = seq, .history = 1 } };
     rig_init(&b->rig);
     snprintf(b->events_endpoint, sizeof b->events_endpoint, "ipc://%s/events", b->rig.dir);
     start_registry(b);
@@ -244,6 +247,111 @@ Test(replica, a_tick_that_is_behind_means_another_history)
     cr_assert_eq(b.registry.snapshots, 1);
     bench_finish(&b);
 }
+
+Test(replica, another_history_asks_for_a_snapshot)
+{
+    struct bench b;
+    bench_init(&b, 5);
+    /* A failover has lost change 5, and there is another one with its number. */
+    b.registry.history = 2;
+    b.registry.seq--;
+    next_change(&b.registry);
+    rig_wait(&b.rig, same(&b) && b.registry.snapshots == 1);
+    next_change(&b.registry);
+    rig_wait(&b.rig, same(&b));
+    cr_assert_eq(b.registry.snapshots, 1);
+    bench_finish(&b);
+}
+
+Test(replica, a_registry_without_redis_is_alive_and_knows_nothing)
+{
+    struct bench b;
+    bench_init(&b, 5);
+    b.registry.history = 0;
+    b.registry.seq = 2;
+    publish_tick(&b.registry);
+    rig_idle(&b.rig, 50);
+    cr_assert_eq(b.registry.snapshots, 0);
+    cr_assert(replica_live(b.replica));
+    bench_finish(&b);
+}
+
+/* ---- two registries publish the same changes ---------------------------------------------- */
+
+struct pair {
+    struct bench b; /* the first one, which answers */
+    struct registry second;
+};
+
+static void pair_init(struct pair *p)
+{
+    static const struct sock_config config = { SOCK_PUB, 10000, 1u << 20, false };
+    char second[80], both[200];
+    struct error err;
+    *p = (struct pair){ .b.registry = { .seq = 3, .history = 1 }, .second = { .history = 1 } };
+    struct rig *rig = &p->b.rig;
+    rig_init(rig);
+    snprintf(p->b.events_endpoint, sizeof p->b.events_endpoint, "ipc://%s/events", rig->dir);
+    snprintf(second, sizeof second, "ipc://%s/events2", rig->dir);
+    snprintf(both, sizeof both, "%s,%s", p->b.events_endpoint, second);
+    start_registry(&p->b);
+    p->second.events = sock_create(rig->loop, &config, nobody_answers, NULL);
+    cr_assert_eq(sock_bind(p->second.events, second, &err), STATUS_OK);
+    p->b.client = rpc_client_create(rig->loop, rig->endpoint);
+    p->b.replica = replica_create(rig->loop, p->b.client, both, on_changed, &p->b);
+    rig_wait(rig, replica_synced(p->b.replica));
+    /* Each subscription has arrived when an event of that registry does. */
+    struct registry *each[] = { &p->b.registry, &p->second };
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t before = ++p->b.registry.seq;
+        rig_wait(rig, (publish_version(each[i], before), rig_turn(rig),
+                       replica_seq(p->b.replica) == before));
+    }
+    rig_idle(rig, 20);
+    p->b.registry.snapshots = p->b.changes = 0;
+}
+
+static void pair_finish(struct pair *p)
+{
+    sock_destroy(p->second.events);
+    bench_finish(&p->b);
+}
+
+Test(replica, takes_each_change_once_from_whoever_is_first)
+{
+    struct pair p;
+    pair_init(&p);
+    for (int i = 0; i < 6; i++) {
+        uint64_t seq = ++p.b.registry.seq;
+        publish_version(i % 2 ? &p.b.registry : &p.second, seq);
+        rig_wait(&p.b.rig, same(&p.b));
+        publish_version(i % 2 ? &p.second : &p.b.registry, seq);
+    }
+    rig_idle(&p.b.rig, 50);
+    cr_assert_eq(p.b.registry.snapshots, 0);
+    cr_assert_eq(p.b.changes, 6);
+    pair_finish(&p);
+}
+
+Test(replica, one_registry_may_lag_but_not_both)
+{
+    struct pair p;
+    pair_init(&p);
+    p.second.seq = p.b.registry.seq - 1;
+    for (int i = 0; i < 10; i++) {
+        publish_tick(&p.second);
+        rig_idle(&p.b.rig, 10);
+        publish_tick(&p.b.registry);
+        rig_idle(&p.b.rig, 10);
+    }
+    cr_assert_eq(p.b.registry.snapshots, 0);
+    p.b.registry.seq = 2; /* Redis came back empty-handed */
+    rig_wait(&p.b.rig, (publish_tick(&p.second), publish_tick(&p.b.registry), rig_turn(&p.b.rig),
+                        same(&p.b)));
+    pair_finish(&p);
+}
+
+/* ---- snapshots and gaps -------------------------------------------------------------------- */
 
 Test(replica, changes_that_the_snapshot_contained_are_ignored)
 {
@@ -420,7 +528,7 @@ Test(replica, a_hint_asks_for_a_snapshot_but_not_too_often)
 
 Test(replica, may_come_before_the_registry)
 {
-    struct bench b = { .registry = { .seq = 2 } };
+    struct bench b = { .registry = { .seq = 2, .history = 1 } };
     rig_init(&b.rig);
     snprintf(b.events_endpoint, sizeof b.events_endpoint, "ipc://%s/events", b.rig.dir);
     b.client = rpc_client_create(b.rig.loop, b.rig.endpoint);

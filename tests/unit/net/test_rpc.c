@@ -623,3 +623,134 @@ Test(rpc, answers_to_peers_that_are_gone_are_lost_in_peace)
     rpc_server_destroy(s.rpc);
     rig_finish(&r);
 }
+
+/* ---- several registries -------------------------------------------------------------------- */
+
+struct two {
+    struct rig r;
+    char endpoint[2][80];
+    struct server s[2];
+    struct calls c;
+};
+
+static void two_init(struct two *t)
+{
+    char both[200];
+    *t = (struct two){ .c.ended = 0 };
+    rig_init(&t->r);
+    for (int i = 0; i < 2; i++) {
+        snprintf(t->endpoint[i], sizeof t->endpoint[i], "ipc://%s/rpc%d", t->r.dir, i);
+        start_server(&t->s[i], &t->r, t->endpoint[i]);
+    }
+    snprintf(both, sizeof both, "%s,%s", t->endpoint[0], t->endpoint[1]);
+    open_calls(&t->c, &t->r, both);
+}
+
+static void two_finish(struct two *t)
+{
+    rpc_client_destroy(t->c.client);
+    for (int i = 0; i < 2; i++)
+        rpc_server_destroy(t->s[i].rpc);
+    rig_finish(&t->r);
+}
+
+/* The one that the client talks to. */
+static int used(struct two *t)
+{
+    unsigned before = t->s[0].requests;
+    unsigned ok = t->c.ok;
+    one_call(&t->c, MSG_PING, 10000);
+    cr_assert_eq(t->c.ok, ok + 1, "%s", t->c.text);
+    return t->s[0].requests > before ? 0 : 1;
+}
+
+Test(rpc, talks_to_one_of_several_registries)
+{
+    struct two t;
+    two_init(&t);
+    int first = used(&t);
+    for (int i = 0; i < 20; i++)
+        cr_assert_eq(used(&t), first);
+    two_finish(&t);
+}
+
+Test(rpc, open_calls_go_to_the_next_registry_when_one_dies)
+{
+    struct two t;
+    two_init(&t);
+    int first = used(&t);
+    for (int i = 0; i < 10; i++)
+        cr_assert_not_null(call(&t.c, MSG_DATASET_LIST, 10000));
+    rig_wait(&t.r, t.s[first].held == 10);
+    stop_server(&t.r, &t.s[first]);
+    rig_wait(&t.r, t.s[!first].held == 10);
+    for (int i = 0; i < 10; i++)
+        rpc_answer(t.s[!first].rpc, &t.s[!first].peers[i], MSG_DONE, NULL, NULL);
+    rig_wait(&t.r, t.c.ok == 11);
+    cr_assert_eq(used(&t), !first);
+    start_server(&t.s[first], &t.r, t.endpoint[first]);
+    stop_server(&t.r, &t.s[!first]);
+    rig_turn(&t.r);
+    cr_assert_eq(used(&t), first);
+    two_finish(&t);
+}
+
+Test(rpc, a_registry_that_is_not_there_is_left_soon)
+{
+    for (int away = 0; away < 2; away++) { /* either may be the first choice */
+        struct two t;
+        two_init(&t);
+        stop_server(&t.r, &t.s[away]);
+        uint64_t start = clock_ms();
+        cr_assert_eq(used(&t), !away);
+        cr_assert_lt(clock_ms() - start, RPC_SILENCE_MS);
+        two_finish(&t);
+    }
+}
+
+static void on_away(void *arg, const struct rpc_request *request)
+{
+    struct server *s = arg;
+    s->requests++;
+    rpc_fail(s->rpc, &request->peer, STATUS_UNAVAILABLE, "Redis is away");
+}
+
+static rpc_handler_fn *const away[MSG_KIND_COUNT] = { [MSG_PING] = on_away };
+
+static void make_unavailable(struct two *t, int i)
+{
+    struct error err;
+    stop_server(&t->r, &t->s[i]);
+    t->s[i].rpc = rpc_server_create(t->r.loop, away, &t->s[i]);
+    cr_assert_eq(rpc_server_bind(t->s[i].rpc, t->endpoint[i], &err), STATUS_OK, "%s", err.text);
+}
+
+Test(rpc, what_one_registry_cannot_do_now_another_may)
+{
+    struct two t;
+    two_init(&t);
+    make_unavailable(&t, 0);
+    rig_wait(&t.r,
+             (one_call(&t.c, MSG_PING, 5000), t.c.ok > 0)); /* at the first try, or the next */
+    cr_assert_leq(t.c.ended, 2);
+    for (int i = 0; i < 5; i++)
+        cr_assert_eq(used(&t), 1);
+    two_finish(&t);
+}
+
+Test(rpc, what_no_registry_can_do_fails_and_is_asked_only_twice)
+{
+    struct two t;
+    two_init(&t);
+    make_unavailable(&t, 0);
+    make_unavailable(&t, 1);
+    rig_idle(&t.r, 50);
+    one_call(&t.c, MSG_PING, 5000);
+    cr_assert_eq(t.c.by_status[STATUS_UNAVAILABLE], 1);
+    cr_assert_str_eq(t.c.text, "Redis is away");
+    cr_assert_leq(t.s[0].requests + t.s[1].requests, 2);
+    for (int i = 0; i < 100; i++) /* does not go to and fro with each of them */
+        one_call(&t.c, MSG_PING, 5000);
+    cr_assert_leq(t.s[0].requests + t.s[1].requests, 110);
+    two_finish(&t);
+}
