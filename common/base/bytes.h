@@ -48,10 +48,10 @@ size_t bytes_utf8(struct bytes b);
 /* Copies into out[size] with a NUL.  INVALID: it does not fit, or holds a NUL. */
 enum status bytes_copy_str(struct bytes b, char *out, size_t size) MUST_CHECK;
 
-void *mem_alloc(size_t len);                            /* never NULL */
-void *mem_zalloc(size_t len);                           /* never NULL, zeroed */
-void *mem_resize(void *p, size_t len);                  /* never NULL */
-char *mem_str(struct bytes b); /* a NUL-terminated copy; the caller frees */
+void *mem_alloc(size_t len);           /* never NULL */
+void *mem_zalloc(size_t len);          /* never NULL, zeroed */
+void *mem_resize(void *p, size_t len); /* never NULL */
+char *mem_str(struct bytes b);         /* a NUL-terminated copy; the caller frees */
 
 void buf_finish(struct buf *b);            /* zeroed is fine; leaves it empty */
 void buf_grow(struct buf *b, size_t more); /* private to the next */

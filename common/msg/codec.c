@@ -7,32 +7,13 @@
 #include "common/msg/codec.h"
 
 #include "common/msg/scan.h"
+#include "common/msg/tables.h"
 
 #include <assert.h>
 #include <msgpack.h>
 #include <stdlib.h>
 
 #define ZONE_CHUNK 8192 /* bytes; the zone grows by such pieces, unless told otherwise */
-
-enum field_type { T_u32, T_u64, T_i64, T_f64, T_boolean, T_str, T_bin, T_i64s, T_list };
-
-struct schema_field {
-    const char *name;
-    const char *doc;
-    enum field_type type;
-    unsigned tag;
-    size_t limit;
-    size_t offset;
-    size_t count_offset;                /* T_list */
-    const struct schema_struct *nested; /* T_list */
-};
-
-struct schema_struct {
-    const char *name;
-    size_t size;
-    const struct schema_field *fields;
-    size_t count;
-};
 
 #define FIELD(S, kind, field, number, max, text) \
     { .name = #field,                            \

@@ -17,12 +17,23 @@
 #define MAX_ENGINES       1024              /* engines that one worker reports */
 #define MAX_PROCESSES     1024              /* gateways, workers and trainers of one suite */
 #define MAX_COUNTERS      512               /* counters that one process reports */
-#define MAX_VERSIONS      65536             /* versions in one snapshot */
+#define MAX_VERSIONS      262144            /* versions of all models */
+#define MAX_PAGE          2048              /* versions in one page of a snapshot */
 #define MAX_LIST          1000              /* datasets or training jobs in one answer */
 #define MAX_FILES         16                /* files of one dataset */
 #define MAX_VERSION_FILES 64                /* files of one version */
 #define MAX_GATEWAYS      64                /* gateways that one engine pulls from */
 #define MAX_ROUTE         32                /* bytes of a ZeroMQ routing id (ours are 5) */
+
+#define MAX_DESCRIPTION 4096 /* bytes of a version's description */
+#define MAX_SHARES      16   /* versions among which a model's requests are split */
+#define MAX_SHADOWS     4    /* versions that get copies of its requests */
+#define MAX_ALIASES     64   /* of one model */
+#define MAX_ENTRY       147456 /* bytes of JSON in a history's entry: tags, a description and a little */
+#define MAX_ENTRIES     100       /* of a history, in one answer */
+#define MAX_QUEUE       1000000   /* requests that a deployment may let wait for each version */
+#define SHARES_WHOLE    10000     /* what the weights of a split sum to */
+#define POOL_DEFAULT    "default" /* of workers and deployments that name none */
 
 #define MAX_INSTANCES      64    /* engines of one version on each worker */
 #define MAX_BATCH_ROWS     4096  /* rows in one job that a deployment may ask for */

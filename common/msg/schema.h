@@ -1,8 +1,9 @@
 /* schema.h - every message between the processes, written once.
  *
- * From these lists come the structs, the codec (codec.h), the names in logs and the
- * description that tests/tools/schema_dump prints.  On the wire an envelope is the
- * msgpack array [kind, id, body]; a body is a map from the field's tag to its value.
+ * The parts that occur inside messages are in parts.h.  From these lists come the structs,
+ * the codec (codec.h), the names in logs and the description that tests/tools/schema_dump
+ * prints.  On the wire an envelope is the msgpack array [kind, id, body]; a body is a map
+ * from the field's tag to its value.
  * Append only: a tag is never reused, unknown tags are skipped, absent fields are zero.
  *
  * F(S, type, name, tag, limit, doc)   one value; limit bounds str, bin and i64s
@@ -18,112 +19,12 @@
 #include "common/base/bytes.h"
 #include "common/base/digest.h"
 #include "common/msg/limits.h"
+#include "common/msg/parts.h"
 
 struct i64s {
     const int64_t *at;
     size_t count;
 };
-
-/* ---- parts that occur inside messages ------------------------------------------------ */
-
-#define TENSOR_FIELDS(F, L, S)                                  \
-    F(S, str, name, 1, MAX_NAME, "name of the input or output") \
-    F(S, u32, datatype, 2, 0, "enum datatype")                  \
-    F(S, i64s, shape, 3, MAX_RANK, "dimensions; -1 in a signature: any size")
-
-#define VERSION_FIELDS(F, L, S)                                                                \
-    F(S, str, model, 1, MAX_NAME, "model name")                                                \
-    F(S, u32, number, 2, 0, "1, 2, 3 ... within the model")                                    \
-    F(S, str, format, 3, MAX_NAME, "onnx or fake")                                             \
-    F(S, bin, digest, 4, DIGEST_SIZE, "SHA-256 of the artifact")                               \
-    F(S, u64, size_bytes, 5, 0, "of the artifact")                                             \
-    F(S, u32, check, 6, 0, "enum version_check: has an engine loaded it once?")                \
-    F(S, str, reason, 7, MAX_REASON, "why the check failed")                                   \
-    L(S, tensor, inputs, 8, MAX_TENSORS, "signature; empty while the check is pending")        \
-    L(S, tensor, outputs, 9, MAX_TENSORS, "signature")                                         \
-    F(S, str, metrics, 10, MAX_JSON, "JSON object, or empty")                                  \
-    F(S, str, lineage, 11, MAX_JSON, "JSON object: training job, dataset digests, parameters") \
-    F(S, str, tags, 12, MAX_JSON, "JSON object, or empty")                                     \
-    F(S, str, source, 13, MAX_NAME, "upload or training")                                      \
-    F(S, u64, created_ms, 14, 0, "wall time")                                                  \
-    F(S, u32, batchable, 15, 0, "1: rows of several requests may share one run")               \
-    L(S, file, files, 30, MAX_VERSION_FILES, "all, the main one first; empty: it has no name")
-
-#define DEPLOYMENT_FIELDS(F, L, S)                                                        \
-    F(S, str, model, 1, MAX_NAME, "model name")                                           \
-    F(S, u32, version, 2, 0, "what the plain name shall serve")                           \
-    F(S, u32, previous, 3, 0, "what serves until that version is warm; 0: nothing")       \
-    F(S, u64, revision, 4, 0, "grows by one with each change of this model's deployment") \
-    F(S, u64, changed_ms, 5, 0, "wall time")                                              \
-    F(S, u32, max_batch, 6, 0, "rows in one job; 0: the worker's own limit")              \
-    F(S, u32, instances, 7, 0, "engines on each worker that serves it; 0: one")           \
-    F(S, u32, max_batch_delay_ms, 8, 0, "a request may wait so long for a larger batch")
-
-#define ENGINE_FIELDS(F, L, S)                                              \
-    F(S, str, model, 1, MAX_NAME, "model name")                             \
-    F(S, u32, version, 2, 0, "model version")                               \
-    F(S, u32, state, 3, 0, "enum engine_state")                             \
-    F(S, str, reason, 4, MAX_REASON, "last words of an engine that failed") \
-    F(S, u32, pid, 5, 0, "process id within the worker's host, 0: none")    \
-    F(S, u64, rss_bytes, 6, 0, "resident memory")                           \
-    F(S, u32, restarts, 7, 0, "how often it has been started again")
-
-#define COUNTER_FIELDS(F, L, S)                                             \
-    F(S, str, name, 1, MAX_NAME, "metric family")                           \
-    F(S, str, labels, 2, MAX_REASON, "Prometheus label text, may be empty") \
-    F(S, u64, value, 3, 0, "count since the process began")
-
-#define PROCESS_FIELDS(F, L, S)                                                  \
-    F(S, u32, role, 1, 0, "enum role")                                           \
-    F(S, str, id, 2, MAX_NAME, "unique per start of a process")                  \
-    F(S, str, host, 3, MAX_NAME, "host name")                                    \
-    F(S, u32, pid, 4, 0, "process id on that host")                              \
-    F(S, str, jobs, 5, MAX_ENDPOINT, "gateway: where engines connect")           \
-    L(S, engine, engines, 6, MAX_ENGINES, "worker: its engines")                 \
-    L(S, counter, counters, 7, MAX_COUNTERS, "what it has counted")              \
-    F(S, str, training, 8, MAX_NAME, "trainer: the job it runs, or empty")       \
-    F(S, u64, age_ms, 9, 0, "since its last report; filled by the registry")     \
-    F(S, u64, memory_bytes, 10, 0, "worker: what its engines have")              \
-    F(S, u64, memory_budget_bytes, 11, 0, "worker: what they may have together") \
-    F(S, u32, on_demand, 12, 0, "worker: deployed versions that it starts when they are asked for")
-
-#define FILE_FIELDS(F, L, S)                     \
-    F(S, str, name, 1, MAX_NAME, "file name")    \
-    F(S, bin, digest, 2, DIGEST_SIZE, "SHA-256") \
-    F(S, u64, size_bytes, 3, 0, "length")        \
-    F(S, u64, created_ms, 4, 0, "wall time")
-
-#define DATASET_FIELDS(F, L, S)                  \
-    F(S, str, name, 1, MAX_NAME, "dataset name") \
-    L(S, file, files, 2, MAX_FILES, "its files")
-
-#define TRAINING_FIELDS(F, L, S)                                                               \
-    F(S, str, id, 1, MAX_NAME, "training job id")                                              \
-    F(S, str, model, 2, MAX_NAME, "model that gets the new version")                           \
-    F(S, str, dataset, 3, MAX_NAME, "dataset name")                                            \
-    F(S, str, target, 4, MAX_NAME, "label column of a table, empty for IDX")                   \
-    F(S, str, learner, 5, MAX_NAME, "mlp")                                                     \
-    F(S, str, params, 6, MAX_JSON, "JSON object of the learner's parameters")                  \
-    F(S, u64, seed, 7, 0, "of the random numbers")                                             \
-    F(S, boolean, deploy, 8, 0, "deploy the version when it is registered")                    \
-    F(S, u32, state, 9, 0, "enum training_state")                                              \
-    F(S, u32, epoch, 10, 0, "epochs done")                                                     \
-    F(S, u32, epochs, 11, 0, "epochs asked for")                                               \
-    F(S, f64, progress, 12, 0, "0 to 1 within the whole run")                                  \
-    F(S, f64, train_loss, 13, 0, "mean cross-entropy of the last epoch")                       \
-    F(S, f64, validation_loss, 14, 0, "mean cross-entropy")                                    \
-    F(S, f64, validation_accuracy, 15, 0, "0 to 1")                                            \
-    F(S, str, history, 16, MAX_JSON, "JSON array, one object per epoch")                       \
-    F(S, str, metrics, 17, MAX_JSON, "JSON object: held-out metrics when done")                \
-    F(S, u32, version, 18, 0, "model version when done")                                       \
-    F(S, str, error, 19, MAX_REASON, "why it failed")                                          \
-    F(S, u32, attempts, 20, 0, "how many trainers have taken it")                              \
-    F(S, str, trainer, 21, MAX_NAME, "process id string of the trainer that has it")           \
-    F(S, u64, created_ms, 22, 0, "wall time")                                                  \
-    F(S, u64, started_ms, 23, 0, "wall time of the last attempt")                              \
-    F(S, u64, finished_ms, 24, 0, "wall time")                                                 \
-    F(S, u64, lease, 25, 0, "token of the present attempt; a trainer shows it with each call") \
-    F(S, boolean, cancel, 26, 0, "somebody asked to cancel it")
 
 /* ---- messages ------------------------------------------------------------------------- */
 
@@ -133,11 +34,19 @@ struct i64s {
     F(S, u32, status, 1, 0, "enum status") \
     F(S, str, text, 2, MAX_REASON, "what is wrong and what to do next")
 
-#define CATALOG_FIELDS(F, L, S)                                                            \
-    F(S, u64, seq, 1, 0, "number of the last change contained")                            \
-    L(S, version, versions, 2, MAX_VERSIONS, "put: replaces what was known of them")       \
-    L(S, deployment, deployments, 3, MAX_VERSIONS, "put: replaces what was known of them") \
-    F(S, u64, history, 4, 0, "which history seq counts in; 0: the sender does not know now")
+#define CATALOG_FIELDS(F, L, S)                                                              \
+    F(S, u64, seq, 1, 0, "number of the last change contained")                              \
+    L(S, version, versions, 2, MAX_PAGE, "put: replaces what was known of them")             \
+    L(S, deployment, deployments, 3, MAX_PAGE, "put: replaces what was known of them")       \
+    F(S, u64, history, 4, 0, "which history seq counts in; 0: the sender does not know now") \
+    L(S, aliases, aliases, 5, MAX_PAGE, "put: replaces what was known of them")              \
+    F(S, str, after, 6, MAX_NAME, "with more: the model to ask behind")                      \
+    F(S, u32, after_version, 7, 0, "with more: and its version")                             \
+    F(S, boolean, more, 8, 0, "of a snapshot: ask for what is behind the last version")
+
+#define SNAPSHOT_FIELDS(F, L, S)                                                                \
+    F(S, str, after, 1, MAX_NAME, "what the page before has ended with; empty: the first page") \
+    F(S, u32, after_version, 2, 0, "the same")
 
 #define CHUNK_FIELDS(F, L, S)                                                \
     F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the attached frame")       \
@@ -169,19 +78,57 @@ struct i64s {
     F(S, str, training, 11, MAX_NAME, "training job that this commit finishes, or empty")          \
     F(S, u64, lease, 12, 0, "of that training job")                                                \
     F(S, boolean, deploy, 13, 0, "deploy it in the same step")                                     \
+    F(S, str, description, 14, MAX_DESCRIPTION, "for people")                                      \
+    F(S, str, process, 15, MAX_NAME, "who asks; empty: the training job, or the source")           \
     F(S, str, file, 30, MAX_NAME, "name of the artifact's file; empty: it is the only one")        \
     L(S, part, parts, 31, MAX_VERSION_FILES - 1, "the other files")                                \
     L(S, name, uploads, 32, MAX_VERSION_FILES, "uploads that have become this version")
 
-#define VERSION_REF_FIELDS(F, L, S)                         \
-    F(S, str, model, 1, MAX_NAME, "model name")             \
-    F(S, u32, version, 2, 0, "model version")               \
-    F(S, str, process, 3, MAX_NAME, "who asks")             \
-    F(S, u32, instances, 4, 0, "as in deployment")          \
-    F(S, u32, max_batch, 5, 0, "as in deployment")          \
-    F(S, u32, max_batch_delay_ms, 6, 0, "as in deployment") \
-    F(S, u32, changes, 7, 0,                                \
-      "1 << SETTING_x for each of these three that is meant; the others stay")
+#define VERSION_REF_FIELDS(F, L, S)             \
+    F(S, str, model, 1, MAX_NAME, "model name") \
+    F(S, u32, version, 2, 0, "model version")   \
+    F(S, str, process, 3, MAX_NAME, "who asks")
+
+/* Tags 1 to 7 are those of a version_ref that deployed one version. */
+#define DEPLOY_FIELDS(F, L, S)                                                                   \
+    F(S, str, model, 1, MAX_NAME, "model name")                                                  \
+    F(S, u32, version, 2, 0, "gets all requests, unless traffic is there; 0: nothing is served") \
+    F(S, str, process, 3, MAX_NAME, "who asks")                                                  \
+    F(S, u32, instances, 4, 0, "as in deployment")                                               \
+    F(S, u32, max_batch, 5, 0, "as in deployment")                                               \
+    F(S, u32, max_batch_delay_ms, 6, 0, "as in deployment")                                      \
+    F(S, u32, changes, 7, 0, "1 << SETTING_x for each setting that is meant; the others stay")   \
+    L(S, share, traffic, 8, MAX_SHARES, "weights sum to SHARES_WHOLE")                           \
+    F(S, i64s, shadow, 9, MAX_SHADOWS, "as in deployment")                                       \
+    F(S, str, sticky, 10, MAX_NAME, "as in deployment")                                          \
+    F(S, u32, queue_max, 11, 0, "as in deployment")                                              \
+    F(S, str, pool, 12, MAX_NAME, "as in deployment")
+
+#define ALIAS_PUT_FIELDS(F, L, S)                                              \
+    F(S, str, model, 1, MAX_NAME, "model name")                                \
+    F(S, str, alias, 2, MAX_NAME, "its name")                                  \
+    F(S, u32, version, 3, 0, "what it shall stand for; 0: it goes")            \
+    F(S, boolean, compare, 4, 0, "CONFLICT unless it stands for expected now") \
+    F(S, u32, expected, 5, 0, "a version; 0: there is no such alias")          \
+    F(S, str, process, 6, MAX_NAME, "who asks")
+
+#define DESCRIBE_FIELDS(F, L, S)                                       \
+    F(S, str, model, 1, MAX_NAME, "model name")                        \
+    F(S, u32, version, 2, 0, "model version")                          \
+    F(S, str, process, 3, MAX_NAME, "who asks")                        \
+    F(S, u32, changes, 4, 0, "1 << DESCRIBE_x for each that is meant") \
+    F(S, str, tags, 5, MAX_JSON, "JSON object")                        \
+    F(S, str, description, 6, MAX_DESCRIPTION, "for people")
+
+#define HISTORY_GET_FIELDS(F, L, S)                                           \
+    F(S, str, model, 1, MAX_NAME, "model name")                               \
+    F(S, str, before, 2, MAX_NAME, "id of an entry; empty: the newest first") \
+    F(S, u32, limit, 3, 0, "entries")
+
+#define HISTORY_FIELDS(F, L, S)                          \
+    F(S, str, model, 1, MAX_NAME, "model name")          \
+    L(S, entry, entries, 2, MAX_ENTRIES, "newest first") \
+    F(S, boolean, more, 3, 0, "there are older ones")
 
 #define VERSION_CHECKED_FIELDS(F, L, S)                    \
     F(S, str, model, 1, MAX_NAME, "model name")            \
@@ -190,7 +137,8 @@ struct i64s {
     F(S, str, reason, 4, MAX_REASON, "why it failed")      \
     L(S, tensor, inputs, 5, MAX_TENSORS, "signature")      \
     L(S, tensor, outputs, 6, MAX_TENSORS, "signature")     \
-    F(S, u32, batchable, 7, 0, "as in version")
+    F(S, u32, batchable, 7, 0, "as in version")            \
+    F(S, str, process, 8, MAX_NAME, "the worker")
 
 #define FILE_COMMIT_FIELDS(F, L, S)                                                 \
     F(S, str, dataset, 1, MAX_NAME, "dataset name")                                 \
@@ -201,7 +149,8 @@ struct i64s {
 
 #define NAME_FIELDS(F, L, S)                                                  \
     F(S, str, name, 1, MAX_NAME, "of a dataset, a training job or a process") \
-    F(S, u32, role, 2, 0, "enum role, where a process is meant")
+    F(S, u32, role, 2, 0, "enum role, where a process is meant")              \
+    F(S, str, pool, 3, MAX_NAME, "of a worker that says HOST")
 
 #define DATASETS_FIELDS(F, L, S) L(S, dataset, datasets, 1, MAX_LIST, "by name")
 
@@ -322,7 +271,11 @@ struct i64s {
     X(tensor, TENSOR_FIELDS)                   \
     X(file, FILE_FIELDS)                       \
     X(version, VERSION_FIELDS)                 \
+    X(share, SHARE_FIELDS)                     \
     X(deployment, DEPLOYMENT_FIELDS)           \
+    X(alias, ALIAS_FIELDS)                     \
+    X(aliases, ALIASES_FIELDS)                 \
+    X(entry, ENTRY_FIELDS)                     \
     X(engine, ENGINE_FIELDS)                   \
     X(counter, COUNTER_FIELDS)                 \
     X(process, PROCESS_FIELDS)                 \
@@ -332,12 +285,18 @@ struct i64s {
     X(empty, EMPTY_FIELDS)                     \
     X(failure, FAILURE_FIELDS)                 \
     X(catalog, CATALOG_FIELDS)                 \
+    X(snapshot, SNAPSHOT_FIELDS)               \
     X(chunk, CHUNK_FIELDS)                     \
     X(manifest, MANIFEST_FIELDS)               \
     X(name, NAME_FIELDS)                       \
     X(part, PART_FIELDS)                       \
     X(version_commit, VERSION_COMMIT_FIELDS)   \
     X(version_ref, VERSION_REF_FIELDS)         \
+    X(deploy, DEPLOY_FIELDS)                   \
+    X(alias_put, ALIAS_PUT_FIELDS)             \
+    X(describe, DESCRIBE_FIELDS)               \
+    X(history_get, HISTORY_GET_FIELDS)         \
+    X(history, HISTORY_FIELDS)                 \
     X(version_checked, VERSION_CHECKED_FIELDS) \
     X(file_commit, FILE_COMMIT_FIELDS)         \
     X(datasets, DATASETS_FIELDS)               \
@@ -366,25 +325,27 @@ struct i64s {
     X(CATALOG, 3, catalog, "answers SNAPSHOT; on the events socket: changes, or a tick")         \
     X(CHUNK, 4, chunk, "answers CHUNK_GET; one frame attached")                                  \
     X(MANIFEST, 5, manifest, "answers MANIFEST_GET")                                             \
-    X(VERSION, 6, version, "answers VERSION_COMMIT and CHECK_CLAIM")                             \
-    X(DEPLOYMENT, 7, deployment, "answers DEPLOY")                                               \
+    X(VERSION, 6, version, "answers VERSION_COMMIT, VERSION_DESCRIBE and CHECK_CLAIM")           \
+    X(DEPLOYMENT, 7, deployment, "answers DEPLOY and ROLLBACK")                                  \
     X(DATASETS, 8, datasets, "answers DATASET_LIST, DATASET_GET and FILE_COMMIT")                \
     X(TRAINING, 9, training, "answers TRAINING_*")                                               \
     X(TRAININGS, 10, trainings, "answers TRAINING_LIST")                                         \
     X(SUITE, 11, suite, "answers REPORT")                                                        \
+    X(ALIASES, 12, aliases, "answers ALIAS_PUT")                                                 \
+    X(HISTORY, 13, history, "answers HISTORY_GET")                                               \
     X(UPLOAD, 17, upload, "answers UPLOAD_BEGIN and UPLOAD_GET")                                 \
     X(BACKUP, 18, backup,                                                                        \
       "answers BACKUP_READ, with a page of records attached, and BACKUP_CHUNKS")                 \
     /* requests to the registry */                                                               \
     X(PING, 20, empty, "DONE when Redis answers too")                                            \
-    X(SNAPSHOT, 21, empty, "the whole catalog")                                                  \
+    X(SNAPSHOT, 21, snapshot, "a page of the whole catalog")                                     \
     X(CHUNK_PUT, 22, chunk, "stores the attached frame; equal chunks are stored once")           \
     X(CHUNK_GET, 23, chunk, "asks for one chunk")                                                \
     X(MANIFEST_GET, 24, chunk, "asks for an artifact's manifest")                                \
     X(VERSION_COMMIT, 25, version_commit, "makes a new version visible, all at once")            \
     X(CHECK_CLAIM, 26, name, "a worker asks for a version to check; NOT_FOUND: none waits")      \
     X(VERSION_CHECKED, 27, version_checked, "how the check went")                                \
-    X(DEPLOY, 28, version_ref, "what the model's plain name shall serve")                        \
+    X(DEPLOY, 28, deploy, "what the model's plain name shall serve")                             \
     X(FILE_COMMIT, 29, file_commit, "makes a dataset's file visible")                            \
     X(DATASET_LIST, 30, empty, "all datasets")                                                   \
     X(DATASET_GET, 31, name, "one dataset")                                                      \
@@ -396,6 +357,12 @@ struct i64s {
     X(TRAINING_UPDATE, 37, training_update, "progress, failure or return; renews the lease")     \
     X(REPORT, 38, report, "a process says that it lives, and how")                               \
     X(HEALTH, 39, name, "DONE if a process of this role on this host reported lately")           \
+    X(ALIAS_PUT, 40, alias_put, "moves an alias, or takes it away")                              \
+    X(VERSION_DESCRIBE, 41, describe, "other tags, or another description")                      \
+    X(VERSION_DELETE, 42, version_ref, "for ever; CATALOG, or CONFLICT while it is in use")      \
+    X(MODEL_DELETE, 43, version_ref, "with all its versions; CATALOG, or CONFLICT")              \
+    X(HISTORY_GET, 44, history_get, "what was changed, by whom")                                 \
+    X(ROLLBACK, 45, version_ref, "deploys again what was deployed before the present one")       \
     X(UPLOAD_BEGIN, 50, upload, "makes an upload that comes in pieces (CHUNK_PUT)")              \
     X(UPLOAD_GET, 51, upload_ref, "a page of its pieces")                                        \
     X(UPLOAD_DROP, 52, name, "nobody wants it any more")                                         \
@@ -457,7 +424,17 @@ STRUCT_LIST(X)
 
 enum role { ROLE_NONE, ROLE_REGISTRY, ROLE_GATEWAY, ROLE_WORKER, ROLE_TRAINER, ROLE_COUNT };
 enum version_check { CHECK_PENDING, CHECK_PASSED, CHECK_FAILED };
-enum setting { SETTING_INSTANCES, SETTING_MAX_BATCH, SETTING_MAX_BATCH_DELAY, SETTING_COUNT };
+enum setting {
+    SETTING_INSTANCES,
+    SETTING_MAX_BATCH,
+    SETTING_MAX_BATCH_DELAY,
+    SETTING_QUEUE_MAX,
+    SETTING_POOL,
+    SETTING_STICKY,
+    SETTING_SHADOW,
+    SETTING_COUNT
+};
+enum describe { DESCRIBE_TAGS, DESCRIBE_DESCRIPTION };
 enum engine_state { ENGINE_FETCHING, ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED, ENGINE_LEAVING };
 enum training_state {
     TRAINING_QUEUED,

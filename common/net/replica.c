@@ -33,48 +33,94 @@ struct replica {
     struct loop_timer *retry;
     struct loop_timer *watch;
     unsigned missed_ticks;
-    struct rpc_call *call; /* the snapshot under way, or NULL */
+    struct rpc_call *call; /* a page of the snapshot under way, or NULL */
     uint64_t retry_ms;
     bool synced;
     uint64_t seq;
     uint64_t history;        /* that seq counts in */
-    uint64_t missed_seq;     /* the highest event that came while the snapshot was under way */
+    uint64_t missed_seq;     /* the highest event that came meanwhile and is not in the snapshot */
     uint64_t missed_history; /* of that one */
     unsigned publishers;
     unsigned behind; /* ticks with a lower number than ours since one that has it */
     uint64_t heard_ms;
     uint64_t hinted_ms;
     struct catalog catalog;
+    struct catalog next; /* of the snapshot: the pages so far, and what has changed since */
+    uint64_t first_seq;  /* of its first page */
+    uint64_t next_seq;   /* with what has changed since */
+    uint64_t next_history;
+    bool paging; /* next has a page, and more are to come */
     replica_fn *changed;
     void *arg;
     struct msg_decoder decoder;
 };
 
-static void ask(void *arg);
+/* ---- snapshots ------------------------------------------------------------------------------ */
 
-static void on_snapshot(void *arg, const struct rpc_reply *reply)
+static void ask(void *arg);
+static void on_page(void *arg, const struct rpc_reply *reply);
+
+static void ask_later(struct replica *r)
 {
-    struct replica *r = arg;
-    r->call = NULL;
-    if (reply->status || reply->kind != MSG_CATALOG) {
-        if (reply->status == STATUS_CANCELLED)
-            return;
-        loop_timer_start(r->retry, r->retry_ms, 0);
-        r->retry_ms = r->retry_ms < RETRY_MAX_MS ? 2 * r->retry_ms : RETRY_MAX_MS;
-        return;
-    }
-    const struct msg_catalog *catalog = reply->body;
+    r->paging = false;
+    catalog_finish(&r->next);
+    loop_timer_start(r->retry, r->retry_ms, 0);
+    r->retry_ms = r->retry_ms < RETRY_MAX_MS ? 2 * r->retry_ms : RETRY_MAX_MS;
+}
+
+static void ask_page(struct replica *r, struct bytes after, uint32_t after_version)
+{
+    struct msg_snapshot body = { after, after_version };
+    r->call = rpc_call(r->registry, MSG_SNAPSHOT, &body, NULL, SNAPSHOT_TIMEOUT_MS, on_page, r);
+    if (!r->call)
+        ask_later(r);
+}
+
+static void exchange(struct replica *r)
+{
+    catalog_finish(&r->catalog);
+    r->catalog = r->next;
+    r->next = (struct catalog){ 0 };
+    r->paging = false;
     r->retry_ms = RETRY_MS;
-    r->heard_ms = clock_ms();
-    r->seq = catalog->seq;
-    r->history = catalog->history;
+    r->seq = r->next_seq;
+    r->history = r->next_history;
     r->behind = 0;
     r->synced = true;
     metric_count(&resyncs);
-    catalog_apply(&r->catalog, catalog, true);
     if (r->missed_seq > r->seq && r->missed_history == r->history)
-        ask(r); /* the snapshot was older than what has been told meanwhile */
+        ask(r); /* something has been told meanwhile that was missed */
     r->changed(r->arg);
+}
+
+/* Does the page belong to those before it? */
+static bool fits(const struct replica *r, const struct msg_catalog *page)
+{
+    return !r->paging || (page->history == r->next_history && page->seq >= r->first_seq);
+}
+
+static void on_page(void *arg, const struct rpc_reply *reply)
+{
+    struct replica *r = arg;
+    r->call = NULL;
+    if (reply->status == STATUS_CANCELLED)
+        return;
+    const struct msg_catalog *page = reply->body;
+    if (reply->status || reply->kind != MSG_CATALOG || !fits(r, page)) {
+        ask_later(r); /* or the registry has lost its data in between */
+        return;
+    }
+    r->heard_ms = clock_ms();
+    if (!r->paging) {
+        r->next_seq = r->first_seq = page->seq; /* what is told from here on goes into next too */
+        r->next_history = page->history;
+    }
+    r->paging = page->more;
+    catalog_apply(&r->next, page, false);
+    if (page->more)
+        ask_page(r, page->after, page->after_version);
+    else
+        exchange(r);
 }
 
 static void ask(void *arg)
@@ -84,16 +130,35 @@ static void ask(void *arg)
         return;
     loop_timer_stop(r->retry);
     r->missed_seq = 0;
-    r->call = rpc_call(r->registry, MSG_SNAPSHOT, NULL, NULL, SNAPSHOT_TIMEOUT_MS, on_snapshot, r);
-    if (!r->call)
-        loop_timer_start(r->retry, r->retry_ms, 0);
+    ask_page(r, bytes_of(NULL, 0), 0);
 }
+
+/* ---- changes -------------------------------------------------------------------------------- */
 
 static void note_missed(struct replica *r, const struct msg_catalog *event)
 {
     if (event->history != r->missed_history || event->seq > r->missed_seq)
         r->missed_seq = event->seq;
     r->missed_history = event->history;
+}
+
+/* While a snapshot is under way: a change that follows on those which it has goes into it. */
+static void take_into_snapshot(struct replica *r, const struct msg_catalog *change)
+{
+    bool same = r->paging && change->history == r->next_history;
+    if (same && change->seq == r->next_seq + 1) {
+        r->next_seq = change->seq;
+        catalog_apply(&r->next, change, false);
+    } else if (!same || change->seq > r->next_seq) {
+        note_missed(r, change);
+    }
+}
+
+static void take(struct replica *r, const struct msg_catalog *change)
+{
+    r->seq = change->seq;
+    catalog_apply(&r->catalog, change, false);
+    r->changed(r->arg);
 }
 
 /* One registry may lag behind the others, for a moment.  When all are behind, they have lost data. */
@@ -113,23 +178,25 @@ static void on_event(void *arg, struct frames *frames)
         metric_count(&bad_events);
         return;
     }
-    const struct msg_catalog *catalog = m.body;
+    const struct msg_catalog *change = m.body;
     r->heard_ms = clock_ms();
     r->missed_ticks = 0;
-    bool tick = !catalog->versions_count && !catalog->deployments_count;
-    if (!catalog->history)
+    if (!change->history)
         return; /* a registry without Redis lives, and knows nothing new */
-    if (!r->synced || r->call) {
-        note_missed(r, catalog);
-    } else if (catalog->history != r->history) {
+    bool tick = !change->versions_count && !change->deployments_count && !change->aliases_count;
+    bool ours = r->synced && change->history == r->history;
+    if (r->call && !tick)
+        take_into_snapshot(r, change);
+    else if (r->call && !r->paging)
+        note_missed(r, change);
+    if (ours && !tick && change->seq == r->seq + 1)
+        take(r, change);
+    else if (r->call || !r->synced)
+        return;
+    else if (!ours)
         replica_hint(r); /* or one registry still follows a Redis that the others have left */
-    } else if (!tick && catalog->seq == r->seq + 1) {
-        r->seq = catalog->seq;
-        catalog_apply(&r->catalog, catalog, false);
-        r->changed(r->arg);
-    } else if (catalog->seq > r->seq || (tick && all_behind(r, catalog))) {
+    else if (change->seq > r->seq || (tick && all_behind(r, change)))
         ask(r); /* a gap; or the registry lost its data */
-    }
     /* else: a change that the snapshot contained already, or that another registry has told */
 }
 
@@ -138,7 +205,7 @@ static void watch(void *arg)
 {
     struct replica *r = arg;
     bool answers = rpc_connected(r->registry);
-    if (answers && ++r->missed_ticks <= TICKS_MISSED_MAX)
+    if (r->paging || (answers && ++r->missed_ticks <= TICKS_MISSED_MAX))
         return;
     r->missed_ticks = 0;
     if (answers)
@@ -200,6 +267,7 @@ void replica_destroy(struct replica *r)
     loop_timer_destroy(r->watch);
     msg_decoder_finish(&r->decoder);
     catalog_finish(&r->catalog);
+    catalog_finish(&r->next);
     free(r);
 }
 
@@ -210,6 +278,8 @@ const struct catalog *replica_catalog(const struct replica *r)
 
 void replica_put(struct replica *r, const struct msg_catalog *change)
 {
+    if (r->paging)
+        catalog_apply(&r->next, change, false);
     catalog_apply(&r->catalog, change, false);
     r->changed(r->arg);
 }

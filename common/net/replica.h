@@ -2,7 +2,8 @@
  *
  * Snapshot first, then changes in order; a gap in the numbers, or a tick that is
  * ahead of us, asks for a new snapshot; so do ticks that stay away while the registry
- * answers.  While the registry is away the copy stays as it is: the owner goes on
+ * answers.  A snapshot comes in pages, and the copy is exchanged when the last one is there;
+ * until then changes go into both.  While the registry is away the copy stays as it is: the owner goes on
  * serving from it.
  *
  * Several registries on one Redis publish the same events, so what comes twice is left out.  The

@@ -89,13 +89,24 @@ enum status engines_tell(struct engines *e, struct bytes route, enum msg_kind ki
                          const void *body) MUST_CHECK;
 
 /* ---- route.c: which version serves ---- */
-/* The lane for a request to the model, by its plain name (version 0) or a version.
- * NOT_FOUND; CONFLICT (not deployed, cannot be loaded); UNAVAILABLE (no catalog yet, or *loading:
- * the version has not been loaded once, so that nobody knows its inputs) with *err saying what
- * to do. */
-enum status route_find(struct gateway *g, struct bytes model, uint32_t version, struct lane **lane,
-                       bool *loading, struct error *err) MUST_CHECK;
-/* The version that the plain name serves now; 0: none. */
+/* What a request asks for. */
+struct route_ask {
+    struct bytes model;
+    uint32_t version;                /* 0: the plain name */
+    const struct http_request *http; /* its id, or a header of it, decides where several share */
+};
+/* Where it goes. */
+struct routed {
+    struct lane *lane;
+    struct i64s shadow; /* versions that are to get a copy; good until the catalog changes */
+    bool loading;       /* the version has not been loaded once: nobody knows its inputs */
+};
+/* NOT_FOUND; CONFLICT (not deployed, cannot be loaded); UNAVAILABLE (no catalog yet, or loading)
+ * with *err saying what to do. */
+enum status route_find(struct gateway *g, const struct route_ask *ask, struct routed *to,
+                       struct error *err) MUST_CHECK;
+/* The version that the plain name serves now, the one with the largest share or what stands in for
+ * it; 0: none. */
 uint32_t route_serving(struct gateway *g, const struct catalog_model *m);
 /* An engine serves the version, or would come for a request: it is known to load, and workers start
  * engines on demand. */
@@ -140,7 +151,7 @@ struct suite_engines {
 };
 struct suite_engines suite_engines(const struct suite_view *v, struct bytes model,
                                    uint32_t version);
-/* Some worker starts engines only when requests wait for them. */
-bool suite_on_demand(const struct suite_view *v);
+/* Some worker of the pool starts engines only when requests wait for them. */
+bool suite_on_demand(const struct suite_view *v, struct bytes pool);
 
 #endif

@@ -15,7 +15,8 @@
 
 struct worker_host {
     UT_hash_handle hh;
-    char id[MAX_NAME + 1]; /* of the worker */
+    char id[MAX_NAME + 1];   /* of the worker */
+    char pool[MAX_NAME + 1]; /* whose deployments it serves */
     unsigned char route[MAX_ROUTE];
     size_t route_len;
     uint64_t heard_ms;
@@ -57,21 +58,32 @@ static void drop_silent(struct hosts *h, uint64_t now)
         remove_host(h, host);
 }
 
-/* NULL: there is none.  turn: how many were asked before. */
+static struct bytes pool_of(struct hosts *h, const struct want *w)
+{
+    const struct catalog *c = replica_catalog(h->gateway->replica);
+    const struct catalog_model *m = catalog_find(c, bytes_str(w->key.model));
+    return m ? deployment_pool(&m->deployment) : bytes_str(POOL_DEFAULT);
+}
+
+/* NULL: the pool has none.  turn: how many were asked before. */
 static struct worker_host *choose(struct hosts *h, const struct want *w)
 {
-    size_t count = HASH_COUNT(h->list), n = 0;
-    struct worker_host *host = h->list;
-    if (!count)
-        return NULL;
-    uint64_t *scores = mem_alloc(count * sizeof *scores);
-    for (struct worker_host *each = h->list; each; each = each->hh.next)
-        scores[n++] =
+    struct bytes pool = pool_of(h, w);
+    size_t all = HASH_COUNT(h->list), count = 0;
+    uint64_t *scores = mem_alloc(all * sizeof *scores);
+    struct worker_host **list = mem_alloc(all * sizeof *list), *chosen = NULL;
+    for (struct worker_host *each = h->list; each; each = each->hh.next) {
+        if (!bytes_equal_str(pool, each->pool))
+            continue;
+        scores[count] =
             rendezvous_score(bytes_str(each->id), bytes_str(w->key.model), w->key.version);
-    for (n = rendezvous_pick(scores, count, w->turn); n > 0; n--)
-        host = host->hh.next;
+        list[count++] = each;
+    }
+    if (count)
+        chosen = list[rendezvous_pick(scores, count, w->turn)];
     free(scores);
-    return host;
+    free(list);
+    return chosen;
 }
 
 static void ask(struct hosts *h, const struct want *w)
@@ -91,6 +103,7 @@ void hosts_hello(struct hosts *h, struct bytes route, const struct msg_name *m)
     struct worker_host *host;
     struct want *w;
     uint64_t now = clock_ms();
+    struct bytes pool = m->pool.len ? m->pool : bytes_str(POOL_DEFAULT);
     if (name_check(m->name, "the worker's id", NULL) || route.len > MAX_ROUTE)
         return;
     HASH_FIND(hh, h->list, m->name.data, m->name.len, host);
@@ -104,6 +117,8 @@ void hosts_hello(struct hosts *h, struct bytes route, const struct msg_name *m)
             host->id[0] = 0; /* cannot be: name_check has seen it */
         HASH_ADD_KEYPTR(hh, h->list, host->id, strlen(host->id), host);
     }
+    if (bytes_copy_str(pool, host->pool, sizeof host->pool))
+        host->pool[0] = 0; /* cannot be: the codec has bounded it */
     memcpy(host->route, route.data, route.len);
     host->route_len = route.len;
     host->heard_ms = now;

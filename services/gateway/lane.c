@@ -122,6 +122,11 @@ uint32_t lane_max_batch(const struct lane *l)
     return told && told < l->max_batch ? told : l->max_batch;
 }
 
+uint64_t lane_recent(struct lane *l, uint64_t now_us)
+{
+    return recent_sum(&l->recent, now_us);
+}
+
 uint32_t lane_delay_us(const struct lane *l)
 {
     return l->options.delay_us;

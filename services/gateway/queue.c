@@ -98,7 +98,7 @@ static enum status admit(const struct queue *q, struct lane *l, const struct inf
     uint64_t usual_us = at_once ? 0 : lane_wait_us(l) + lane_work_us(l);
     uint64_t need_us = usual_us + usual_us / 8; /* some take longer than usual */
     uint64_t left_us = r->deadline_ms * 1000 - now_us;
-    if (w->count >= q->limits.waiting_max)
+    if (w->count >= (l->options.waiting_max ? l->options.waiting_max : q->limits.waiting_max))
         return refuse(l, REFUSED_COUNT, err, w->count, "requests wait");
     if (w->bytes > q->limits.waiting_bytes_max || /* what was put back is not asked */
         r->bytes > q->limits.waiting_bytes_max - w->bytes)
@@ -121,6 +121,7 @@ enum status queue_submit(struct queue *q, struct lane *l, struct inference *r, u
     r->lane = l;
     r->submitted_us = now_us;
     q->submitted++;
+    recent_add(&l->recent, now_us);
     heap_push(&q->deadlines, &r->deadline, r->deadline_ms);
     request_move(q, r, INFERENCE_WAITING, false);
     return STATUS_OK;

@@ -142,10 +142,13 @@ uint32_t lane_delay_us(const struct lane *l);  /* see struct lane_options */
 /* How long the rows that wait will keep the engines busy, as far as can be known; 0: no idea. */
 uint64_t lane_wait_us(const struct lane *l);
 struct lane_options {
-    uint32_t max_batch; /* rows in one job, 0: as the engines say */
-    uint32_t delay_us;  /* how long a batch that is not full may wait for more */
+    uint32_t max_batch;   /* rows in one job, 0: as the engines say */
+    uint32_t delay_us;    /* how long a batch that is not full may wait for more */
+    uint32_t waiting_max; /* requests that may wait, 0: the queue's own limit */
 };
 void lane_configure(struct queue *q, struct lane *l, const struct lane_options *options);
+/* Requests that were submitted in the last minute. */
+uint64_t lane_recent(struct lane *l, uint64_t now_us);
 uint32_t lane_version(const struct lane *l);
 const char *lane_model(const struct lane *l);
 /* The tensors that the engines of this version take and give; counts are 0 before the first. */

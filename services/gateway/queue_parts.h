@@ -4,6 +4,7 @@
 #define SERVICES_GATEWAY_QUEUE_PARTS_H
 
 #include "services/gateway/queue.h"
+#include "services/gateway/recent.h"
 
 #include <stdalign.h>
 #include <uthash.h>
@@ -84,6 +85,7 @@ struct lane {
     } first_output; /* outputs[0] once more: to look at it here costs two lines less */
     struct lane_counts counts;
     struct lane_meters meters;
+    struct recent recent; /* requests that were submitted */
     struct msg_hello signature;
     struct heap_node wake; /* when a batch that waits to grow goes out */
     struct lane_key key;

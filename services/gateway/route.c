@@ -1,35 +1,79 @@
 /* route.c - from a model's name to the lane that serves it.
  *
  * The plain name serves the deployed version as soon as an engine of it has said hello here;
- * until then, the previous one if it still has engines.  A gateway that is cut off from the
- * registry, and has engines of neither, follows them: the newest version that they bring.
+ * until then, the previous one if it still has engines.  Where several versions share the traffic,
+ * a hash chooses among them (split.h), and each is stood in for in the same way.  A gateway that
+ * is cut off from the registry, and has engines of none, follows them: the newest version that
+ * they bring.
  *
  * What has been found is remembered until engines or the catalog change.
  */
 #include "services/gateway/hosts.h"
+#include "services/gateway/split.h"
 
 #include <stdlib.h>
 #include <uthash.h>
 
+/* A part of the traffic. */
+struct known_share {
+    struct lane *lane; /* NULL: nobody serves it now */
+    uint32_t weight;
+};
+
 struct known_route {
     UT_hash_handle hh;
-    struct lane *lane;
+    struct lane *lane;          /* gets all; NULL: they share */
+    struct i64s shadow;         /* as in struct routed */
+    struct bytes sticky;        /* the header whose value decides, or empty */
+    struct known_share *shares; /* owned */
+    size_t count;
     char name[];
 };
 
-static struct lane *recall(struct gateway *g, struct bytes model)
+/* ---- who gets a request ----------------------------------------------------------------------- */
+
+/* The header of a deployment's "header:NAME"; empty: it has none. */
+static struct bytes sticky_header(const struct msg_deployment *d)
 {
-    struct known_route *r;
-    HASH_FIND(hh, g->routes, model.data, model.len, r);
-    return r ? r->lane : NULL;
+    const char *colon = d->sticky.len ? memchr(d->sticky.data, ':', d->sticky.len) : NULL;
+    size_t skip = colon ? (size_t)(colon - (const char *)d->sticky.data) + 1 : d->sticky.len;
+    return bytes_of((const char *)d->sticky.data + skip, d->sticky.len - skip);
 }
 
-static void remember(struct gateway *g, struct bytes model, struct lane *lane)
+static uint64_t hash_of(const struct route_ask *ask, struct bytes sticky)
+{
+    struct bytes key = sticky.len ? http_field(ask->http, sticky) : sticky;
+    return split_hash(ask->model, key.len ? key : bytes_str(ask->http->request_id));
+}
+
+/* The lane of the share that the hash falls on; NULL: nobody serves it. */
+static struct lane *pick_share(const struct known_route *r, uint64_t hash)
+{
+    uint32_t point = (uint32_t)(hash % SHARES_WHOLE);
+    const struct known_share *s = r->shares;
+    while (s + 1 < r->shares + r->count && point >= s->weight)
+        point -= s++->weight;
+    return s->lane;
+}
+
+/* ---- what was found before -------------------------------------------------------------------- */
+
+static struct lane *recall(struct gateway *g, const struct route_ask *ask, struct i64s *shadow)
+{
+    struct known_route *r;
+    HASH_FIND(hh, g->routes, ask->model.data, ask->model.len, r);
+    if (!r)
+        return NULL;
+    *shadow = r->shadow;
+    return r->lane ? r->lane : pick_share(r, hash_of(ask, r->sticky));
+}
+
+static void know(struct gateway *g, struct bytes model, struct known_route **out)
 {
     struct known_route *r = mem_zalloc(sizeof *r + model.len + 1);
     memcpy(r->name, model.data, model.len);
-    r->lane = lane;
     HASH_ADD_KEYPTR(hh, g->routes, r->name, model.len, r);
+    *out = r;
 }
 
 void route_forget(struct gateway *g)
@@ -39,6 +83,7 @@ void route_forget(struct gateway *g)
     HASH_ITER(hh, g->routes, r, next)
     {
         HASH_DEL(g->routes, r);
+        free(r->shares);
         free(r);
     }
 }
@@ -54,11 +99,12 @@ static size_t engines_of(struct gateway *g, const struct catalog_model *m, uint3
     return l ? lane_engines(l) : 0;
 }
 
-/* What a deployment says of batches holds for all versions of its model. */
+/* What a deployment says of batches and queues holds for all versions of its model. */
 static void configure(struct gateway *g, const struct catalog_model *m, struct lane *l)
 {
     struct lane_options options = { m->deployment.max_batch,
-                                    m->deployment.max_batch_delay_ms * 1000 };
+                                    m->deployment.max_batch_delay_ms * 1000,
+                                    m->deployment.queue_max };
     if (l)
         lane_configure(&g->queue, l, &options);
 }
@@ -84,27 +130,68 @@ void route_watch(struct gateway *g)
     route_refresh(g);
 }
 
-uint32_t route_serving(struct gateway *g, const struct catalog_model *m)
+static uint32_t first_served(struct gateway *g, const struct catalog_model *m,
+                             const struct msg_share *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (engines_of(g, m, list[i].version))
+            return list[i].version;
+    return 0;
+}
+
+static bool failed(const struct catalog_model *m, uint32_t version)
+{
+    const struct msg_version *v = catalog_version(m, version);
+    return v && v->check == CHECK_FAILED;
+}
+
+/* Nobody serves any version of the deployment: the one that will, with some luck. */
+static uint32_t expected(const struct catalog_model *m, uint32_t chosen, uint32_t before)
 {
     const struct msg_deployment *d = &m->deployment;
-    if (engines_of(g, m, d->version))
-        return d->version;
-    if (engines_of(g, m, d->previous))
-        return d->previous;
-    uint32_t brought = g->cut_off ? queue_newest(&g->queue, bytes_str(m->name)) : 0;
-    if (brought)
-        return brought;
-    const struct msg_version *v = catalog_version(m, d->version);
-    return v && v->check == CHECK_FAILED && d->previous ? d->previous : d->version;
+    if (!failed(m, chosen))
+        return chosen;
+    for (size_t i = 0; i < d->traffic_count; i++)
+        if (!failed(m, d->traffic[i].version))
+            return d->traffic[i].version;
+    return before ? before : chosen;
+}
+
+/* The chosen version while somebody serves it; else what the same hash falls on among those before;
+ * else any. */
+static uint32_t stand_in(struct gateway *g, const struct catalog_model *m, uint32_t chosen,
+                         uint64_t hash)
+{
+    const struct msg_deployment *d = &m->deployment;
+    uint32_t before = 0;
+    if (engines_of(g, m, chosen))
+        return chosen;
+    if (d->previous_traffic_count)
+        before =
+            d->previous_traffic[split_pick(d->previous_traffic, d->previous_traffic_count, hash)]
+                .version;
+    if (engines_of(g, m, before))
+        return before;
+    uint32_t other = first_served(g, m, d->traffic, d->traffic_count);
+    if (!other)
+        other = first_served(g, m, d->previous_traffic, d->previous_traffic_count);
+    if (!other && g->cut_off)
+        other = queue_newest(&g->queue, bytes_str(m->name));
+    return other ? other : expected(m, chosen, before);
+}
+
+uint32_t route_serving(struct gateway *g, const struct catalog_model *m)
+{
+    return stand_in(g, m, m->deployment.version, 0);
 }
 
 bool route_ready(struct gateway *g, const struct catalog_model *m, uint32_t version)
 {
     const struct msg_deployment *d = &m->deployment;
     const struct msg_version *v = catalog_version(m, version);
-    bool deployed = version == d->version || version == d->previous;
     return engines_of(g, m, version) ||
-           (v && deployed && v->check == CHECK_PASSED && suite_on_demand(g->suite));
+           (v && deployment_uses(d, version) && v->check == CHECK_PASSED &&
+            suite_on_demand(g->suite, deployment_pool(d)));
 }
 
 const struct catalog_model *route_unready(struct gateway *g)
@@ -136,7 +223,7 @@ static enum status check_named(struct gateway *g, const struct catalog_model *m,
 {
     const struct msg_deployment *d = &m->deployment;
     const struct msg_version *v;
-    if (version == d->version || version == d->previous || engines_of(g, m, version))
+    if (deployment_uses(d, version) || engines_of(g, m, version))
         return STATUS_OK;
     enum status st = check_version(m, version, &v, err);
     return st ? st
@@ -152,7 +239,7 @@ static enum status learn_signature(struct gateway *g, struct lane *l, const stru
     const struct msg_version *v;
     if (lane_signature(l)->inputs_count)
         return STATUS_OK;
-    if (lane_version(l) == m->deployment.version && !catalog_version(m, lane_version(l))) {
+    if (deployment_uses(&m->deployment, lane_version(l)) && !catalog_version(m, lane_version(l))) {
         /* Deployed through this gateway, but uploaded through another one whose news is late. */
         replica_hint(g->replica);
         *loading = true;
@@ -169,34 +256,77 @@ static enum status learn_signature(struct gateway *g, struct lane *l, const stru
     return lane_set_signature(l, v->inputs, v->inputs_count, v->outputs, v->outputs_count);
 }
 
-enum status route_find(struct gateway *g, struct bytes model, uint32_t version, struct lane **lane,
-                       bool *loading, struct error *err)
+/* Once more is known of the model than its name: the next request for it need not ask again. */
+static void remember(struct gateway *g, const struct catalog_model *m, const struct routed *to)
 {
-    *loading = false;
-    *lane = version ? NULL : recall(g, model);
-    if (*lane)
-        return STATUS_OK;
-    if (!replica_synced(g->replica))
-        return error_set(err, STATUS_UNAVAILABLE, "the catalog has not come yet; try again");
-    struct catalog_model *m = catalog_find(replica_catalog(g->replica), model);
-    if (!m)
-        return error_set(err, STATUS_NOT_FOUND, "there is no model '%.*s'", (int)model.len,
-                         (const char *)model.data);
-    bool plain = version == 0;
-    enum status st = plain ? STATUS_OK : check_named(g, m, version, err);
-    if (st)
-        return st;
-    if (plain)
-        version = route_serving(g, m);
+    const struct msg_deployment *d = &m->deployment;
+    struct known_route *r;
+    know(g, bytes_str(m->name), &r);
+    r->shadow = d->shadow;
+    if (d->traffic_count <= 1 && d->previous_traffic_count <= 1) {
+        r->lane = to->lane;
+        return;
+    }
+    r->sticky = sticky_header(d);
+    r->count = d->traffic_count;
+    r->shares = mem_zalloc(r->count * sizeof *r->shares);
+    for (size_t i = 0; i < r->count; i++) {
+        bool served = engines_of(g, m, d->traffic[i].version);
+        r->shares[i].weight = d->traffic[i].weight;
+        r->shares[i].lane = served ? find_lane(g, m, d->traffic[i].version) : NULL;
+    }
+}
+
+/* The version for a request by the plain name; 0: none. */
+static uint32_t choose(struct gateway *g, const struct catalog_model *m,
+                       const struct route_ask *ask)
+{
+    const struct msg_deployment *d = &m->deployment;
+    if (d->traffic_count <= 1 && d->previous_traffic_count <= 1)
+        return route_serving(g, m);
+    uint64_t hash = hash_of(ask, sticky_header(d));
+    return stand_in(g, m, d->traffic[split_pick(d->traffic, d->traffic_count, hash)].version, hash);
+}
+
+static enum status find_plain(struct gateway *g, struct catalog_model *m,
+                              const struct route_ask *ask, struct routed *to, struct error *err)
+{
+    struct known_route *known;
+    uint32_t version = choose(g, m, ask);
+    to->shadow = m->deployment.shadow;
     if (!version)
         return error_set(err, STATUS_CONFLICT,
                          "no version of '%s' is deployed; PUT /api/models/%s/deployment", m->name,
                          m->name);
-    *lane = route_lane(g, bytes_str(m->name), version);
-    st = learn_signature(g, *lane, m, loading, err);
-    if (!st && plain)
-        remember(g, model, *lane);
+    to->lane = route_lane(g, bytes_str(m->name), version);
+    enum status st = learn_signature(g, to->lane, m, &to->loading, err);
+    HASH_FIND(hh, g->routes, ask->model.data, ask->model.len, known);
+    if (!st && !known)
+        remember(g, m, to);
     return st;
+}
+
+enum status route_find(struct gateway *g, const struct route_ask *ask, struct routed *to,
+                       struct error *err)
+{
+    *to = (struct routed){ 0 };
+    if (!ask->version)
+        to->lane = recall(g, ask, &to->shadow);
+    if (to->lane)
+        return STATUS_OK;
+    if (!replica_synced(g->replica))
+        return error_set(err, STATUS_UNAVAILABLE, "the catalog has not come yet; try again");
+    struct catalog_model *m = catalog_find(replica_catalog(g->replica), ask->model);
+    if (!m)
+        return error_set(err, STATUS_NOT_FOUND, "there is no model '%.*s'", (int)ask->model.len,
+                         (const char *)ask->model.data);
+    if (!ask->version)
+        return find_plain(g, m, ask, to, err);
+    enum status st = check_named(g, m, ask->version, err);
+    if (st)
+        return st;
+    to->lane = route_lane(g, bytes_str(m->name), ask->version);
+    return learn_signature(g, to->lane, m, &to->loading, err);
 }
 
 static void rescue(void *arg, struct lane *from)
@@ -211,13 +341,26 @@ static void rescue(void *arg, struct lane *from)
         hosts_want(g->hosts, bytes_str(lane_model(from)), lane_version(from));
 }
 
+static void configure_shares(struct gateway *g, const struct catalog_model *m,
+                             const struct msg_share *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        configure(g, m, find_lane(g, m, list[i].version));
+}
+
 void route_configure(struct gateway *g)
 {
     const struct catalog *c = replica_catalog(g->replica);
+    bool sticky = false;
     for (size_t i = 0; i < c->count; i++) {
-        configure(g, c->models[i], find_lane(g, c->models[i], c->models[i]->deployment.version));
-        configure(g, c->models[i], find_lane(g, c->models[i], c->models[i]->deployment.previous));
+        const struct msg_deployment *d = &c->models[i]->deployment;
+        sticky |= d->sticky.len != 0;
+        configure_shares(g, c->models[i], d->traffic, d->traffic_count);
+        configure_shares(g, c->models[i], d->previous_traffic, d->previous_traffic_count);
+        for (size_t k = 0; k < d->shadow.count; k++)
+            configure(g, c->models[i], find_lane(g, c->models[i], (uint32_t)d->shadow.at[k]));
     }
+    http_keep_fields(g->http, sticky);
 }
 
 void route_refresh(struct gateway *g)

@@ -41,11 +41,13 @@ const struct msg_suite *suite_view_get(const struct suite_view *v)
     return v->suite;
 }
 
-bool suite_on_demand(const struct suite_view *v)
+bool suite_on_demand(const struct suite_view *v, struct bytes pool)
 {
-    for (size_t p = 0; p < v->suite->processes_count; p++)
-        if (v->suite->processes[p].on_demand)
+    for (size_t i = 0; i < v->suite->processes_count; i++) {
+        const struct msg_process *p = &v->suite->processes[i];
+        if (p->on_demand && bytes_equal(p->pool, pool))
             return true;
+    }
     return false;
 }
 

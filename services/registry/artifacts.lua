@@ -156,6 +156,18 @@ local function adopt(manifest)
     end
 end
 
+-- One who has it is known, of the layout before (layout.lua).
+function artifacts.count(digest)
+    local manifest = 'maas:manifest:' .. digest
+    local chunks = redis.call('HGET', manifest, 'chunks')
+    if not chunks or redis.call('HINCRBY', manifest, 'refs', 1) > 1 then
+        return
+    end
+    for at = 1, #chunks, 32 do
+        keep_chunk(chunks:sub(at, at + 31))
+    end
+end
+
 -- nil when the artifact can be held, else an error reply.
 function artifacts.check(digest, size, chunks)
     local count = math.floor(#chunks / 32)

@@ -123,3 +123,18 @@ enum status check_json_array(struct bytes text, const char *what, struct error *
 {
     return check_json(text, what, YYJSON_TYPE_ARR, "array", err);
 }
+
+enum status check_text(struct bytes text, const char *what, struct error *err)
+{
+    const char *p = text.data;
+    size_t len;
+    for (size_t i = 0; i < text.len; i += len)
+        if (!(len = bytes_utf8(bytes_of(p + i, text.len - i))))
+            return error_set(err, STATUS_INVALID, "%s is not UTF-8: byte %zu", what, i);
+    return STATUS_OK;
+}
+
+enum status check_who(struct bytes who, struct error *err)
+{
+    return who.len ? name_check(who, "the name of who asks", err) : STATUS_OK;
+}

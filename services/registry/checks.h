@@ -23,5 +23,9 @@ enum status check_parts(const struct msg_version_commit *m, struct error *err) M
 /* Text that clients will get as JSON; empty is fine. */
 enum status check_json_object(struct bytes text, const char *what, struct error *err) MUST_CHECK;
 enum status check_json_array(struct bytes text, const char *what, struct error *err) MUST_CHECK;
+/* Text that clients will get inside JSON: UTF-8; empty is fine. */
+enum status check_text(struct bytes text, const char *what, struct error *err) MUST_CHECK;
+/* Who asks for a change, for the history: like a name, or empty. */
+enum status check_who(struct bytes who, struct error *err) MUST_CHECK;
 
 #endif

@@ -48,15 +48,21 @@ static void publish_entry(struct events *e, const struct redisReply *entry)
                                    .history = redis_link_history(e->link) };
     struct msg_version version;
     struct msg_deployment deployment;
+    struct msg_aliases aliases;
+    struct bytes what = record_text(record_field(f, "what"));
     enum status st = STATUS_OK;
-    if (bytes_equal_str(record_text(record_field(f, "what")), "version")) {
+    if (bytes_equal_str(what, "version")) {
         st = record_version_event(&records, f, &version);
         catalog.versions = &version;
         catalog.versions_count = 1;
-    } else if (bytes_equal_str(record_text(record_field(f, "what")), "restored")) {
+    } else if (bytes_equal_str(what, "restored")) {
         log_info("a backup was restored"); /* its number leaves a gap: all take a snapshot */
+    } else if (bytes_equal_str(what, "aliases")) {
+        st = record_aliases_event(&records, f, &aliases);
+        catalog.aliases = &aliases;
+        catalog.aliases_count = 1;
     } else {
-        record_deployment_event(f, &deployment);
+        st = record_deployment(&records, f, &deployment);
         catalog.deployments = &deployment;
         catalog.deployments_count = 1;
     }

@@ -12,7 +12,7 @@
 
 #include "services/registry/redis.h"
 
-#define FCALL_NUMBERS_MAX 8
+#define FCALL_NUMBERS_MAX 10
 #define FCALL_NUMBER_SIZE 24 /* a 64-bit number as text */
 #define FCALL_NAME_SIZE   48
 

@@ -1,5 +1,5 @@
-/* functions.h - the library of Redis functions (library.lua, functions.lua and its parts),
- * carried inside the program.
+/* functions.h - the library of Redis functions (library.lua, functions.lua and what follows
+ * it), carried inside the program.
  *
  * LIBRARY_VERSION goes up when a function's arguments or the keys in Redis change.  It is part of
  * each function's name in Redis: a registry with other functions than Redis has finds none.

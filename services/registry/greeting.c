@@ -2,6 +2,7 @@
 #include "services/registry/greeting.h"
 
 #include "common/base/digest.h"
+#include "services/registry/fcall.h"
 #include "services/registry/functions.h"
 #include "services/registry/link.h"
 
@@ -128,11 +129,14 @@ static void load(struct greeting *g, const char *mark)
     struct bytes multi[] = { bytes_str("MULTI") };
     struct bytes functions[] = { bytes_str("FUNCTION"), bytes_str("LOAD"), bytes_str("REPLACE"),
                                  library_code() };
+    struct fcall move;
     struct bytes set[] = { bytes_str("SET"), bytes_str(LIBRARY_KEY), bytes_str(mark) };
     struct bytes exec[] = { bytes_str("EXEC") };
     g->reload = true; /* should they be refused: the version is written all the same */
     say(g, on_passed_over, multi, 1);
     say(g, on_passed_over, functions, 4);
+    fcall_begin(&move, "maas_move"); /* what an older registry has left gets its present form */
+    say(g, on_passed_over, move.argv, move.argc);
     say(g, on_passed_over, set, 3);
     say(g, on_loaded, exec, 1);
 }

@@ -1,5 +1,4 @@
--- jobs.lua - datasets, training jobs, presence: a part of functions.lua, whose locals and list
--- of keys hold here too.
+-- jobs.lua - datasets, training jobs, presence.
 
 -- ---- datasets
 

@@ -12,7 +12,7 @@
 #include <hiredis/hiredis.h>
 
 #define REDIS_PENDING_MAX 4096 /* commands under way on one connection; more are BUSY */
-#define REDIS_ARGS_MAX    20
+#define REDIS_ARGS_MAX    32
 
 struct redis_link;
 struct tls;

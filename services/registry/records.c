@@ -75,7 +75,7 @@ static uint64_t number_of(const struct redisReply *pairs, const char *name)
     return record_number(record_field(pairs, name));
 }
 
-/* ---- versions and deployments ------------------------------------------------------------- */
+/* ---- versions ----------------------------------------------------------------------------- */
 
 static struct msg_tensor *keep_tensors(struct records *r, const struct msg_tensor *list,
                                        size_t count)
@@ -110,62 +110,104 @@ static enum status add_checked(struct records *r, struct bytes checked, struct m
     return STATUS_OK;
 }
 
-static enum status make_version(struct records *r, struct bytes model, uint64_t number,
-                                struct bytes record, uint64_t check, struct bytes checked,
-                                struct msg_version *out)
+static enum status make_version(struct records *r, const struct redisReply *record,
+                                const struct redisReply *checked, struct msg_version *out)
 {
     const void *body;
-    enum status st = unpack(r, &schema_version, record, &body);
+    enum status st = unpack(r, &schema_version, record_text(record), &body);
     if (st)
         return st;
     *out = *(const struct msg_version *)body;
-    out->model = model;
-    out->number = (uint32_t)number;
-    out->check = (uint32_t)check;
     out->inputs = out->outputs = NULL; /* the check finds them */
     out->inputs_count = out->outputs_count = 0;
     keep_files(r, out);
-    return checked.len ? add_checked(r, checked, out) : STATUS_OK;
+    return record_text(checked).len ? add_checked(r, record_text(checked), out) : STATUS_OK;
 }
 
 enum status record_version(struct records *r, const struct redisReply *values,
                            struct msg_version *out)
 {
-    if (!is_list(values, 5))
+    if (!is_list(values, 8))
         return STATUS_CORRUPT;
     struct redisReply **v = values->element;
-    return make_version(r, record_text(v[0]), record_number(v[1]), record_text(v[2]),
-                        record_number(v[3]), record_text(v[4]), out);
+    enum status st = make_version(r, v[2], v[4], out);
+    if (st)
+        return st;
+    out->model = record_text(v[0]);
+    out->number = (uint32_t)record_number(v[1]);
+    out->check = (uint32_t)record_number(v[3]);
+    if (record_text(v[5]).len) /* else what an older release has put into the record */
+        out->tags = record_text(v[5]);
+    out->description = record_text(v[6]);
+    out->revision = record_number(v[7]);
+    return STATUS_OK;
 }
 
 enum status record_version_event(struct records *r, const struct redisReply *pairs,
                                  struct msg_version *out)
 {
-    return make_version(r, text_of(pairs, "model"), number_of(pairs, "number"),
-                        text_of(pairs, "record"), number_of(pairs, "check"),
-                        text_of(pairs, "checked"), out);
+    enum status st = STATUS_OK;
+    *out = (struct msg_version){ .deleted = true };
+    if (!number_of(pairs, "deleted"))
+        st = make_version(r, record_field(pairs, "record"), record_field(pairs, "checked"), out);
+    out->model = text_of(pairs, "model");
+    out->number = (uint32_t)number_of(pairs, "number");
+    out->check = (uint32_t)number_of(pairs, "check");
+    if (text_of(pairs, "tags").len)
+        out->tags = text_of(pairs, "tags");
+    out->description = text_of(pairs, "description");
+    out->revision = number_of(pairs, "revision");
+    return st;
 }
 
-enum status record_deployment(const struct redisReply *values, struct msg_deployment *out)
+/* ---- deployments and aliases -------------------------------------------------------------- */
+
+/* "7:9500,8:500".  CORRUPT: something else. */
+static enum status read_shares(struct records *r, struct bytes text, struct msg_share **list,
+                               size_t *count)
 {
-    if (!is_list(values, 8))
-        return STATUS_CORRUPT;
-    struct redisReply **v = values->element;
-    *out = (struct msg_deployment){
-        .version = (uint32_t)record_number(v[0]),
-        .previous = (uint32_t)record_number(v[1]),
-        .revision = record_number(v[2]),
-        .changed_ms = record_number(v[3]),
-        .max_batch = (uint32_t)record_number(v[4]),
-        .model = record_text(v[5]),
-        .instances = (uint32_t)record_number(v[6]),
-        .max_batch_delay_ms = (uint32_t)record_number(v[7]),
-    };
+    const char *p = text.data, *end = p + text.len;
+    *list = text.len ? keep(r, MAX_SHARES * sizeof **list) : NULL;
+    for (*count = 0; p < end; p++) {
+        char *stop;
+        if (*count == MAX_SHARES)
+            return STATUS_CORRUPT;
+        struct msg_share *share = &(*list)[(*count)++];
+        share->version = (uint32_t)strtoul(p, &stop, 10);
+        if (*stop != ':')
+            return STATUS_CORRUPT;
+        share->weight = (uint32_t)strtoul(stop + 1, &stop, 10);
+        if (stop < end && *stop != ',')
+            return STATUS_CORRUPT;
+        p = stop;
+    }
     return STATUS_OK;
 }
 
-void record_deployment_event(const struct redisReply *pairs, struct msg_deployment *out)
+/* "9,10" */
+static enum status read_versions(struct records *r, struct bytes text, struct i64s *out)
 {
+    const char *p = text.data, *end = p + text.len;
+    int64_t *list = text.len ? keep(r, MAX_SHADOWS * sizeof *list) : NULL;
+    size_t count = 0;
+    for (; p < end; p++) {
+        char *stop;
+        if (count == MAX_SHADOWS)
+            return STATUS_CORRUPT;
+        list[count++] = strtol(p, &stop, 10);
+        if (stop == p || (stop < end && *stop != ','))
+            return STATUS_CORRUPT;
+        p = stop;
+    }
+    *out = (struct i64s){ list, count };
+    return STATUS_OK;
+}
+
+enum status record_deployment(struct records *r, const struct redisReply *pairs,
+                              struct msg_deployment *out)
+{
+    if (pairs->type != REDIS_REPLY_ARRAY)
+        return STATUS_CORRUPT;
     *out = (struct msg_deployment){
         .model = text_of(pairs, "model"),
         .version = (uint32_t)number_of(pairs, "version"),
@@ -175,18 +217,74 @@ void record_deployment_event(const struct redisReply *pairs, struct msg_deployme
         .max_batch = (uint32_t)number_of(pairs, "max_batch"),
         .instances = (uint32_t)number_of(pairs, "instances"),
         .max_batch_delay_ms = (uint32_t)number_of(pairs, "max_batch_delay_ms"),
+        .sticky = text_of(pairs, "sticky"),
+        .queue_max = (uint32_t)number_of(pairs, "queue_max"),
+        .pool = text_of(pairs, "pool"),
     };
+    enum status st = read_shares(r, text_of(pairs, "traffic"), &out->traffic, &out->traffic_count);
+    if (!st)
+        st = read_shares(r, text_of(pairs, "previous_traffic"), &out->previous_traffic,
+                         &out->previous_traffic_count);
+    return st ? st : read_versions(r, text_of(pairs, "shadow"), &out->shadow);
 }
 
-/* {deployment, version...} */
+/* "champion:7,next:8" */
+static enum status read_aliases(struct records *r, struct bytes text, struct msg_aliases *out)
+{
+    const char *p = text.data, *end = p + text.len;
+    out->aliases = text.len ? keep(r, MAX_ALIASES * sizeof *out->aliases) : NULL;
+    for (out->aliases_count = 0; p < end; p++) {
+        const char *colon = memchr(p, ':', (size_t)(end - p));
+        char *stop;
+        if (!colon || out->aliases_count == MAX_ALIASES)
+            return STATUS_CORRUPT;
+        struct msg_alias *alias = &out->aliases[out->aliases_count++];
+        alias->name = bytes_of(p, (size_t)(colon - p));
+        alias->version = (uint32_t)strtoul(colon + 1, &stop, 10);
+        if (stop < end && *stop != ',')
+            return STATUS_CORRUPT;
+        p = stop;
+    }
+    return STATUS_OK;
+}
+
+enum status record_aliases(struct records *r, const struct redisReply *values,
+                           struct msg_aliases *out)
+{
+    if (!is_list(values, 3))
+        return STATUS_CORRUPT;
+    *out = (struct msg_aliases){ .model = record_text(values->element[0]),
+                                 .revision = record_number(values->element[1]) };
+    return read_aliases(r, record_text(values->element[2]), out);
+}
+
+enum status record_aliases_event(struct records *r, const struct redisReply *pairs,
+                                 struct msg_aliases *out)
+{
+    *out = (struct msg_aliases){ .model = text_of(pairs, "model"),
+                                 .revision = number_of(pairs, "revision") };
+    return read_aliases(r, text_of(pairs, "aliases"), out);
+}
+
+/* ---- the catalog -------------------------------------------------------------------------- */
+
+#define PAGE_HEAD  4 /* seq, more, model, number */
+#define MODEL_HEAD 2 /* deployment, aliases */
+
+/* {deployment, aliases, version...}.  What a model does not have is not told. */
 static enum status add_model(struct records *r, const struct redisReply *entry,
                              struct msg_catalog *out)
 {
     struct msg_deployment *d = &out->deployments[out->deployments_count];
-    enum status st = record_deployment(entry->element[0], d);
-    if (!st && d->version)
-        out->deployments_count++;
-    for (size_t i = 1; i < entry->elements && !st; i++) {
+    struct msg_aliases *a = &out->aliases[out->aliases_count];
+    enum status st = record_deployment(r, entry->element[0], d);
+    if (!st)
+        st = record_aliases(r, entry->element[1], a);
+    if (st)
+        return st;
+    out->deployments_count += d->version != 0;
+    out->aliases_count += a->revision != 0;
+    for (size_t i = MODEL_HEAD; i < entry->elements && !st; i++) {
         st = record_version(r, entry->element[i], &out->versions[out->versions_count]);
         out->versions_count += !st;
     }
@@ -197,19 +295,55 @@ enum status record_catalog(struct records *r, const struct redisReply *reply,
                            struct msg_catalog *out)
 {
     size_t versions = 0;
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 1)
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < PAGE_HEAD)
         return STATUS_CORRUPT;
-    for (size_t i = 1; i < reply->elements; i++) {
-        if (reply->element[i]->type != REDIS_REPLY_ARRAY || reply->element[i]->elements < 1)
+    struct redisReply **e = reply->element;
+    for (size_t i = PAGE_HEAD; i < reply->elements; i++) {
+        if (e[i]->type != REDIS_REPLY_ARRAY || e[i]->elements < MODEL_HEAD)
             return STATUS_CORRUPT;
-        versions += reply->element[i]->elements - 1;
+        versions += e[i]->elements - MODEL_HEAD;
     }
-    *out = (struct msg_catalog){ .seq = record_number(reply->element[0]) };
+    *out = (struct msg_catalog){ .seq = record_number(e[0]),
+                                 .more = record_number(e[1]) != 0,
+                                 .after = record_text(e[2]),
+                                 .after_version = (uint32_t)record_number(e[3]) };
     out->versions = keep(r, versions * sizeof *out->versions);
     out->deployments = keep(r, reply->elements * sizeof *out->deployments);
+    out->aliases = keep(r, reply->elements * sizeof *out->aliases);
     enum status st = STATUS_OK;
+    for (size_t i = PAGE_HEAD; i < reply->elements && !st; i++)
+        st = add_model(r, e[i], out);
+    return st;
+}
+
+/* ---- history ------------------------------------------------------------------------------ */
+
+static enum status read_entry(const struct redisReply *e, struct msg_entry *out)
+{
+    if (!is_list(e, 2) || e->element[1]->type != REDIS_REPLY_ARRAY)
+        return STATUS_CORRUPT;
+    const struct redisReply *pairs = e->element[1];
+    *out = (struct msg_entry){
+        .id = record_text(e->element[0]),
+        .changed_ms = record_number(e->element[0]), /* what Redis puts before the '-' */
+        .who = text_of(pairs, "who"),
+        .what = text_of(pairs, "what"),
+        .from = text_of(pairs, "from"),
+        .to = text_of(pairs, "to"),
+    };
+    return STATUS_OK;
+}
+
+enum status record_history(struct records *r, const struct redisReply *reply,
+                           struct msg_history *out)
+{
+    enum status st = STATUS_OK;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 1)
+        return STATUS_CORRUPT;
+    *out = (struct msg_history){ .more = record_number(reply->element[0]) != 0,
+                                 .entries = keep(r, reply->elements * sizeof *out->entries) };
     for (size_t i = 1; i < reply->elements && !st; i++)
-        st = add_model(r, reply->element[i], out);
+        st = read_entry(reply->element[i], &out->entries[out->entries_count++]);
     return st;
 }
 

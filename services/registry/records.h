@@ -24,21 +24,28 @@ uint64_t record_number(const struct redisReply *reply);   /* 0 when it is no num
 /* The value of a field in a reply of the form {name, value, name, value ...}; NULL: not there. */
 const struct redisReply *record_field(const struct redisReply *pairs, const char *name);
 
-/* {model, number, record, check, checked}: the version as it was committed, and what its check
- * found. */
+/* {model, number, record, check, checked, tags, description, revision}: the version as it was
+ * committed, what its check found, and what was said of it since. */
 enum status record_version(struct records *r, const struct redisReply *values,
                            struct msg_version *out) MUST_CHECK;
-/* The same from an event: {name, value ...}. */
+/* The same from an event: {name, value ...}; it may also tell that the version was deleted. */
 enum status record_version_event(struct records *r, const struct redisReply *pairs,
                                  struct msg_version *out) MUST_CHECK;
-/* {version, previous, revision, changed_ms, max_batch, model} */
-enum status record_deployment(const struct redisReply *values,
+/* {name, value ...}, from a function and from an event alike. */
+enum status record_deployment(struct records *r, const struct redisReply *pairs,
                               struct msg_deployment *out) MUST_CHECK;
-void record_deployment_event(const struct redisReply *pairs, struct msg_deployment *out);
+/* {model, revision, "champion:7,next:8"} */
+enum status record_aliases(struct records *r, const struct redisReply *values,
+                           struct msg_aliases *out) MUST_CHECK;
+enum status record_aliases_event(struct records *r, const struct redisReply *pairs,
+                                 struct msg_aliases *out) MUST_CHECK;
 
-/* {seq, {deployment, version...}...}: the whole catalog. */
+/* {seq, more, model, number, {deployment, aliases, version...}...}: a page of the catalog. */
 enum status record_catalog(struct records *r, const struct redisReply *reply,
                            struct msg_catalog *out) MUST_CHECK;
+/* {more, {id, {name, value ...}}...} */
+enum status record_history(struct records *r, const struct redisReply *reply,
+                           struct msg_history *out) MUST_CHECK;
 /* {name, value ...} */
 enum status record_training(struct records *r, const struct redisReply *pairs,
                             struct msg_training *out) MUST_CHECK;

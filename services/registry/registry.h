@@ -91,8 +91,11 @@ void request_fail_corrupt(struct request *r, const char *what);
 
 request_done_fn answer_done; /* answers DONE */
 
-rpc_handler_fn on_ping, on_snapshot, on_version_commit, on_check_claim, on_version_checked,
-    on_deploy;                                                 /* versions.c */
+rpc_handler_fn on_ping, on_snapshot, on_version_commit, on_check_claim,
+    on_version_checked;                /* versions.c */
+rpc_handler_fn on_deploy, on_rollback; /* deploy.c */
+rpc_handler_fn on_alias_put, on_version_describe, on_version_delete, on_model_delete,
+    on_history_get;                                            /* describe.c */
 rpc_handler_fn on_chunk_put, on_chunk_get, on_manifest_get;    /* artifacts.c */
 rpc_handler_fn on_upload_begin, on_upload_get, on_upload_drop; /* uploads.c */
 rpc_handler_fn on_backup_begin, on_backup_read, on_backup_chunks, on_backup_end, on_restore_begin,

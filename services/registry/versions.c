@@ -1,10 +1,14 @@
-/* versions.c - models, versions, deployments: the catalog. */
+/* versions.c - versions: snapshots, commits, checks. */
 #include "services/registry/registry.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "services/registry/checks.h"
 #include "services/registry/records.h"
+
+#include <inttypes.h>
+
+#define PAGE_BYTES (512u << 10) /* of records in a page of a snapshot; one more fits its envelope */
 
 void on_ping(void *arg, const struct rpc_request *from)
 {
@@ -35,7 +39,12 @@ void on_snapshot(void *arg, const struct rpc_request *from)
     struct fcall call;
     if (!r)
         return;
+    const struct msg_snapshot *m = from->body;
     fcall_begin(&call, "maas_snapshot");
+    fcall_add(&call, m->after);
+    fcall_add_number(&call, m->after_version);
+    fcall_add_number(&call, MAX_PAGE);
+    fcall_add_number(&call, PAGE_BYTES);
     request_ask(r, &call);
 }
 
@@ -69,6 +78,10 @@ static enum status check_commit(const struct msg_version_commit *m, struct error
         st = check_json_object(m->lineage, "lineage", err);
     if (!st)
         st = check_json_object(m->tags, "tags", err);
+    if (!st)
+        st = check_text(m->description, "the description", err);
+    if (!st)
+        st = check_who(m->process, err);
     if (!st && m->training.len)
         st = name_check(m->training, "the training job's id", err);
     if (!st)
@@ -125,11 +138,26 @@ static void pack_version(const struct msg_version_commit *m, struct buf *out)
         .size_bytes = m->size_bytes,
         .metrics = m->metrics,
         .lineage = m->lineage,
-        .tags = m->tags,
         .source = m->source,
         .created_ms = clock_wall_ms(),
     };
     msg_pack(out, &schema_version, &record);
+}
+
+/* What the history tells of the artifact: members of a JSON object. */
+static void tell_version(const struct msg_version_commit *m, struct buf *out)
+{
+    char hex[DIGEST_HEX_SIZE];
+    struct digest digest;
+    memcpy(digest.byte, m->digest.data, DIGEST_SIZE);
+    digest_hex(&digest, hex);
+    buf_printf(out, "\"format\":\"%.*s\",\"digest\":\"%s\",\"size\":%" PRIu64, (int)m->format.len,
+               (const char *)m->format.data, hex, m->size_bytes);
+}
+
+static struct bytes who_commits(const struct msg_version_commit *m)
+{
+    return m->process.len ? m->process : m->training.len ? m->training : m->source;
 }
 
 void on_version_commit(void *arg, const struct rpc_request *from)
@@ -137,7 +165,7 @@ void on_version_commit(void *arg, const struct rpc_request *from)
     const struct msg_version_commit *m = from->body;
     struct request *r = request_open(arg, from, m->model, answer_commit);
     struct error err;
-    struct buf record = { 0 }, parts = { 0 }, uploads = { 0 };
+    struct buf record = { 0 }, told = { 0 }, parts = { 0 }, uploads = { 0 };
     struct fcall call;
     if (!r)
         return;
@@ -148,6 +176,7 @@ void on_version_commit(void *arg, const struct rpc_request *from)
     pack_version(m, &record);
     pack_parts(m, &parts);
     pack_uploads(m, &uploads);
+    tell_version(m, &told);
     fcall_begin(&call, "maas_version_commit");
     fcall_add(&call, m->key);
     fcall_add(&call, m->model);
@@ -159,11 +188,15 @@ void on_version_commit(void *arg, const struct rpc_request *from)
     fcall_add(&call, m->training);
     fcall_add_number(&call, m->lease);
     fcall_add(&call, m->metrics);
-    fcall_add(&call, m->training.len ? m->training : m->source);
+    fcall_add(&call, who_commits(m));
+    fcall_add(&call, m->tags);
+    fcall_add(&call, m->description);
+    fcall_add(&call, buf_bytes(&told));
     fcall_add(&call, buf_bytes(&parts));
     fcall_add(&call, buf_bytes(&uploads));
     request_ask(r, &call);
     buf_finish(&record);
+    buf_finish(&told);
     buf_finish(&parts);
     buf_finish(&uploads);
 }
@@ -220,6 +253,8 @@ void on_version_checked(void *arg, const struct rpc_request *from)
     if (!r)
         return;
     enum status st = name_check(m->model, "the model's name", &err);
+    if (!st)
+        st = check_who(m->process, &err);
     if (!st && m->check != CHECK_PASSED && m->check != CHECK_FAILED)
         st = error_set(&err, STATUS_INVALID, "a check has passed or failed; %u is neither",
                        m->check);
@@ -233,81 +268,8 @@ void on_version_checked(void *arg, const struct rpc_request *from)
     fcall_add_number(&call, m->version);
     fcall_add_number(&call, m->check);
     fcall_add(&call, buf_bytes(&checked));
+    fcall_add(&call, m->process);
+    fcall_add(&call, m->reason);
     request_ask(r, &call);
     buf_finish(&checked);
-}
-
-/* ---- deploy ------------------------------------------------------------------------------- */
-
-/* Redis answers with the version instead when its check has failed. */
-static void refuse_failed(struct request *r, const struct redisReply *reply)
-{
-    struct records records = { 0 };
-    struct msg_version version;
-    if (record_version(&records, reply, &version))
-        request_fail_corrupt(r, "deployment");
-    else
-        request_fail(r, STATUS_CONFLICT, "version %u of model '%s' cannot be deployed: %.*s",
-                     version.number, r->subject, (int)version.reason.len,
-                     version.reason.len ? (const char *)version.reason.data : "");
-    records_finish(&records);
-}
-
-static void answer_deploy(struct request *r, const struct redisReply *reply)
-{
-    struct msg_deployment deployment;
-    if (record_deployment(reply, &deployment)) {
-        refuse_failed(r, reply);
-        return;
-    }
-    log_info("version deployed", LOG_S("model", r->subject), LOG_U("version", deployment.version),
-             LOG_U("previous", deployment.previous), LOG_U("instances", deployment.instances),
-             LOG_U("revision", deployment.revision));
-    request_answer(r, MSG_DEPLOYMENT, &deployment, NULL);
-}
-
-static enum status check_deploy(const struct msg_version_ref *m, struct error *err)
-{
-    if (m->instances > MAX_INSTANCES)
-        return error_set(err, STATUS_INVALID, "%u instances are too many; at most %d are allowed",
-                         m->instances, MAX_INSTANCES);
-    if (m->max_batch > MAX_BATCH_ROWS)
-        return error_set(err, STATUS_INVALID, "max_batch is %u; at most %d rows are allowed",
-                         m->max_batch, MAX_BATCH_ROWS);
-    if (m->max_batch_delay_ms > MAX_BATCH_DELAY_MS)
-        return error_set(err, STATUS_INVALID, "max_batch_delay_ms is %u; at most %d are allowed",
-                         m->max_batch_delay_ms, MAX_BATCH_DELAY_MS);
-    return name_check(m->model, "the model's name", err);
-}
-
-/* Empty: it stays as it is. */
-static void add_setting(struct fcall *call, const struct msg_version_ref *m, enum setting setting,
-                        uint32_t value)
-{
-    if (m->changes & 1u << setting)
-        fcall_add_number(call, value);
-    else
-        fcall_add_str(call, "");
-}
-
-void on_deploy(void *arg, const struct rpc_request *from)
-{
-    const struct msg_version_ref *m = from->body;
-    struct request *r = request_open(arg, from, m->model, answer_deploy);
-    struct error err;
-    struct fcall call;
-    if (!r)
-        return;
-    if (check_deploy(m, &err)) {
-        request_refuse(r, &err);
-        return;
-    }
-    fcall_begin(&call, "maas_deploy");
-    fcall_add(&call, m->model);
-    fcall_add_number(&call, m->version);
-    fcall_add(&call, m->process);
-    add_setting(&call, m, SETTING_INSTANCES, m->instances);
-    add_setting(&call, m, SETTING_MAX_BATCH, m->max_batch);
-    add_setting(&call, m, SETTING_MAX_BATCH_DELAY, m->max_batch_delay_ms);
-    request_ask(r, &call);
 }

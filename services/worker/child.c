@@ -63,7 +63,8 @@ static void send_checked(struct child *c, enum version_check check, const char *
     struct msg_version_checked m = { .model = bytes_str(c->model),
                                      .version = c->version,
                                      .check = check,
-                                     .reason = bytes_str(reason) };
+                                     .reason = bytes_str(reason),
+                                     .process = bytes_str(reporter_id(c->host->reporter)) };
     const struct metric_label labels[] = { { "result",
                                              check == CHECK_PASSED ? "passed" : "failed" } };
     if (c->reported)

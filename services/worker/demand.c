@@ -21,6 +21,7 @@ struct demand {
     struct loop *loop;
     struct loop_timer *timer;
     char worker[MAX_NAME + 1];
+    const char *pool; /* the caller's */
     struct ear *ears[MAX_GATEWAYS];
     size_t count;
     demand_fn *fn;
@@ -42,7 +43,9 @@ static void on_message(void *arg, struct frames *frames)
 static void say_host(void *arg)
 {
     struct demand *d = arg;
-    struct msg_name body = { .name = bytes_str(d->worker), .role = ROLE_WORKER };
+    struct msg_name body = { .name = bytes_str(d->worker),
+                             .role = ROLE_WORKER,
+                             .pool = bytes_str(d->pool) };
     for (size_t i = 0; i < d->count; i++) {
         struct frames frames = { .count = 0 };
         struct buf envelope = { 0 };
@@ -103,13 +106,15 @@ void demand_gateways(struct demand *d, const struct gateways *g)
     loop_timer_start(d->timer, FIRST_HOST_MS, HOST_MS);
 }
 
-struct demand *demand_create(struct loop *l, const char *worker, demand_fn *fn, void *arg)
+struct demand *demand_create(struct loop *l, const char *worker, const char *pool, demand_fn *fn,
+                             void *arg)
 {
     struct demand *d = mem_zalloc(sizeof *d);
     d->loop = l;
     d->fn = fn;
     d->arg = arg;
     d->timer = loop_timer_create(l, say_host, d);
+    d->pool = pool;
     snprintf(d->worker, sizeof d->worker, "%s", worker);
     loop_timer_start(d->timer, HOST_MS, HOST_MS);
     return d;

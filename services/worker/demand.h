@@ -12,7 +12,8 @@ struct demand;
 /* model: good until it returns. */
 typedef void demand_fn(void *arg, struct bytes model, uint32_t version);
 
-struct demand *demand_create(struct loop *l, const char *worker, demand_fn *fn, void *arg);
+struct demand *demand_create(struct loop *l, const char *worker, const char *pool, demand_fn *fn,
+                             void *arg);
 void demand_gateways(struct demand *d, const struct gateways *gateways); /* NULL d is fine */
 void demand_destroy(struct demand *d);                                   /* NULL is fine */
 

@@ -1,13 +1,44 @@
 /* desired.c - see desired.h. */
 #include "services/worker/desired.h"
 
-bool desired_wants(const struct catalog_model *m, uint32_t number, bool deployed_was_ready)
+bool desired_is_present(const struct msg_deployment *d, uint32_t number)
+{
+    return deployment_share(d, number) || deployment_shadows(d, number);
+}
+
+bool desired_in_pool(const struct msg_deployment *d, const char *pool)
+{
+    return bytes_equal_str(deployment_pool(d), pool);
+}
+
+bool desired_wants(const struct catalog_model *m, uint32_t number, bool deployed_were_ready)
 {
     const struct msg_deployment *d = &m->deployment;
     const struct msg_version *v = catalog_version(m, number);
     if (!v || v->check == CHECK_FAILED)
         return false;
-    return number == d->version || (number == d->previous && !deployed_was_ready);
+    return desired_is_present(d, number) || (deployment_uses(d, number) && !deployed_were_ready);
+}
+
+static size_t list_version(uint32_t *list, size_t count, uint32_t number)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i] == number)
+            return count;
+    list[count] = number;
+    return count + 1;
+}
+
+size_t desired_versions(const struct msg_deployment *d, uint32_t list[DESIRED_MAX])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < d->traffic_count; i++)
+        count = list_version(list, count, d->traffic[i].version);
+    for (size_t i = 0; i < d->shadow.count; i++)
+        count = list_version(list, count, (uint32_t)d->shadow.at[i]);
+    for (size_t i = 0; i < d->previous_traffic_count; i++)
+        count = list_version(list, count, d->previous_traffic[i].version);
+    return count;
 }
 
 static size_t count_engines(const struct desired_engine *list, size_t count, bool stale, bool ready)

@@ -4,10 +4,17 @@
 
 #include "common/msg/catalog.h"
 
-/* Wanted is the deployed version, and the previous one until our own engine of the deployed
- * one has been ready: a crash of the new one later does not call the old one back.  A version
- * whose check failed is not wanted. */
-bool desired_wants(const struct catalog_model *m, uint32_t number, bool deployed_was_ready);
+/* Wanted are the versions that get a share of the traffic or copies of it, and those before until
+ * our own engines of all that share the traffic have been ready: a crash of a new one later does
+ * not call the old one back.  A version whose check failed is not wanted. */
+bool desired_wants(const struct catalog_model *m, uint32_t number, bool deployed_were_ready);
+/* One of the versions that the deployment names now, not one from before. */
+bool desired_is_present(const struct msg_deployment *d, uint32_t number);
+bool desired_in_pool(const struct msg_deployment *d, const char *pool);
+
+#define DESIRED_MAX (2 * MAX_SHARES + MAX_SHADOWS)
+/* The versions that a deployment names, now or from before, each once; how many. */
+size_t desired_versions(const struct msg_deployment *d, uint32_t list[DESIRED_MAX]);
 
 /* How many engines of a version each worker shall run. */
 static inline size_t desired_instances(const struct msg_deployment *d)

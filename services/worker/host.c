@@ -102,6 +102,7 @@ static void fill_report(void *arg, struct msg_process *me)
     me->memory_bytes = view.used_bytes;
     me->memory_budget_bytes = view.budget_bytes;
     me->on_demand = view.on_demand;
+    me->pool = bytes_str(h->config->pool);
 }
 
 static void on_want(void *arg, struct bytes model, uint32_t version)
@@ -209,12 +210,14 @@ enum status host_init(struct host *h, const struct host_config *config, struct l
     if (mkdir(config->cache, 0700) != 0 && errno != EEXIST)
         return error_set(err, STATUS_IO, "cannot make the cache folder %s: %s", config->cache,
                          strerror(errno));
+    if (name_check(bytes_str(config->pool), "the pool's name", err))
+        return err->status;
     h->registry = rpc_client_create(l, config->registry);
     h->check = loop_timer_create(l, on_check_timer, h);
     h->placement = placement_create(h);
     h->reporter =
         reporter_create(l, h->registry, ROLE_WORKER, 1u << ROLE_GATEWAY, fill_report, on_suite, h);
-    h->demand = demand_create(l, reporter_id(h->reporter), on_want, h);
+    h->demand = demand_create(l, reporter_id(h->reporter), config->pool, on_want, h);
     h->replica = replica_create(l, h->registry, config->events, on_catalog, h);
     loop_on_stop_signal(l, stop, h);
     return STATUS_OK;

@@ -14,6 +14,7 @@ struct host_config {
     const char *registry;
     const char *events;
     const char *cache;
+    const char *pool; /* whose deployments it serves */
     uint32_t threads; /* 0: automatic */
     uint32_t max_batch;
     uint32_t load_timeout_ms;

@@ -10,6 +10,8 @@ static const struct option host_rows[] = {
     { "events", OPT_AT(struct host_config, events), OPT_STR, "tcp://127.0.0.1:5572",
       "the registry's endpoint for changes; of several registries with commas" },
     { "cache", OPT_AT(struct host_config, cache), OPT_STR, "cache", "folder for artifacts" },
+    { "pool", OPT_AT(struct host_config, pool), OPT_STR, POOL_DEFAULT,
+      "serves deployments that name this pool; the default one those that name none" },
     { "threads", OPT_AT(struct host_config, threads), OPT_U32, "0",
       "threads of one engine; 0: its share of the cores, or one where runs are short" },
     { "max-batch", OPT_AT(struct host_config, max_batch), OPT_U32, "64",

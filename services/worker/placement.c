@@ -179,10 +179,11 @@ static bool was_ready(const struct place *place)
     return c || (place && place->evicted);
 }
 
-/* The version before is not touched while it goes on serving, whatever is deployed now. */
+/* A version from before is not touched while it goes on serving, whatever is deployed now. */
 static bool stale(const struct catalog_model *m, const struct child *c)
 {
-    return c->version == m->deployment.version && c->max_batch != m->deployment.max_batch;
+    return desired_is_present(&m->deployment, c->version) &&
+           c->max_batch != m->deployment.max_batch;
 }
 
 size_t placement_engines(struct host *h)
@@ -193,8 +194,8 @@ size_t placement_engines(struct host *h)
     DL_FOREACH(h->children, c)
     {
         const struct catalog_model *m = catalog_find(catalog, bytes_str(c->model));
-        n += !c->check && c->state != ENGINE_LEAVING && m && c->version == m->deployment.version &&
-             !stale(m, c);
+        n += !c->check && c->state != ENGINE_LEAVING && m &&
+             desired_is_present(&m->deployment, c->version) && !stale(m, c);
     }
     return n;
 }
@@ -214,12 +215,12 @@ static void collect(const struct place *place, const struct catalog_model *m, st
 /* Counts the engines of a version, ends what is too much, and notes what is missing.  NULL: it is
  * not wanted. */
 static struct place *count_version(struct placement *p, const struct catalog_model *m,
-                                   uint32_t number, bool deployed_was_ready, struct group *g)
+                                   uint32_t number, bool deployed_were_ready, struct group *g)
 {
-    if (!desired_wants(m, number, deployed_was_ready))
+    if (!desired_wants(m, number, deployed_were_ready))
         return NULL;
     struct place *place = places_get(&p->places, catalog_version(m, number));
-    bool before = number != m->deployment.version;
+    bool before = !desired_is_present(&m->deployment, number);
     collect(place, m, g);
     size_t want = before && g->count ? g->count : desired_instances(&m->deployment);
     place->model = m;
@@ -239,18 +240,31 @@ static void demand(struct placement *p, struct place *place, uint64_t now)
     place->renewed_ms = now;
 }
 
-/* Where the version before runs, the deployed one is wanted, requests or not: they go to the one
- * before until it is there. */
-/* Where the version before runs, the deployed one is wanted, requests or not: they go to the one
- * before until it is there. */
+static bool all_were_ready(struct placement *p, const struct catalog_model *m)
+{
+    const struct msg_deployment *d = &m->deployment;
+    for (size_t i = 0; i < d->traffic_count; i++)
+        if (!was_ready(places_find(p->places, bytes_str(m->name), d->traffic[i].version)))
+            return false;
+    return true;
+}
+
+/* Where some versions of a model run, all that share its traffic, or get copies of it, are wanted,
+ * requests or not: they go to those that run until the others are there. */
 static void count_model(struct placement *p, const struct catalog_model *m, struct group *g)
 {
     const struct msg_deployment *d = &m->deployment;
-    bool was = was_ready(places_find(p->places, bytes_str(m->name), d->version));
-    struct place *to = count_version(p, m, d->version, was, g);
-    const struct place *from = count_version(p, m, d->previous, was, g);
-    if (to && !to->engines && from && from->engines)
-        demand(p, to, clock_ms());
+    uint32_t list[DESIRED_MAX];
+    struct place *places[DESIRED_MAX];
+    size_t count = desired_versions(d, list);
+    bool some = false, ready = all_were_ready(p, m);
+    for (size_t i = 0; i < count; i++) {
+        places[i] = count_version(p, m, list[i], ready, g);
+        some |= places[i] && places[i]->engines;
+    }
+    for (size_t i = 0; i < count && some; i++)
+        if (places[i] && !places[i]->engines && desired_is_present(d, list[i]))
+            demand(p, places[i], clock_ms());
 }
 
 /* So that each version finds its own. */
@@ -281,7 +295,8 @@ static void count_all(struct placement *p)
                        mem_alloc(most * sizeof(struct desired_engine)), 0 };
     list_siblings(p);
     for (size_t i = 0; i < catalog->count; i++)
-        count_model(p, catalog->models[i], &g);
+        if (desired_in_pool(&catalog->models[i]->deployment, p->host->config->pool))
+            count_model(p, catalog->models[i], &g);
     places_forget(&p->places, false);
     free(g.children);
     free(g.engines);

@@ -18,6 +18,7 @@ for folder in (HERE, os.path.join(TOP, "tests", "system"), os.path.join(TOP, "de
 
 import artifacts  # noqa: E402
 import cases  # noqa: E402
+import catalog  # noqa: E402
 import limits  # noqa: E402
 import many  # noqa: E402
 
@@ -41,7 +42,8 @@ def main():
     args = parser.parse_args()
     wanted = [name for name in args.only.split(",") if name]
     with open(args.out, "w", encoding="utf-8") as out:
-        for name, case in {**cases.CASES, **limits.CASES, **many.CASES, **artifacts.CASES}.items():
+        every = {**cases.CASES, **limits.CASES, **many.CASES, **catalog.CASES, **artifacts.CASES}
+        for name, case in every.items():
             if wanted and name not in wanted:
                 continue
             for record in case(os.path.abspath(args.bin)):

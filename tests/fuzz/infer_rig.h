@@ -79,18 +79,18 @@ static struct rig {
 
 /* ---- in place of route.c ----------------------------------------------------------------------- */
 
-enum status route_find(struct gateway *g, struct bytes model, uint32_t version, struct lane **lane,
-                       bool *loading, struct error *err)
+enum status route_find(struct gateway *g, const struct route_ask *ask, struct routed *to,
+                       struct error *err)
 {
     (void)g;
-    *loading = false;
-    for (size_t i = 0; i < RIG_MODELS && version <= 1; i++) {
-        *lane = rig_models[i].lane;
-        if (bytes_equal_str(model, rig_models[i].model))
+    *to = (struct routed){ 0 };
+    for (size_t i = 0; i < RIG_MODELS && ask->version <= 1; i++) {
+        to->lane = rig_models[i].lane;
+        if (bytes_equal_str(ask->model, rig_models[i].model))
             return STATUS_OK;
     }
-    return error_set(err, STATUS_NOT_FOUND, "there is no model '%.*s'", (int)model.len,
-                     (const char *)model.data);
+    return error_set(err, STATUS_NOT_FOUND, "there is no model '%.*s'", (int)ask->model.len,
+                     (const char *)ask->model.data);
 }
 
 enum status route_only_model(struct gateway *g, struct bytes *name, struct error *err)

@@ -173,5 +173,5 @@ class Subscriber:
         deadline = time.monotonic() + seconds
         while True:
             event = self.next(max(0, deadline - time.monotonic()))
-            if event["versions"] or event["deployments"]:
+            if event["versions"] or event["deployments"] or event["aliases"]:
                 return event

@@ -149,8 +149,9 @@ def test_unknown_things(served):
     assert request("POST", "/predict", {"model": "no", "inputs": [[1, 2]]})[0] == 404
     assert request("GET", "/api/models/no")[0] == 404
     assert request("GET", "/api/models/two/versions/7")[0] == 404
-    assert request("GET", "/api/models/two/versions/x")[0] == 400
-    assert request("PUT", "/api/models/two/deployment", {"version": "7"})[0] == 404
+    assert request("GET", "/api/models/two/versions/x")[0] == 404  # no alias either
+    assert request("GET", "/api/models/two/versions/x%20y")[0] == 400
+    assert request("PUT", "/api/models/two/deployment", {"version": "7"})[0] == 400
     assert request("PUT", "/api/models/two/deployment", {"version": []})[0] == 400
     assert request("GET", "/api/training/no")[0] == 404
     assert request("GET", "/nowhere")[0] == 404

@@ -210,9 +210,9 @@ def test_check_is_claimed_by_one(store):
 
 def test_full_catalog_is_refused_by_name(store):
     peer = store.peer()
-    store.cli("HSET", "maas:catalog", "versions", "65536")
-    assert "65536" in refused("FULL", commit, peer)
-    store.cli("HSET", "maas:catalog", "versions", "1", "bytes", "50331648")
+    store.cli("HSET", "maas:catalog", "versions", "262144")
+    assert "262144" in refused("FULL", commit, peer)
+    store.cli("HSET", "maas:catalog", "versions", "1", "bytes", "268435456")
     assert "bytes" in refused("FULL", commit, peer)
     assert peer.call("SNAPSHOT")["versions"] == []
     assert store.cli("KEYS", "maas:manifest:*") == b""  # and what was put still expires
@@ -231,7 +231,7 @@ def test_deploy_and_its_refusals(store):
     check(peer, "m", 2, FAILED, reason="unknown operator Foo")
     check(peer, "m", 3)
     assert "'x'" in refused("NOT_FOUND", peer.call, "DEPLOY", model="x", version=1)
-    assert "version 9" in refused("NOT_FOUND", peer.call, "DEPLOY", model="m", version=9)
+    assert "version 9" in refused("INVALID", peer.call, "DEPLOY", model="m", version=9)
     text = refused("CONFLICT", peer.call, "DEPLOY", model="m", version=2)
     assert "version 2" in text and "unknown operator Foo" in text
     first = peer.call("DEPLOY", model="m", version=1, process="gw")
@@ -244,7 +244,7 @@ def test_deploy_and_its_refusals(store):
     assert (back["version"], back["previous"]) == (1, 3)
     seen = [events.next_change() for _ in range(9)]
     assert [e["deployments"][0]["version"] for e in seen if e["deployments"]] == [1, 3, 1]
-    history = store.cli("XRANGE", "maas:history:m", "-", "+").decode().split("\n")
+    history = store.cli("XRANGE", "maas:{m}:history", "-", "+").decode().split("\n")
     words = [w.strip() for w in history]
     assert words.count("register") == 3 and words.count("deploy") == 3 and "gw" in words
 
@@ -269,8 +269,8 @@ def test_settings_of_a_deployment(store):
     assert peer.call("SNAPSHOT")["deployments"] == [rolled]
     seen = [e["deployments"][0] for e in (events.next_change() for _ in range(5)) if e["deployments"]]
     assert seen == [first, second, rolled]
-    history = store.cli("XRANGE", "maas:history:m", "-", "+").decode()
-    assert "set instances" in history and "set max_batch_delay_ms" in history
+    told = [json.loads(e["to"]) for e in peer.call("HISTORY_GET", model="m")["entries"] if e["what"] == "deploy"]
+    assert [(t["instances"], t["max_batch_delay_ms"]) for t in told] == [(0, 7), (3, 7), (3, 0)]
     refused("INVALID", peer.call, "DEPLOY", model="m", version=2, instances=65, changes=INSTANCES)
     refused("INVALID", peer.call, "DEPLOY", model="m", version=2, max_batch=4097, changes=MAX_BATCH)
     assert peer.call("SNAPSHOT")["deployments"] == [rolled]

@@ -120,7 +120,8 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-int api_decode(struct bytes in, char *out, size_t size)
+/* plus: what stands for a space in the query, as forms and most clients write it. */
+static int decode(struct bytes in, bool plus, char *out, size_t size)
 {
     const char *p = in.data;
     size_t n = 0;
@@ -129,6 +130,8 @@ int api_decode(struct bytes in, char *out, size_t size)
         if (c == '%' && i + 2 < in.len && hex_digit(p[i + 1]) >= 0 && hex_digit(p[i + 2]) >= 0) {
             c = (char)(hex_digit(p[i + 1]) << 4 | hex_digit(p[i + 2]));
             i += 2;
+        } else if (plus && c == '+') {
+            c = ' ';
         }
         if (n + 1 >= size || c == 0)
             return -1;
@@ -136,6 +139,11 @@ int api_decode(struct bytes in, char *out, size_t size)
     }
     out[n] = 0;
     return (int)n;
+}
+
+int api_decode(struct bytes in, char *out, size_t size)
+{
+    return decode(in, false, out, size);
 }
 
 enum status api_query(const struct call *c, const char *name, char *out, size_t size)
@@ -148,8 +156,8 @@ enum status api_query(const struct call *c, const char *name, char *out, size_t 
             stop = end;
         if ((size_t)(stop - p) > name_len && memcmp(p, name, name_len) == 0 && p[name_len] == '=') {
             p += name_len + 1;
-            return api_decode(bytes_of(p, (size_t)(stop - p)), out, size) < 0 ? STATUS_INVALID
-                                                                              : STATUS_OK;
+            return decode(bytes_of(p, (size_t)(stop - p)), true, out, size) < 0 ? STATUS_INVALID
+                                                                                : STATUS_OK;
         }
         p = stop + 1;
     }
@@ -167,6 +175,44 @@ enum status api_version(struct bytes text, uint32_t *out, struct error *err)
                          (int)(text.len < 64 ? text.len : 64), p ? p : "");
     *out = (uint32_t)n;
     return STATUS_OK;
+}
+
+static bool is_number(struct bytes text)
+{
+    const char *p = text.data;
+    size_t digits = 0;
+    while (digits < text.len && p[digits] >= '0' && p[digits] <= '9')
+        digits++;
+    return digits == text.len;
+}
+
+enum status api_version_of(struct gateway *g, struct bytes model, struct bytes text, uint32_t *out,
+                           struct error *err)
+{
+    if (is_number(text))
+        return api_version(text, out, err);
+    if (name_check(text, "the version's number or alias", err))
+        return err->status;
+    if (!replica_synced(g->replica))
+        return error_set(err, STATUS_UNAVAILABLE, "the catalog has not come yet; try again");
+    const struct catalog_model *m = catalog_find(replica_catalog(g->replica), model);
+    if (!m)
+        return error_set(err, STATUS_NOT_FOUND, "there is no model '%.*s'", (int)model.len,
+                         (const char *)model.data);
+    *out = catalog_alias(m, text);
+    return *out ? STATUS_OK
+                : error_set(err, STATUS_NOT_FOUND, "model '%s' has no alias '%.*s'", m->name,
+                            (int)text.len, (const char *)text.data);
+}
+
+bool api_user(struct call *c, struct bytes *who)
+{
+    struct error err;
+    *who = bytes_str(c->http->who[0] ? c->http->who : "api");
+    if (!name_check(*who, "X-User", &err))
+        return true;
+    api_error(c->http, err.status, "%s", err.text);
+    return false;
 }
 
 enum status api_timeout(const struct http_request *r, uint64_t *ms, struct error *err)

@@ -49,8 +49,8 @@ struct route {
 
 /* Each protocol's table ends with a zeroed row. */
 extern const struct route predict_routes[], oip_routes[], oip_model_routes[], kserve_routes[],
-    models_routes[], artifact_routes[], uploads_routes[], backup_routes[], datasets_routes[],
-    training_routes[], ops_routes[], metrics_routes[];
+    models_routes[], deploy_routes[], describe_routes[], artifact_routes[], uploads_routes[],
+    backup_routes[], datasets_routes[], training_routes[], ops_routes[], metrics_routes[];
 
 /* ---- answers ---- */
 /* These take body's memory. */
@@ -78,6 +78,12 @@ int api_decode(struct bytes in, char *out, size_t size);
 enum status api_query(const struct call *c, const char *name, char *out, size_t size) MUST_CHECK;
 /* A version number in a path or body.  INVALID. */
 enum status api_version(struct bytes text, uint32_t *out, struct error *err) MUST_CHECK;
+/* The same, or an alias of the model, which stands for one.  INVALID; NOT_FOUND: no such model or
+ * alias; UNAVAILABLE: the catalog has not come. */
+enum status api_version_of(struct gateway *g, struct bytes model, struct bytes text, uint32_t *out,
+                           struct error *err) MUST_CHECK;
+/* Who asks for a change, for the history: X-User, or "api".  false: that is no name; answered. */
+bool api_user(struct call *c, struct bytes *who);
 /* *ms: the deadline that the client asks for in X-Request-Timeout-Ms, or as it was.  INVALID. */
 enum status api_timeout(const struct http_request *r, uint64_t *ms, struct error *err) MUST_CHECK;
 /* What makes a request harmless that is sent twice: the client's Idempotency-Key (one that is to

@@ -165,7 +165,7 @@ static const struct msg_version *find_version(struct call *c)
     struct catalog_model *m = api_model(c);
     if (!m)
         return NULL;
-    if (api_version(c->params[1], &number, &err)) {
+    if (api_version_of(c->gateway, c->params[0], c->params[1], &number, &err)) {
         api_error(c->http, err.status, "%s", err.text);
         return NULL;
     }

@@ -89,6 +89,7 @@ static void send_commit(void *arg)
                                        .chunks = buf_bytes(&first->chunks),
                                        .tags = buf_bytes(&o->tags),
                                        .source = bytes_str("upload"),
+                                       .process = bytes_str(a->target.who),
                                        .file = bytes_str(o->files[0].name),
                                        .parts = parts,
                                        .parts_count = o->count - 1,
@@ -296,12 +297,13 @@ void assemble_upload(struct call *c)
 {
     struct gateway *g = c->gateway;
     struct error err;
+    struct bytes who;
     if (g->assemblies >= ASSEMBLIES_MAX) {
         api_error(c->http, STATUS_UNAVAILABLE, "%d uploads are being committed already; try again",
                   ASSEMBLIES_MAX);
         return;
     }
-    yyjson_doc *doc = api_body(c);
+    yyjson_doc *doc = api_user(c, &who) ? api_body(c) : NULL;
     if (!doc)
         return;
     struct assembly *a = mem_zalloc(sizeof *a);
@@ -309,6 +311,7 @@ void assemble_upload(struct call *c)
     a->base.gone = on_gone;
     a->gateway = g;
     a->http = c->http;
+    memcpy(a->target.who, who.data, who.len); /* a name: it fits */
     persist_init(&a->persist, g, send_commit, on_committed, a);
     enum status st = read_request(c, yyjson_doc_get_root(doc), a, &err);
     yyjson_doc_free(doc);

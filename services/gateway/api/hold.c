@@ -83,13 +83,12 @@ void hold_want(struct gateway *g)
 void hold_retry(struct gateway *g)
 {
     struct held *h, *next;
-    struct lane *lane;
     struct error err;
-    bool loading;
+    struct routed to;
     DL_FOREACH_SAFE(g->held, h, next)
     {
-        enum status st = route_find(g, bytes_str(h->model), h->version, &lane, &loading, &err);
-        if (!st || !loading)
+        const struct route_ask ask = { bytes_str(h->model), h->version, h->http };
+        if (!route_find(g, &ask, &to, &err) || !to.loading)
             dispatch_again(g, release(h), NULL);
     }
 }

@@ -54,24 +54,24 @@ static void on_gone(struct pending *p)
 struct infer_call *infer_begin(struct call *c, struct bytes model, uint32_t version,
                                infer_write_fn *write)
 {
+    const struct route_ask ask = { model, version, c->http };
     struct error err;
-    struct lane *lane;
-    bool loading;
-    if (route_find(c->gateway, model, version, &lane, &loading, &err)) {
-        if (loading)
+    struct routed to;
+    if (route_find(c->gateway, &ask, &to, &err)) {
+        if (to.loading)
             hold_request(c, model, version);
         else
             api_error(c->http, err.status, "%s", err.text);
         return NULL;
     }
-    lane_expect(lane);
+    lane_expect(to.lane);
     struct infer_call *call = call_create();
     memset(call, 0, offsetof(struct infer_call, id));
     call->id[0] = 0;
     call->base.gone = on_gone;
     call->gateway = c->gateway;
     call->http = c->http;
-    call->lane = lane;
+    call->lane = to.lane;
     call->now_us = c->now_us;
     call->write = write;
     call->inference = inference_create(&c->gateway->queue);

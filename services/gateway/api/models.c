@@ -1,121 +1,44 @@
-/* models.c - /api/models: versions, their state, and what is deployed. */
+/* models.c - /api/models: lists, versions, and new ones. */
 #include "common/base/clock.h"
-#include "services/gateway/api/deployment.h"
+#include "services/gateway/api/search.h"
+#include "services/gateway/api/show.h"
 #include "services/gateway/api/upload.h"
-#include "services/gateway/tensor_json.h"
 
 #include <stdio.h>
 
 /* ---- reading ----------------------------------------------------------------------------------- */
 
-static void put_state(struct gateway *g, struct buf *out, const struct msg_version *v)
-{
-    struct lane *l = queue_find_lane(&g->queue, v->model, v->number);
-    size_t count = l ? lane_engines(l) : 0;
-    struct suite_engines view = suite_engines(g->suite, v->model, v->number);
-    const char *state = v->check == CHECK_FAILED ? "failed"
-                        : count                  ? "ready"
-                        : view.loading           ? "loading"
-                                                 : "registered";
-    buf_printf(out, "\"state\":\"%s\",\"engines\":%zu", state, count);
-    struct bytes reason = v->check == CHECK_FAILED ? v->reason : view.reason;
-    if (reason.len && !count) {
-        buf_append_str(out, ",");
-        api_put_string(out, "reason", reason);
-    }
-}
-
-static void put_files(struct buf *out, const struct msg_version *v)
-{
-    buf_append_str(out, ",\"files\":[");
-    for (size_t i = 0; i < v->files_count; i++) {
-        const struct msg_file *f = &v->files[i];
-        buf_append_str(out, i ? ",{" : "{");
-        api_put_string(out, "name", f->name);
-        buf_append_str(out, ",");
-        api_put_digest(out, f->digest);
-        buf_printf(out, ",\"size\":%llu}", (unsigned long long)f->size_bytes);
-    }
-    buf_append_str(out, "]");
-}
-
-static void put_version(struct gateway *g, struct buf *out, const struct msg_version *v, bool whole)
-{
-    static const char *const checks[] = { "pending", "passed", "failed" };
-    char hex[DIGEST_HEX_SIZE] = "";
-    struct digest digest;
-    if (v->digest.len == DIGEST_SIZE) {
-        memcpy(digest.byte, v->digest.data, DIGEST_SIZE);
-        digest_hex(&digest, hex);
-    }
-    buf_printf(out, "{\"version\":\"%u\",", v->number);
-    put_state(g, out, v);
-    buf_printf(out, ",\"check\":\"%s\",", checks[v->check < 3 ? v->check : 0]);
-    api_put_string(out, "format", v->format);
-    buf_printf(out, ",\"digest\":\"%s\",\"size\":%llu,", hex, (unsigned long long)v->size_bytes);
-    api_put_string(out, "source", v->source);
-    buf_append_str(out, ",");
-    api_put_time(out, "created", v->created_ms);
-    buf_append_str(out, ",");
-    api_put_json(out, "metrics", v->metrics, "{}");
-    if (whole) {
-        buf_append_str(out, ",");
-        api_put_json(out, "lineage", v->lineage, "{}");
-        buf_append_str(out, ",");
-        api_put_json(out, "tags", v->tags, "{}");
-        buf_printf(out, ",\"batchable\":%s", v->batchable ? "true" : "false");
-        put_files(out, v);
-        api_put_tensors(out, "inputs", v->inputs, v->inputs_count);
-        api_put_tensors(out, "outputs", v->outputs, v->outputs_count);
-    }
-    buf_append_str(out, "}");
-}
-
-static void put_deployment(struct buf *out, const struct msg_deployment *d, uint32_t serving)
-{
-    if (!d->version) {
-        buf_append_str(out, "\"deployment\":null");
-        return;
-    }
-    buf_printf(out, "\"deployment\":{\"version\":\"%u\",\"serving\":\"%u\",", d->version, serving);
-    if (d->previous)
-        buf_printf(out, "\"previous\":\"%u\",", d->previous);
-    deployment_put_settings(out, d);
-    buf_printf(out, "\"revision\":%llu,", (unsigned long long)d->revision);
-    api_put_time(out, "changed", d->changed_ms);
-    buf_append_str(out, "}");
-}
-
-static void put_model(struct gateway *g, struct buf *out, const struct catalog_model *m, bool whole)
-{
-    size_t some = 0;
-    buf_append_str(out, "{");
-    api_put_string(out, "name", bytes_str(m->name));
-    buf_append_str(out, ",");
-    put_deployment(out, &m->deployment, route_serving(g, m));
-    buf_append_str(out, ",\"versions\":[");
-    for (uint32_t n = 1; n <= m->versions_count; n++) {
-        const struct msg_version *v = catalog_version(m, n);
-        if (!v)
-            continue;
-        buf_append_str(out, some++ ? "," : "");
-        put_version(g, out, v, whole);
-    }
-    buf_append_str(out, "]}");
-}
-
 static void list_models(struct call *c)
 {
     const struct catalog *catalog = replica_catalog(c->gateway->replica);
+    struct search search;
+    struct error err;
     struct buf out = { 0 };
+    size_t some = 0;
     if (!api_catalog(c))
         return;
-    buf_append_str(&out, "{\"models\":[");
-    for (size_t i = 0; i < catalog->count; i++) {
-        buf_append_str(&out, i ? "," : "");
-        put_model(c->gateway, &out, catalog->models[i], false);
+    if (search_read(c, &search, &err)) {
+        api_error(c->http, err.status, "%s", err.text);
+        return;
     }
-    buf_append_str(&out, "]}");
+    const struct catalog_model *last = NULL, *m = NULL;
+    buf_append_str(&out, "{\"models\":[");
+    for (size_t i = catalog_after(catalog, bytes_str(search.after)); i < catalog->count; i++) {
+        m = catalog->models[i];
+        if (!search_matches(&search, m))
+            continue;
+        if (some == search.limit)
+            break;
+        buf_append_str(&out, some++ ? "," : "");
+        show_model(c->gateway, &out, m, false);
+        last = m;
+    }
+    buf_append_str(&out, "],");
+    if (some == search.limit && m != last)
+        api_put_string(&out, "next", bytes_str(last->name));
+    else
+        buf_append_str(&out, "\"next\":null");
+    buf_append_str(&out, "}");
     api_json(c->http, 200, &out);
 }
 
@@ -125,7 +48,7 @@ static void get_model(struct call *c)
     struct catalog_model *m = api_model(c);
     if (!m)
         return;
-    put_model(c->gateway, &out, m, true);
+    show_model(c->gateway, &out, m, true);
     api_json(c->http, 200, &out);
 }
 
@@ -137,7 +60,7 @@ static void get_version(struct call *c)
     struct catalog_model *m = api_model(c);
     if (!m)
         return;
-    if (api_version(c->params[1], &number, &err)) {
+    if (api_version_of(c->gateway, c->params[0], c->params[1], &number, &err)) {
         api_error(c->http, err.status, "%s", err.text);
         return;
     }
@@ -146,45 +69,8 @@ static void get_version(struct call *c)
         api_error(c->http, STATUS_NOT_FOUND, "model '%s' has no version %u", m->name, number);
         return;
     }
-    put_version(c->gateway, &out, v, true);
+    show_version(c->gateway, &out, v, true);
     api_json(c->http, 200, &out);
-}
-
-/* ---- deploying --------------------------------------------------------------------------------- */
-
-static int answer_deploy(struct gateway *g, struct http_request *r, const struct rpc_reply *reply,
-                         struct buf *out)
-{
-    struct msg_deployment d = *(const struct msg_deployment *)reply->body;
-    struct msg_catalog put = { .deployments = &d, .deployments_count = 1 };
-    (void)r;
-    replica_put(g->replica, &put); /* so that a GET right after this shows it */
-    struct catalog_model *m = catalog_find(replica_catalog(g->replica), d.model);
-    buf_append_str(out, "{");
-    api_put_string(out, "model", d.model);
-    buf_append_str(out, ",");
-    put_deployment(out, &d, m ? route_serving(g, m) : 0);
-    buf_append_str(out, "}");
-    return 200;
-}
-
-static void put_deployment_request(struct call *c)
-{
-    struct error err = { .status = STATUS_OK };
-    struct msg_version_ref ref = { .model = c->params[0] };
-    if (name_check(c->params[0], "the model's name", &err)) {
-        api_error(c->http, err.status, "%s", err.text);
-        return;
-    }
-    yyjson_doc *doc = api_body(c);
-    if (!doc)
-        return;
-    enum status st = deployment_read(yyjson_doc_get_root(doc), &ref, &err);
-    yyjson_doc_free(doc);
-    if (st)
-        api_error(c->http, st, "%s", err.text);
-    else
-        api_ask(c, MSG_DEPLOY, &ref, answer_deploy);
 }
 
 /* ---- uploading --------------------------------------------------------------------------------- */
@@ -198,7 +84,10 @@ static void commit(struct body_upload *u, const struct manifest *manifest)
                                        .digest = bytes_of(manifest->digest.byte, DIGEST_SIZE),
                                        .size_bytes = manifest->size_bytes,
                                        .chunks = buf_bytes(&manifest->chunks),
-                                       .source = bytes_str("upload") };
+                                       .source = bytes_str("upload"),
+                                       .tags = bytes_str(t->tags),
+                                       .description = bytes_str(t->description),
+                                       .process = bytes_str(t->who) };
     upload_send_commit(u, MSG_VERSION_COMMIT, &body);
 }
 
@@ -215,6 +104,8 @@ static void show_at_once(struct gateway *g, const struct upload_target *t, uint3
                              .digest = bytes_of(digest.byte, DIGEST_SIZE),
                              .size_bytes = t->size_bytes,
                              .source = bytes_str("upload"),
+                             .tags = bytes_str(t->tags),
+                             .description = bytes_str(t->description),
                              .created_ms = clock_wall_ms() };
     replica_put(g->replica, &(struct msg_catalog){ .versions = &v, .versions_count = 1 });
 }
@@ -231,10 +122,24 @@ int upload_answer_version(struct gateway *g, const struct upload_target *t,
     return 201;
 }
 
+/* What the uploader says of the version: ?description= and ?tags=, a JSON object. */
+static enum status read_words(struct call *c, struct upload_target *t, struct error *err)
+{
+    enum status st = api_query(c, "description", t->description, sizeof t->description);
+    if (st == STATUS_INVALID)
+        return error_set(err, st, "?description= has more than %d bytes, or a NUL",
+                         MAX_DESCRIPTION);
+    st = api_query(c, "tags", t->tags, sizeof t->tags);
+    if (st == STATUS_INVALID)
+        return error_set(err, st, "?tags= has more than %d bytes, or a NUL", UPLOAD_TAGS_MAX);
+    return STATUS_OK; /* the registry looks at what they say */
+}
+
 static void upload_version(struct call *c)
 {
     struct upload_target target = { .file = "onnx" };
     struct error err;
+    struct bytes who;
     char format[MAX_NAME + 1];
     if (name_check(c->params[0], "the model's name", &err) ||
         bytes_copy_str(c->params[0], target.name, sizeof target.name)) {
@@ -251,6 +156,13 @@ static void upload_version(struct call *c)
         api_error(c->http, STATUS_INVALID, "the body is empty: it must be an ONNX file");
         return;
     }
+    if (read_words(c, &target, &err)) {
+        api_error(c->http, err.status, "%s", err.text);
+        return;
+    }
+    if (!api_user(c, &who))
+        return;
+    memcpy(target.who, who.data, who.len); /* a name: it fits */
     upload_begin(c, &target, commit, upload_answer_version);
 }
 
@@ -258,7 +170,6 @@ const struct route models_routes[] = {
     { "GET", "/api/models", list_models, NULL },
     { "GET", "/api/models/{}", get_model, NULL },
     { "GET", "/api/models/{}/versions/{}", get_version, NULL },
-    { "PUT", "/api/models/{}/deployment", put_deployment_request, NULL },
     { "POST", "/api/models/{}/versions", NULL, upload_version },
     { 0 },
 };

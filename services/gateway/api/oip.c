@@ -35,7 +35,8 @@ bool oip_version(struct call *c, uint32_t *version)
 {
     struct error err;
     *version = 0;
-    if (!c->params[1].data || !api_version(c->params[1], version, &err))
+    if (!c->params[1].data ||
+        !api_version_of(c->gateway, c->params[0], c->params[1], version, &err))
         return true;
     api_error(c->http, err.status, "%s", err.text);
     return false;

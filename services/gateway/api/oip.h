@@ -7,7 +7,7 @@
 
 #define OIP_PLATFORM_ONNX "onnxruntime_onnx"
 
-/* The version in the path, 0 for the plain name.  false: it has been answered. */
+/* The version or alias in the path, 0 for the plain name.  false: it has been answered. */
 bool oip_version(struct call *c, uint32_t *version);
 /* The model and version of the path; the one that serves for the plain name.  NULL: answered. */
 const struct msg_version *oip_model(struct call *c, struct catalog_model **model);

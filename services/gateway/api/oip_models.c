@@ -200,7 +200,7 @@ static const char *state_of(struct gateway *g, const struct catalog_model *m,
                             const struct msg_version *v, struct bytes *reason)
 {
     struct lane *l = queue_find_lane(&g->queue, v->model, v->number);
-    bool wanted = v->number == m->deployment.version || v->number == m->deployment.previous;
+    bool wanted = deployment_uses(&m->deployment, v->number);
     *reason = v->reason;
     if (l && lane_engines(l))
         return wanted ? "READY" : "UNLOADING";
@@ -295,7 +295,11 @@ static void repository_load(struct call *c)
     struct catalog_model *m = api_model(c);
     if (!m)
         return;
-    struct msg_version_ref ref = { .model = bytes_str(m->name), .version = choose_version(m) };
+    struct msg_deploy ref = { .model = bytes_str(m->name), .version = choose_version(m) };
+    ref.traffic = m->deployment.traffic; /* what is deployed stays as it is */
+    ref.traffic_count = m->deployment.traffic_count;
+    if (!api_user(c, &ref.process))
+        return;
     if (ref.version)
         api_ask(c, MSG_DEPLOY, &ref, answer_repository);
     else
@@ -307,8 +311,9 @@ static void repository_unload(struct call *c)
     struct catalog_model *m = api_model(c);
     if (!m)
         return;
-    struct msg_version_ref ref = { .model = bytes_str(m->name) };
-    api_ask(c, MSG_DEPLOY, &ref, answer_repository);
+    struct msg_deploy ref = { .model = bytes_str(m->name) };
+    if (api_user(c, &ref.process))
+        api_ask(c, MSG_DEPLOY, &ref, answer_repository);
 }
 
 const struct route oip_model_routes[] = {

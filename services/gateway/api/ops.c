@@ -80,6 +80,8 @@ static void put_process(struct buf *out, const struct msg_process *p)
     api_put_string(out, "host", p->host);
     buf_printf(out, ",\"pid\":%u", p->pid);
     if (p->role == ROLE_WORKER) {
+        buf_append_str(out, ",");
+        api_put_string(out, "pool", p->pool);
         buf_append_str(out, ",\"engines\":[");
         for (size_t i = 0; i < p->engines_count; i++) {
             buf_append_str(out, i ? "," : "");

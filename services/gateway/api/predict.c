@@ -98,21 +98,36 @@ static enum status find_model(struct call *c, yyjson_val *root, char text[MAX_NA
     return route_only_model(c->gateway, model, err);
 }
 
+/* ?version=, a number or an alias; 0: the plain name is meant. */
+static enum status find_version(struct call *c, struct bytes model, uint32_t *version,
+                                struct error *err)
+{
+    char text[MAX_NAME + 1];
+    enum status st = api_query(c, "version", text, sizeof text);
+    *version = 0;
+    if (st == STATUS_NOT_FOUND)
+        return STATUS_OK;
+    if (st)
+        return error_set(err, st, "?version= is too long, or has a NUL");
+    return api_version_of(c->gateway, model, bytes_str(text), version, err);
+}
+
 static void predict(struct call *c)
 {
     char text[MAX_NAME * 2];
     struct bytes model;
     struct error err;
+    uint32_t version;
     yyjson_doc *doc = api_body(c);
     if (!doc)
         return;
     yyjson_val *root = yyjson_doc_get_root(doc);
-    if (find_model(c, root, text, &model, &err)) {
+    if (find_model(c, root, text, &model, &err) || find_version(c, model, &version, &err)) {
         api_error(c->http, err.status, "%s", err.text);
         yyjson_doc_free(doc);
         return;
     }
-    struct infer_call *call = infer_begin(c, model, 0, write_answer);
+    struct infer_call *call = infer_begin(c, model, version, write_answer);
     if (call)
         infer_take(call, take_inputs, doc);
     else

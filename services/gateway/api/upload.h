@@ -9,6 +9,8 @@
 #include "common/net/artifact.h"
 #include "services/gateway/api/api.h"
 
+#define UPLOAD_TAGS_MAX 4096 /* bytes of tags in a query; more can be said of the version later */
+
 struct body_upload;
 
 /* What an upload becomes. */
@@ -20,6 +22,9 @@ struct upload_target {
     char key[MAX_NAME + 1];    /* makes a repeated commit harmless */
     char upload[MAX_NAME + 1]; /* the body is a range of this upload, or empty */
     uint64_t offset;           /* where it begins */
+    char who[MAX_NAME + 1];    /* of a version: who uploads it, and what is said of it */
+    char tags[UPLOAD_TAGS_MAX + 1];
+    char description[MAX_DESCRIPTION + 1];
 };
 
 /* Fills the request to commit and sends it; called once for each try.  manifest is good until it

@@ -9,7 +9,8 @@
 
 #define IDLE_BODY_BYTES    2048 /* memory that an idle connection may keep for its next body */
 #define IDLE_TARGET_BYTES  512  /* the same for its next target, */
-#define IDLE_HEADERS_BYTES 128  /* and for what its next answer says beside the usual */
+#define IDLE_HEADERS_BYTES 128  /* for what its next answer says beside the usual, */
+#define IDLE_FIELDS_BYTES  1024 /* and for its header fields, where they are kept */
 #define LINGER_MS          2000 /* a client may read its last answer for so long */
 
 /* ---- states ------------------------------------------------------------------------------------- */
@@ -75,8 +76,11 @@ static void reset_request(struct conn *c)
         buf_finish(&r->headers);
     r->headers.len = 0;
     r->request_id[0] = r->encoding[0] = r->accept_encoding[0] = 0;
-    r->json_length[0] = r->timeout_ms[0] = r->idempotency_key[0] = 0;
+    r->json_length[0] = r->timeout_ms[0] = r->idempotency_key[0] = r->who[0] = 0;
     r->range[0] = r->if_none_match[0] = r->if_range[0] = 0;
+    if (r->fields.cap > IDLE_FIELDS_BYTES)
+        buf_finish(&r->fields);
+    r->fields.len = 0;
     r->stream = r->has_length = r->has_body = false;
     r->content_length = 0;
     r->retry_after_s = 0;
@@ -94,6 +98,7 @@ static void on_closed(uv_handle_t *handle)
     release_body(c, 0);
     buf_finish(&c->request.target);
     buf_finish(&c->request.headers);
+    buf_finish(&c->request.fields);
     buf_finish(&c->waiting);
     free(c);
     server_release(s);

@@ -54,6 +54,7 @@ struct conn {
     uint64_t deadline_ms;
     struct buf waiting; /* read, but not looked at yet: pipelined requests */
     size_t field_bytes;
+    bool keep_fields; /* of this request */
     size_t field_count;
     size_t writes;  /* under way */
     size_t untaken; /* bytes of them that the client had not taken when the sweep last looked */
@@ -75,6 +76,7 @@ struct http_server {
     uv_tcp_t listener;
     bool draining;
     bool listener_closed;
+    bool keep_fields; /* all header fields of a request */
     struct loop_timer *sweep;
     uint64_t read_us; /* clock_us() when the bytes came that are being looked at */
     struct conn *conns[CONN_STATES];

@@ -183,6 +183,12 @@ const char *http_address(const struct http_server *s)
     return s->address;
 }
 
+void http_keep_fields(struct http_server *s, bool keep)
+{
+    if (s)
+        s->keep_fields = keep;
+}
+
 size_t http_connections(const struct http_server *s)
 {
     return s->count;

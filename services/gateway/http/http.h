@@ -50,6 +50,8 @@ struct http_request {
     char range[64];                   /* Range, or empty; "?": too long to be kept */
     char if_none_match[160];          /* If-None-Match, or empty; "?": too long to be kept */
     char if_range[72];                /* If-Range, or empty; "?": too long to be kept */
+    char who[HTTP_ID_MAX + 1];        /* X-User, or empty; "?": too long to be kept */
+    struct buf fields;                /* see http_field */
     bool has_length;
     bool has_body;
     uint64_t content_length;
@@ -118,6 +120,12 @@ void http_stream_abort(struct http_request *r);
 /* A request that is complete gets another body, whose memory is taken, with padding behind it.
  * BUSY: all connections have too much in memory; body stays the caller's. */
 enum status http_set_body(struct http_request *r, struct buf *body) MUST_CHECK;
+
+/* From the next request on: are all header fields kept, or only those above? */
+void http_keep_fields(struct http_server *s, bool keep); /* NULL is fine */
+/* The value of a header field, where all are kept; empty: there is none, or they are not.  Good as
+ * long as the request. */
+struct bytes http_field(const struct http_request *r, struct bytes name);
 
 /* Bytes per second that are expected of a transfer that holds so many in memory. */
 static inline uint64_t http_least_rate(uint64_t bytes)

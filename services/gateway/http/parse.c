@@ -21,6 +21,7 @@ static int stop_with(struct conn *c, int status, const char *text)
 static int on_url(llhttp_t *p, const char *at, size_t len)
 {
     struct conn *c = p->data;
+    c->keep_fields = c->server->keep_fields;
     if (c->request.target.len + len > HTTP_TARGET_MAX)
         return stop_with(c, 414, "the request target is too long");
     buf_append(&c->request.target, at, len);
@@ -32,6 +33,37 @@ static int count_field_bytes(struct conn *c, size_t len)
     c->field_bytes += len;
     return c->field_bytes > HTTP_HEADERS_MAX ? stop_with(c, 431, "the header fields are too long")
                                              : 0;
+}
+
+/* "name:value\n": neither holds a line end, and what follows the header are trailers. */
+static void keep_field(struct conn *c, const char *at, size_t len)
+{
+    if (c->keep_fields && c->state == CONN_HEAD)
+        buf_append(&c->request.fields, at, len);
+}
+
+/* RFC 9110 section 5.5: spaces around a value are no part of it. */
+static struct bytes trimmed(const char *begin, const char *end)
+{
+    while (begin < end && (*begin == ' ' || *begin == '\t'))
+        begin++;
+    while (begin < end && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    return bytes_of(begin, (size_t)(end - begin));
+}
+
+struct bytes http_field(const struct http_request *r, struct bytes name)
+{
+    const char *p = (const char *)r->fields.data, *end = p + r->fields.len;
+    for (const char *stop; p < end; p = stop + 1) {
+        stop = memchr(p, '\n', (size_t)(end - p));
+        if (!stop)
+            break; /* the connection kept the rest for itself */
+        if ((size_t)(stop - p) > name.len && p[name.len] == ':' &&
+            strncasecmp(p, name.data, name.len) == 0)
+            return trimmed(p + name.len + 1, stop);
+    }
+    return bytes_of(NULL, 0);
 }
 
 static int on_extension(llhttp_t *p, const char *at, size_t len)
@@ -48,6 +80,7 @@ static int on_name(llhttp_t *p, const char *at, size_t len)
     if (c->name_len + len < sizeof c->name)
         memcpy(c->name + c->name_len, at, len);
     c->name_len += len;
+    keep_field(c, at, len);
     return count_field_bytes(c, len);
 }
 
@@ -67,13 +100,15 @@ static void keep_value(struct conn *c, char *to, size_t size)
     X("idempotency-key", idempotency_key)             \
     X("range", range)                                 \
     X("if-none-match", if_none_match)                 \
-    X("if-range", if_range)
+    X("if-range", if_range)                           \
+    X("x-user", who)
 
 static int on_name_end(llhttp_t *p)
 {
     struct conn *c = p->data;
     c->value = NULL;
     c->value_len = 0;
+    keep_field(c, ":", 1);
     if (++c->field_count > HTTP_FIELDS_MAX)
         return stop_with(c, 431, "there are too many header fields");
     if (c->state != CONN_HEAD || c->name_len >= sizeof c->name)
@@ -97,6 +132,7 @@ static int on_value(llhttp_t *p, const char *at, size_t len)
     if (c->value && c->value_len + len < c->value_size)
         memcpy(c->value + c->value_len, at, len);
     c->value_len += len;
+    keep_field(c, at, len);
     return count_field_bytes(c, len);
 }
 
@@ -104,6 +140,7 @@ static int on_value_end(llhttp_t *p)
 {
     struct conn *c = p->data;
     c->name_len = 0;
+    keep_field(c, "\n", 1);
     if (!c->value)
         return 0;
     if (c->value_len >= c->value_size) { /* a value that we know is never that long */

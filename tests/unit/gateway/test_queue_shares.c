@@ -86,7 +86,7 @@ Test(queue_shares, a_batch_waits_for_more_but_no_longer_than_told)
 {
     struct rig rig;
     struct rig_engine e;
-    struct lane_options options = { 4, 5000 };
+    struct lane_options options = { 4, 5000, 0 };
     rig_init(&rig, MANY, 1u << 20);
     lane_configure(&rig.queue, rig.lane, &options);
     rig_join(&rig, &e, 64, 8);
@@ -114,7 +114,7 @@ Test(queue_shares, the_deployment_bounds_the_batch)
 {
     struct rig rig;
     struct rig_engine e;
-    struct lane_options options = { 3, 0 };
+    struct lane_options options = { 3, 0, 0 };
     rig_init(&rig, MANY, 1u << 20);
     lane_configure(&rig.queue, rig.lane, &options);
     rig_join(&rig, &e, 64, 8);

@@ -39,6 +39,7 @@ Test(catalog, records_are_owned_whole)
     fill_struct_version(kept, &v);
     v.model = bytes_str("iris");
     v.number = 3;
+    v.deleted = false;
     catalog_apply(&c, &(struct msg_catalog){ .versions = &v, .versions_count = 1 }, false);
     copy = v;
     struct catalog_model *m = catalog_find(&c, bytes_str("iris"));
@@ -122,5 +123,120 @@ Test(catalog, nonsense_is_left_out)
     put_version(&c, "", 1, CHECK_PASSED);
     put_deployment(&c, "", 1, 1);
     cr_assert_eq(c.count, 0);
+    catalog_finish(&c);
+}
+
+/* ---- what is told late ---- */
+
+static void remove_version(struct catalog *c, const char *model, uint32_t number)
+{
+    struct msg_version v = { .model = bytes_str(model), .number = number, .deleted = true };
+    catalog_apply(c, &(struct msg_catalog){ .versions = &v, .versions_count = 1 }, false);
+}
+
+Test(catalog, a_deleted_version_does_not_come_back)
+{
+    struct catalog c = { 0 };
+    put_version(&c, "iris", 1, CHECK_PASSED);
+    put_version(&c, "iris", 2, CHECK_PASSED);
+    remove_version(&c, "iris", 1);
+    put_version(&c, "iris", 1, CHECK_PASSED);
+    struct catalog_model *m = catalog_find(&c, bytes_str("iris"));
+    cr_assert_null(catalog_version(m, 1));
+    cr_assert_not_null(catalog_version(m, 2));
+    cr_assert_eq(m->present, 1);
+    remove_version(&c, "iris", 2);
+    remove_version(&c, "iris", 2);
+    remove_version(&c, "iris", 3); /* one that nobody has told of yet */
+    put_version(&c, "iris", 3, CHECK_PASSED);
+    cr_assert_eq(m->present, 0);
+    cr_assert_null(catalog_find(&c, bytes_str("iris")), "a model without versions is none");
+    put_version(&c, "iris", 4, CHECK_PASSED);
+    cr_assert_not_null(catalog_find(&c, bytes_str("iris")));
+    catalog_finish(&c);
+}
+
+static void put_revision(struct catalog *c, uint64_t revision, const char *tags)
+{
+    struct msg_version v = { .model = bytes_str("iris"),
+                             .number = 1,
+                             .revision = revision,
+                             .check = CHECK_PASSED,
+                             .tags = bytes_str(tags) };
+    catalog_apply(c, &(struct msg_catalog){ .versions = &v, .versions_count = 1 }, false);
+}
+
+Test(catalog, older_tags_do_not_come_back)
+{
+    struct catalog c = { 0 };
+    put_revision(&c, 3, "{\"a\":1}");
+    put_revision(&c, 2, "{\"b\":1}");
+    const struct msg_version *v = catalog_version(catalog_find(&c, bytes_str("iris")), 1);
+    cr_assert(bytes_equal_str(v->tags, "{\"a\":1}"));
+    put_revision(&c, 4, "{}");
+    v = catalog_version(catalog_find(&c, bytes_str("iris")), 1);
+    cr_assert(bytes_equal_str(v->tags, "{}"));
+    catalog_finish(&c);
+}
+
+/* ---- aliases and shares ---- */
+
+Test(catalog, the_newest_list_of_aliases_counts)
+{
+    struct catalog c = { 0 };
+    struct msg_alias list[] = { { bytes_str("champion"), 7 }, { bytes_str("next"), 8 } };
+    struct msg_aliases all = { bytes_str("iris"), list, 2, 5 };
+    put_version(&c, "iris", 7, CHECK_PASSED);
+    catalog_apply(&c, &(struct msg_catalog){ .aliases = &all, .aliases_count = 1 }, false);
+    all.revision = 4;
+    all.aliases_count = 1;
+    catalog_apply(&c, &(struct msg_catalog){ .aliases = &all, .aliases_count = 1 }, false);
+    const struct catalog_model *m = catalog_find(&c, bytes_str("iris"));
+    cr_assert_eq(catalog_alias(m, bytes_str("champion")), 7);
+    cr_assert_eq(catalog_alias(m, bytes_str("next")), 8);
+    cr_assert_eq(catalog_alias(m, bytes_str("nex")), 0);
+    catalog_finish(&c);
+}
+
+Test(catalog, a_deployment_always_has_its_shares)
+{
+    struct catalog c = { 0 };
+    put_deployment(&c, "iris", 2, 1);
+    const struct msg_deployment *d = &catalog_find(&c, bytes_str("iris"))->deployment;
+    cr_assert_eq(d->traffic_count, 1);
+    cr_assert_eq(d->traffic[0].weight, SHARES_WHOLE);
+    cr_assert(deployment_uses(d, 2) && !deployment_uses(d, 1) && !deployment_uses(d, 0));
+    struct msg_share shares[] = { { 2, 9500 }, { 3, 500 } }, before = { 1, SHARES_WHOLE };
+    const int64_t shadow[] = { 9 };
+    struct msg_deployment split = { .model = bytes_str("iris"),
+                                    .version = 2,
+                                    .revision = 2,
+                                    .traffic = shares,
+                                    .traffic_count = 2,
+                                    .previous_traffic = &before,
+                                    .previous_traffic_count = 1,
+                                    .shadow = { shadow, 1 },
+                                    .sticky = bytes_str("header:x-user") };
+    catalog_apply(&c, &(struct msg_catalog){ .deployments = &split, .deployments_count = 1 },
+                  false);
+    shares[1].version = 4; /* it was copied */
+    cr_assert(deployment_uses(d, 1) && deployment_uses(d, 3) && deployment_uses(d, 9));
+    cr_assert_eq(deployment_share(d, 3)->weight, 500);
+    cr_assert_null(deployment_share(d, 9));
+    cr_assert(deployment_shadows(d, 9) && !deployment_shadows(d, 3));
+    cr_assert(bytes_equal_str(d->sticky, "header:x-user"));
+    catalog_finish(&c);
+}
+
+Test(catalog, the_next_page_begins_behind_a_name)
+{
+    struct catalog c = { 0 };
+    put_version(&c, "b", 1, CHECK_PASSED);
+    put_version(&c, "d", 1, CHECK_PASSED);
+    cr_assert_eq(catalog_after(&c, bytes_str("")), 0);
+    cr_assert_eq(catalog_after(&c, bytes_str("a")), 0);
+    cr_assert_eq(catalog_after(&c, bytes_str("b")), 1);
+    cr_assert_eq(catalog_after(&c, bytes_str("c")), 1);
+    cr_assert_eq(catalog_after(&c, bytes_str("d")), 2);
     catalog_finish(&c);
 }

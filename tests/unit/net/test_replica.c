@@ -15,6 +15,8 @@ struct registry {
     bool hold;            /* the answer waits for release */
     bool held;
     struct rpc_peer peer;
+    uint64_t after; /* what the held answer comes behind */
+    uint64_t page;  /* versions in a page of a snapshot; 0: all */
 };
 
 struct bench {
@@ -35,17 +37,29 @@ static void version_at(uint64_t seq, struct msg_version *v)
                                .check = CHECK_PASSED };
 }
 
-static void answer_snapshot(struct registry *g, const struct rpc_peer *peer)
+/* A page behind version `after`. */
+static void answer_page(struct registry *g, const struct rpc_peer *peer, uint64_t after)
 {
     struct msg_version versions[64];
-    for (uint64_t n = 1; n <= g->seq; n++)
-        version_at(n, &versions[n - 1]);
+    uint64_t n = after;
+    while (n < g->seq && (!g->page || n - after < g->page)) {
+        n++;
+        version_at(n, &versions[n - after - 1]);
+    }
     rpc_answer(g->rpc, peer, MSG_CATALOG,
                &(struct msg_catalog){ .seq = g->seq,
                                       .history = g->history,
                                       .versions = versions,
-                                      .versions_count = (size_t)g->seq },
+                                      .versions_count = (size_t)(n - after),
+                                      .more = n < g->seq,
+                                      .after = bytes_str("m"),
+                                      .after_version = (uint32_t)n },
                NULL);
+}
+
+static void answer_snapshot(struct registry *g, const struct rpc_peer *peer)
+{
+    answer_page(g, peer, 0);
 }
 
 static void on_snapshot(void *arg, const struct rpc_request *request)
@@ -57,9 +71,10 @@ static void on_snapshot(void *arg, const struct rpc_request *request)
         rpc_fail(g->rpc, &request->peer, STATUS_UNAVAILABLE, "Redis is away");
     } else if (g->hold) {
         g->peer = request->peer;
+        g->after = ((const struct msg_snapshot *)request->body)->after_version;
         g->held = true;
     } else {
-        answer_snapshot(g, &request->peer);
+        answer_page(g, &request->peer, ((const struct msg_snapshot *)request->body)->after_version);
     }
 }
 
@@ -368,6 +383,74 @@ Test(replica, an_event_during_the_snapshot_is_not_lost)
     b.registry.seq++;
     rig_wait(&b.rig, same(&b));
     cr_assert_eq(b.registry.snapshots, 2);
+    bench_finish(&b);
+}
+
+/* ---- pages ---- */
+
+Test(replica, pages_make_one_snapshot)
+{
+    struct bench b;
+    bench_init(&b, 10);
+    b.registry.page = 3;
+    b.registry.seq = 11;
+    publish_tick(&b.registry);
+    rig_wait(&b.rig, same(&b));
+    cr_assert_eq(b.registry.snapshots, 4);
+    cr_assert_eq(b.changes, 1, "the copy is exchanged once, when it is whole");
+    bench_finish(&b);
+}
+
+/* Waits for the request of a page behind that version. */
+static void hold_page(struct bench *b, uint64_t after)
+{
+    rig_wait(&b->rig, b->registry.held && b->registry.after == after);
+    b->registry.held = false;
+}
+
+Test(replica, changes_between_pages_go_into_both_copies)
+{
+    struct bench b;
+    bench_init(&b, 4);
+    b.registry.hold = true;
+    b.registry.page = 2;
+    replica_hint(b.replica);
+    hold_page(&b, 0);
+    answer_page(&b.registry, &b.registry.peer, 0);
+    hold_page(&b, 2);
+    next_change(&b.registry);   /* behind the first page's number */
+    rig_wait(&b.rig, same(&b)); /* who serves hears of it at once */
+    uint64_t seq = b.registry.seq--;
+    answer_page(&b.registry, &b.registry.peer, 2); /* as it was when Redis had read it */
+    b.registry.seq = seq;
+    if (seq - 1 > 4) {
+        hold_page(&b, 4);
+        answer_page(&b.registry, &b.registry.peer, 4);
+    }
+    rig_idle(&b.rig, 50);
+    cr_assert(same(&b));
+    cr_assert_eq(replica_seq(b.replica), seq);
+    unsigned asked = b.registry.snapshots;
+    next_change(&b.registry);
+    rig_wait(&b.rig, same(&b));
+    cr_assert_eq(b.registry.snapshots, asked, "no gap is left");
+    bench_finish(&b);
+}
+
+Test(replica, a_registry_that_lost_its_data_between_pages_is_asked_from_the_start)
+{
+    struct bench b;
+    bench_init(&b, 6);
+    b.registry.hold = true;
+    b.registry.page = 2;
+    replica_hint(b.replica);
+    hold_page(&b, 0);
+    answer_page(&b.registry, &b.registry.peer, 0);
+    hold_page(&b, 2);
+    b.registry.seq = 3;
+    b.registry.hold = false;
+    answer_page(&b.registry, &b.registry.peer, 2);
+    rig_wait(&b.rig, same(&b));
     bench_finish(&b);
 }
 

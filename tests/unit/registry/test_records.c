@@ -49,7 +49,8 @@ static struct redisReply *version_reply(const char *number, const char *check,
                                         struct redisReply *checked)
 {
     struct msg_version record = { .format = bytes_str("onnx"), .size_bytes = 42 };
-    return LIST(str("iris"), str(number), packed(&schema_version, &record), str(check), checked);
+    return LIST(str("iris"), str(number), packed(&schema_version, &record), str(check), checked,
+                str("{\"team\":\"blue\"}"), str("for people"), str("4"));
 }
 
 static struct redisReply *passed(void)
@@ -78,6 +79,9 @@ Test(version, is_the_record_and_what_its_check_found)
     cr_assert_eq(v.batchable, 1);
     cr_assert_eq(v.inputs_count, 1);
     cr_assert_eq(v.inputs[0].shape.at[1], 4);
+    cr_assert(bytes_equal_str(v.tags, "{\"team\":\"blue\"}"));
+    cr_assert(bytes_equal_str(v.description, "for people"));
+    cr_assert_eq(v.revision, 4);
     records_finish(&records);
     freeReplyObject(reply);
 }
@@ -99,7 +103,8 @@ Test(version, of_another_shape_is_corrupt)
     struct records records = { 0 };
     struct msg_version v;
     struct redisReply *bad[] = { str("text"), LIST(str("iris"), str("1")),
-                                 LIST(str("iris"), str("1"), str("\xc1"), str("0"), str("")),
+                                 LIST(str("iris"), str("1"), str("\xc1"), str("0"), str(""),
+                                      str(""), str(""), str("1")),
                                  version_reply("1", "1", str("no msgpack")) };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cr_assert_eq(record_version(&records, bad[i], &v), STATUS_CORRUPT, "%zu", i);
@@ -112,8 +117,23 @@ Test(version, of_another_shape_is_corrupt)
 
 static struct redisReply *deployment_reply(const char *version)
 {
-    return LIST(str(version), str("1"), str("5"), str("1700000000000"), str("16"), str("iris"),
-                str("3"), str("25"));
+    return LIST(str("model"), str("iris"), str("version"), str(version), str("previous"), str("1"),
+                str("revision"), str("5"), str("changed_ms"), str("1700000000000"),
+                str("max_batch"), str("16"), str("instances"), str("3"), str("max_batch_delay_ms"),
+                str("25"), str("traffic"), str("2:9500,3:500"), str("previous_traffic"),
+                str("1:10000"), str("shadow"), str("9,10"), str("sticky"), str("header:x-user-id"),
+                str("queue_max"), str("7"), str("pool"), str("gold"));
+}
+
+static struct redisReply *aliases_reply(const char *revision, const char *aliases)
+{
+    return LIST(str("iris"), str(revision), str(aliases));
+}
+
+/* A page with one model, and whether more are to come. */
+static struct redisReply *page(const char *more, struct redisReply *model)
+{
+    return LIST(str("17"), str(more), str("iris"), str("2"), model);
 }
 
 Test(catalog, keeps_every_list_of_every_version)
@@ -121,8 +141,8 @@ Test(catalog, keeps_every_list_of_every_version)
     struct records records = { 0 };
     struct msg_catalog c;
     struct redisReply *reply =
-        LIST(str("17"), LIST(deployment_reply("2"), version_reply("1", "1", passed()),
-                             version_reply("2", "1", passed())));
+        page("1", LIST(deployment_reply("2"), aliases_reply("3", "champion:2,next:1"),
+                       version_reply("1", "1", passed()), version_reply("2", "1", passed())));
     cr_assert_eq(record_catalog(&records, reply, &c), STATUS_OK);
     cr_assert_eq(c.seq, 17);
     cr_assert_eq(c.versions_count, 2);
@@ -133,6 +153,12 @@ Test(catalog, keeps_every_list_of_every_version)
     cr_assert_eq(c.deployments[0].max_batch, 16);
     cr_assert_eq(c.deployments[0].instances, 3);
     cr_assert_eq(c.deployments[0].max_batch_delay_ms, 25);
+    cr_assert(c.more && c.after_version == 2 && bytes_equal_str(c.after, "iris"));
+    cr_assert_eq(c.aliases_count, 1);
+    cr_assert_eq(c.aliases[0].revision, 3);
+    cr_assert_eq(c.aliases[0].aliases_count, 2);
+    cr_assert(bytes_equal_str(c.aliases[0].aliases[0].name, "champion"));
+    cr_assert_eq(c.aliases[0].aliases[1].version, 1);
     for (size_t i = 0; i < 2; i++) {
         cr_assert_eq(c.versions[i].number, i + 1);
         cr_assert(bytes_equal_str(c.versions[i].inputs[0].name, "x"));
@@ -146,11 +172,12 @@ Test(catalog, shows_no_deployment_before_the_first)
 {
     struct records records = { 0 };
     struct msg_catalog c;
-    struct redisReply *reply =
-        LIST(str("1"), LIST(deployment_reply("0"), version_reply("1", "0", str(""))));
+    struct redisReply *reply = page(
+        "0", LIST(deployment_reply("0"), aliases_reply("0", ""), version_reply("1", "0", str(""))));
     cr_assert_eq(record_catalog(&records, reply, &c), STATUS_OK);
     cr_assert_eq(c.versions_count, 1);
-    cr_assert_eq(c.deployments_count, 0);
+    cr_assert_eq(c.deployments_count + c.aliases_count, 0);
+    cr_assert_not(c.more);
     records_finish(&records);
     freeReplyObject(reply);
 }
@@ -159,9 +186,10 @@ Test(catalog, may_be_empty_and_may_not_be_anything)
 {
     struct records records = { 0 };
     struct msg_catalog c;
-    struct redisReply *empty = LIST(str("0"));
-    struct redisReply *bad[] = { str("x"), LIST(str("1"), str("iris")),
-                                 LIST(str("1"), LIST(str("iris"))) };
+    struct redisReply *empty = LIST(str("0"), str("0"), str(""), str("0"));
+    struct redisReply *bad[] = { str("x"), LIST(str("1")), page("0", str("iris")),
+                                 page("0", LIST(str("iris"), aliases_reply("1", ""))),
+                                 page("0", LIST(deployment_reply("1"), str("champion:1"))) };
     cr_assert_eq(record_catalog(&records, empty, &c), STATUS_OK);
     cr_assert_eq(c.versions_count, 0);
     freeReplyObject(empty);
@@ -170,6 +198,73 @@ Test(catalog, may_be_empty_and_may_not_be_anything)
         freeReplyObject(bad[i]);
     }
     records_finish(&records);
+}
+
+Test(deployment, tells_who_shares_the_traffic)
+{
+    struct records records = { 0 };
+    struct msg_deployment d;
+    struct redisReply *reply = deployment_reply("2");
+    cr_assert_eq(record_deployment(&records, reply, &d), STATUS_OK);
+    cr_assert_eq(d.traffic_count, 2);
+    cr_assert_eq(d.traffic[0].version, 2);
+    cr_assert_eq(d.traffic[0].weight, 9500);
+    cr_assert_eq(d.traffic[1].version, 3);
+    cr_assert_eq(d.traffic[1].weight, 500);
+    cr_assert_eq(d.previous_traffic_count, 1);
+    cr_assert_eq(d.shadow.count, 2);
+    cr_assert_eq(d.shadow.at[1], 10);
+    cr_assert(bytes_equal_str(d.sticky, "header:x-user-id"));
+    cr_assert(bytes_equal_str(d.pool, "gold"));
+    cr_assert_eq(d.queue_max, 7);
+    records_finish(&records);
+    freeReplyObject(reply);
+}
+
+Test(deployment, of_another_form_is_corrupt)
+{
+    static const char *const bad[] = {
+        "x",
+        "1",
+        "1:",
+        "1:5;2:5",
+        "1:2:3",
+        ",",
+        "1:1,",
+        "1:1,1:1,1:1,1:1,1:1,1:1,1:1,1:1,1:1,1:1,1:1,1:1,1:1,1:1,1:1,"
+        "1:1,1:1"
+    };
+    struct records records = { 0 };
+    struct msg_deployment d;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct redisReply *reply = LIST(str("traffic"), str(bad[i]));
+        enum status st = record_deployment(&records, reply, &d);
+        cr_expect(st == STATUS_CORRUPT || (i == 2 || i == 6), "%s", bad[i]);
+        freeReplyObject(reply);
+    }
+    struct redisReply *shadows = LIST(str("shadow"), str("1,2,3,4,5"));
+    cr_assert_eq(record_deployment(&records, shadows, &d), STATUS_CORRUPT);
+    freeReplyObject(shadows);
+    records_finish(&records);
+}
+
+Test(history, is_what_the_stream_holds)
+{
+    struct records records = { 0 };
+    struct msg_history h;
+    struct redisReply *reply =
+        LIST(str("1"), LIST(str("1700000000000-3"),
+                            LIST(str("who"), str("ada"), str("what"), str("deploy"), str("from"),
+                                 str(""), str("to"), str("{\"version\":\"1\"}"))));
+    cr_assert_eq(record_history(&records, reply, &h), STATUS_OK);
+    cr_assert(h.more);
+    cr_assert_eq(h.entries_count, 1);
+    cr_assert_eq(h.entries[0].changed_ms, 1700000000000ull);
+    cr_assert(bytes_equal_str(h.entries[0].id, "1700000000000-3"));
+    cr_assert(bytes_equal_str(h.entries[0].who, "ada"));
+    cr_assert(bytes_equal_str(h.entries[0].to, "{\"version\":\"1\"}"));
+    records_finish(&records);
+    freeReplyObject(reply);
 }
 
 /* ---- training ---- */

@@ -80,6 +80,28 @@ Test(desired, a_failed_version_is_not_wanted_and_the_previous_stays)
     cr_expect(wants(2, false));
 }
 
+Test(desired, all_that_share_the_traffic_and_its_shadows)
+{
+    struct msg_share traffic[] = { { 1, 9500 }, { 2, 500 } };
+    const int64_t shadow[] = { 3 };
+    struct msg_deployment d = { .model = bytes_str("m"),
+                                .version = 1,
+                                .revision = UINT32_MAX,
+                                .traffic = traffic,
+                                .traffic_count = 2,
+                                .shadow = { shadow, 1 } };
+    uint32_t list[DESIRED_MAX];
+    catalog_apply(&catalog, &(struct msg_catalog){ .deployments = &d, .deployments_count = 1 },
+                  false);
+    for (uint32_t n = 1; n <= 3; n++)
+        cr_expect(wants(n, true), "version %u", n);
+    cr_expect_eq(desired_versions(&d, list), 3);
+    cr_expect(desired_is_present(&d, 3) && !desired_is_present(&d, 4));
+    cr_expect(desired_in_pool(&d, "default") && !desired_in_pool(&d, "gold"));
+    d.pool = bytes_str("gold");
+    cr_expect(desired_in_pool(&d, "gold") && !desired_in_pool(&d, "default"));
+}
+
 Test(desired, unknown_versions_are_not_wanted)
 {
     deploy(9, 8);

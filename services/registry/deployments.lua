@@ -1,0 +1,236 @@
+-- deployments.lua - what a model's plain name serves, and who has changed it.
+--
+-- Shares are a text "7:9500,8:500" (version:weight), versions one "9,10", a setting that nobody has
+-- made is empty or 0.
+
+local DEPLOYMENT = { 'version', 'previous', 'revision', 'changed_ms', 'max_batch', 'instances',
+    'max_batch_delay_ms', 'traffic', 'previous_traffic', 'shadow', 'sticky', 'queue_max', 'pool' }
+local SETTINGS = { 'instances', 'max_batch', 'max_batch_delay_ms', 'queue_max', 'pool', 'sticky',
+    'shadow' }
+local TEXTS = { traffic = true, previous_traffic = true, shadow = true, sticky = true, pool = true }
+
+-- name -> text
+local function deployment(model)
+    local values = redis.call('HMGET', model_key(model), unpack(DEPLOYMENT))
+    local d = { model = model }
+    for i, name in ipairs(DEPLOYMENT) do
+        d[name] = values[i] or (TEXTS[name] and '' or '0')
+    end
+    return d
+end
+
+-- {name, value ...}
+local function deployment_pairs(d)
+    local out = { 'model', d.model }
+    for _, name in ipairs(DEPLOYMENT) do
+        out[#out + 1] = name
+        out[#out + 1] = d[name]
+    end
+    return out
+end
+
+-- {{version, weight} ...}
+local function shares(list)
+    local out = {}
+    for n, weight in list:gmatch('(%d+):(%d+)') do
+        out[#out + 1] = { n, weight }
+    end
+    return out
+end
+
+local function shares_text(list)
+    local out = {}
+    for i, share in ipairs(list) do
+        out[i] = share[1] .. ':' .. share[2]
+    end
+    return table.concat(out, ',')
+end
+
+-- The version with the largest share, the first of several; '0': there is none.
+local function largest(list)
+    local best, most = '0', 0
+    for _, share in ipairs(shares(list)) do
+        if tonumber(share[2]) > most then
+            best, most = share[1], tonumber(share[2])
+        end
+    end
+    return best
+end
+
+local function has_share(list, n)
+    return (',' .. list):find(',' .. n .. ':', 1, true) ~= nil
+end
+
+-- ---- as the history tells it
+
+local function shares_json(list)
+    local out = {}
+    for i, share in ipairs(shares(list)) do
+        out[i] = string.format('{"version":"%s","weight":%g}', share[1], share[2] / 100)
+    end
+    return '[' .. table.concat(out, ',') .. ']'
+end
+
+local function numbers_json(list)
+    return '[' .. list:gsub('%d+', '"%0"') .. ']'
+end
+
+local function deployment_json(d)
+    if d.changed_ms == '0' then -- never deployed, or the model was deleted since
+        return ''
+    end
+    return '{"version":"' .. d.version .. '","traffic":' .. shares_json(d.traffic) ..
+        ',"previous_traffic":' .. shares_json(d.previous_traffic) .. ',"shadow":' ..
+        numbers_json(d.shadow) .. ',"sticky":' .. cjson.encode(d.sticky) .. ',"instances":' ..
+        d.instances .. ',"max_batch":' .. d.max_batch .. ',"max_batch_delay_ms":' ..
+        d.max_batch_delay_ms .. ',"queue_max":' .. d.queue_max .. ',"pool":' ..
+        cjson.encode(d.pool) .. ',"revision":' .. d.revision .. '}'
+end
+
+-- ---- what may be deployed
+
+-- nil, or an error reply: the version is not there, or cannot be loaded
+local function refuse_version(model, n)
+    local v = redis.call('HMGET', version_key(model, n), 'check', 'reason')
+    if not v[1] then
+        return fail('INVALID', "model '" .. model .. "' has no version " .. n)
+    end
+    if v[1] == FAILED then
+        return fail('CONFLICT', 'version ' .. n .. " of model '" .. model ..
+            "' cannot be deployed: " .. (v[2] or 'it cannot be loaded'))
+    end
+    return nil
+end
+
+local function refuse_deployment(model, traffic, shadow)
+    for _, share in ipairs(shares(traffic)) do
+        local err = refuse_version(model, share[1])
+        if err then
+            return err
+        end
+    end
+    for n in shadow:gmatch('%d+') do
+        local err = refuse_version(model, n)
+        if err then
+            return err
+        end
+        if has_share(traffic, n) then
+            return fail('INVALID', 'version ' .. n .. ' is in traffic and in shadow')
+        end
+    end
+    return nil
+end
+
+-- ---- changing it
+
+-- What serves until the versions of traffic are warm.  A version that no engine has loaded yet
+-- serves nothing, so what was before it stays.  Empty: nothing, or none but those in traffic.
+local function serves_meanwhile(model, d, traffic)
+    local loaded, others = {}, false
+    for _, share in ipairs(shares(d.traffic)) do
+        if redis.call('HGET', version_key(model, share[1]), 'check') == PASSED then
+            loaded[#loaded + 1] = share
+        end
+    end
+    if #loaded == 0 then
+        loaded = shares(d.previous_traffic)
+    end
+    for _, share in ipairs(loaded) do
+        others = others or not has_share(traffic, share[1])
+    end
+    return others and traffic ~= '' and shares_text(loaded) or ''
+end
+
+-- Who takes requests now is no shadow any more.
+local function shadow_beside(shadow, traffic)
+    local out = {}
+    for n in shadow:gmatch('%d+') do
+        if traffic ~= '' and not has_share(traffic, n) then
+            out[#out + 1] = n
+        end
+    end
+    return table.concat(out, ',')
+end
+
+local function same_deployment(a, b)
+    for _, name in ipairs(SETTINGS) do
+        if a[name] ~= b[name] then
+            return false
+        end
+    end
+    return a.traffic == b.traffic
+end
+
+local function write_deployment(model, d, old)
+    local fields = {}
+    for _, name in ipairs(DEPLOYMENT) do
+        fields[#fields + 1] = name
+        fields[#fields + 1] = d[name]
+    end
+    if old.changed_ms ~= '0' then
+        fields[#fields + 1] = 'before'
+        fields[#fields + 1] = cjson.encode(old)
+    end
+    redis.call('HSET', model_key(model), unpack(fields))
+end
+
+-- settings: name -> text of those that shall change.  What is so already is no change: no revision,
+-- no history, no event.  -> {name, value ...}, or an error reply; nothing is changed then.
+local function deploy(model, traffic, settings, who, what)
+    local old, d = deployment(model), deployment(model)
+    for _, name in ipairs(SETTINGS) do
+        d[name] = settings[name] or d[name]
+    end
+    if traffic == '' or not settings.shadow then
+        d.shadow = shadow_beside(d.shadow, traffic)
+    end
+    local err = refuse_deployment(model, traffic, d.shadow)
+    if err then
+        return err
+    end
+    d.traffic = traffic
+    if same_deployment(d, old) then
+        return deployment_pairs(old)
+    end
+    if traffic ~= old.traffic then
+        d.previous_traffic = serves_meanwhile(model, old, traffic)
+    end
+    d.version, d.previous = largest(traffic), largest(d.previous_traffic)
+    d.revision = text(old.revision + 1)
+    d.changed_ms = text(now_ms())
+    write_deployment(model, d, old)
+    history(model, who, what, deployment_json(old), deployment_json(d))
+    local out = deployment_pairs(d)
+    event('deployment', unpack(out, 2))
+    return out
+end
+
+local function traffic_of(n)
+    return n == '0' and '' or n .. ':10000'
+end
+
+-- model who traffic, and name value of each setting that shall change -> deployment
+redis.register_function('maas_deploy', function(_, a)
+    local settings = {}
+    if not model_known(a[1]) then
+        return no_model(a[1])
+    end
+    for i = 4, #a, 2 do
+        settings[a[i]] = a[i + 1]
+    end
+    return deploy(a[1], a[3], settings, a[2], 'deploy')
+end)
+
+-- model who -> deployment
+redis.register_function('maas_rollback', function(_, a)
+    if not model_known(a[1]) then
+        return no_model(a[1])
+    end
+    local before = redis.call('HGET', model_key(a[1]), 'before')
+    if not before then
+        return fail('CONFLICT', "model '" .. a[1] .. "' has no deployment before the present one")
+    end
+    local old = cjson.decode(before)
+    return deploy(a[1], old.traffic, old, a[2], 'rollback')
+end)
+
