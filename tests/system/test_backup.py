@@ -42,6 +42,9 @@ def state(suite):
                 v.pop(name, None)
         if m["deployment"]:
             m["deployment"].pop("serving")
+            for target in m["deployment"]["traffic"]:
+                for name in ("state", "engines", "wanted", "requests", "share"):
+                    target.pop(name)
     jobs = suite.api.get("/api/training")
     return models, suite.api.get("/api/datasets"), jobs
 
