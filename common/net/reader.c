@@ -74,7 +74,8 @@ static void on_chunk(void *arg, const struct rpc_reply *reply)
     struct error err;
     size_t len = reply->attachment ? frame_bytes(reply->attachment).len : 0;
     s->call = NULL;
-    if (reply->status == STATUS_OK && len >= (uint64_t)s->span->skip + s->span->take) {
+    if (reply->status == STATUS_OK && reply->attachment &&
+        len >= (uint64_t)s->span->skip + s->span->take) {
         frame_init_empty(&s->data);
         frame_move(&s->data, reply->attachment);
         s->there = true;

@@ -380,7 +380,7 @@ function artifacts.uploads_done(ids, place)
 end
 
 -- id -> OK
-redis.register_function('maas_upload_drop', function(_, a)
+redis.register_function(when_full('maas_upload_drop', function(_, a)
     local err = not_open(a[1])
     if err then
         return err
@@ -388,7 +388,7 @@ redis.register_function('maas_upload_drop', function(_, a)
     redis.call('DEL', upload_key(a[1]))
     close_upload(a[1])
     return 'OK'
-end)
+end))
 
 -- ---- collecting
 
@@ -398,7 +398,7 @@ function artifacts.count_old()
         return false
     end
     local cursor = redis.call('GET', 'maas:counting') or '0'
-    local found = redis.call('SCAN', cursor, 'MATCH', 'maas:manifest:*', 'COUNT', 1000)
+    local found = redis.call('SCAN', cursor, 'MATCH', 'maas:manifest:*', 'COUNT', 20)
     for _, manifest in ipairs(found[2]) do
         adopt(manifest)
     end
@@ -426,6 +426,9 @@ end
 local function end_upload(id, ttl_ms)
     local key = upload_key(id)
     local slots = key .. ':slots'
+    if redis.call('HEXISTS', key, 'place') == 0 then
+        redis.call('DEL', key)  -- nothing can be added to what is half gone
+    end
     for _, slot in ipairs(redis.call('HRANDFIELD', slots, COLLECT_SLOTS)) do
         local pieces, digests = redis.call('HGET', slots, slot), {}
         for at = 9, #pieces, PIECE do
@@ -438,15 +441,11 @@ local function end_upload(id, ttl_ms)
         return
     end
     redis.call('ZREM', 'maas:uploads', id)
-    if redis.call('HEXISTS', key, 'place') == 1 then
-        redis.call('PEXPIRE', key, ttl_ms)  -- who asks again is told
-    else
-        redis.call('DEL', key)
-    end
+    redis.call('PEXPIRE', key, ttl_ms)  -- who asks again is told what became of it
 end
 
 -- ttl_ms -> how many steps wait still, as far as is known: 0 or 1
-redis.register_function('maas_collect', function(_, a)
+redis.register_function(when_full('maas_collect', function(_, a)
     if artifacts.count_old() then
         return 1
     end
@@ -465,4 +464,4 @@ redis.register_function('maas_collect', function(_, a)
     end
     end_upload(over[1], a[1])
     return 1
-end)
+end))

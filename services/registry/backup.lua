@@ -11,9 +11,10 @@
 -- taken as what they are to Redis (hash, stream ...), whatever they mean: a new kind of record needs
 -- nothing here.  A restore becomes visible in one step, or not at all.
 
-local PAGE_BYTES = 256 * 1024
+local PAGE_BYTES = 256 * 1024        -- and one part more: a page fits into a message of 1 MiB
 local PART = 64                     -- elements of a large record that are taken at once
-local ENTRIES = 16                  -- of a stream
+local ENTRIES = 2                   -- of a stream: each has up to a quarter of a MiB
+local SLICES = 16                   -- of a list: each has 16 KiB
 local FORGET = 200                  -- copies that are removed in one step
 
 -- What is no record: it lives for seconds, or belongs to this store or this Redis alone.
@@ -72,8 +73,8 @@ local function read_part(key, kind, cursor)
         return '0', { redis.call('GET', key) }
     elseif kind == 'list' then
         local from = tonumber(cursor)
-        local part = redis.call('LRANGE', key, from, from + PART - 1)
-        return #part == PART and text(from + PART) or '0', part
+        local part = redis.call('LRANGE', key, from, from + SLICES - 1)
+        return #part == SLICES and text(from + SLICES) or '0', part
     elseif kind == 'stream' then
         local part = redis.call('XRANGE', key, cursor == '0' and '-' or '(' .. cursor, '+', 'COUNT', ENTRIES)
         return #part == ENTRIES and part[#part][1] or '0', part
@@ -128,12 +129,12 @@ redis.register_function('maas_backup_chunks', function(_, a)
 end)
 
 -- id -> OK
-redis.register_function('maas_backup_end', function(_, a)
+redis.register_function(when_full('maas_backup_end', function(_, a)
     if redis.call('GET', 'maas:backup') == a[1] then
         redis.call('DEL', 'maas:backup')
     end
     return 'OK'
-end)
+end))
 
 -- Some of what a backup or a restore that is over has left.  true: there was something.
 local function forget(what)
@@ -155,7 +156,8 @@ end
 
 -- nil, or an error reply: there is something that would be lost.
 local function not_empty()
-    for _, key in ipairs({ 'maas:models', 'maas:datasets', 'maas:trainings', 'maas:kept' }) do
+    for _, key in ipairs({ 'maas:models', 'maas:datasets', 'maas:trainings', 'maas:kept', 'maas:uploads',
+        'maas:seq' }) do
         if redis.call('EXISTS', key) == 1 then
             return fail('CONFLICT', 'this registry is not empty; restore into a new one')
         end
@@ -293,9 +295,9 @@ redis.register_function('maas_restore_end', function(_, a)
 end)
 
 -- id -> OK
-redis.register_function('maas_restore_drop', function(_, a)
+redis.register_function(when_full('maas_restore_drop', function(_, a)
     if redis.call('GET', 'maas:restore') == a[1] then
         redis.call('DEL', 'maas:restore')
     end
     return 'OK'
-end)
+end))

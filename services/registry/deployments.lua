@@ -141,11 +141,13 @@ local function serves_meanwhile(model, d, traffic)
     return others and traffic ~= '' and shares_text(loaded) or ''
 end
 
--- Who takes requests now is no shadow any more.
-local function shadow_beside(shadow, traffic)
+-- The shadows that were there before, as far as they can stay: who takes requests now is none any
+-- more, and neither is who has failed or was deleted since.
+local function shadow_beside(model, shadow, traffic)
     local out = {}
     for n in shadow:gmatch('%d+') do
-        if traffic ~= '' and not has_share(traffic, n) then
+        local check = redis.call('HGET', version_key(model, n), 'check')
+        if traffic ~= '' and not has_share(traffic, n) and check and check ~= FAILED then
             out[#out + 1] = n
         end
     end
@@ -181,8 +183,8 @@ local function deploy(model, traffic, settings, who, what)
     for _, name in ipairs(SETTINGS) do
         d[name] = settings[name] or d[name]
     end
-    if traffic == '' or not settings.shadow then
-        d.shadow = shadow_beside(d.shadow, traffic)
+    if traffic == '' or not settings.shadow or what == 'rollback' then
+        d.shadow = shadow_beside(model, d.shadow, traffic)
     end
     local err = refuse_deployment(model, traffic, d.shadow)
     if err then

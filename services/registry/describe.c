@@ -179,13 +179,25 @@ static void answer_history(struct request *r, const struct redisReply *reply)
     records_finish(&records);
 }
 
+#define ID_DIGITS 20 /* of 2^64; one less always fits */
+
+static size_t digits(const char *p, const char *end)
+{
+    size_t n = 0;
+    while (p + n < end && p[n] >= '0' && p[n] <= '9')
+        n++;
+    return n;
+}
+
 /* "1700000000000-0", as Redis names what is in a stream; or empty. */
 static enum status check_entry_id(struct bytes id, struct error *err)
 {
-    const char *p = id.data;
-    bool fits = !id.len || (p[0] >= '0' && p[0] <= '9');
-    for (size_t i = 0; i < id.len && fits; i++)
-        fits = (p[i] >= '0' && p[i] <= '9') || p[i] == '-';
+    const char *p = id.data, *end = p + id.len;
+    size_t first = digits(p, end), second = 0;
+    if (first < id.len && p[first] == '-')
+        second = 1 + digits(p + first + 1, end);
+    bool fits = !id.len || (first && first < ID_DIGITS && second != 1 && second <= ID_DIGITS &&
+                            first + second == id.len);
     return fits ? STATUS_OK
                 : error_set(err, STATUS_INVALID, "\"before\" is no id of a history's entry");
 }

@@ -44,6 +44,7 @@ local DAY_MS = 24 * 3600 * 1000
 local EVENTS_KEPT = 1000             -- who lags further behind takes a snapshot
 local CATALOG_VERSIONS_MAX = 262144  -- MAX_VERSIONS (limits.h)
 local CATALOG_BYTES_MAX = 256 * 1024 * 1024   -- each gateway and worker has it in memory
+local DELETED_MAX = 10000            -- versions that go with their model: half a second
 local ALIASES_MAX = 64               -- MAX_ALIASES (limits.h)
 local HISTORY_PAGE_BYTES = 512 * 1024
 local DATASETS_MAX = 1000            -- MAX_LIST (limits.h)
@@ -59,6 +60,11 @@ local QUEUED, RUNNING, DONE, BROKEN, CANCELLED = '0', '1', '2', '3', '4'
 
 -- What artifacts.lua offers: check, hold, release ...
 local artifacts = {}
+
+-- A function that makes room, or that the suite cannot live without: it runs in a full Redis too.
+local function when_full(name, callback)
+    return { function_name = name, flags = { 'allow-oom' }, callback = callback }
+end
 
 local function fail(code, text)
     return redis.error_reply(code .. ' ' .. text)

@@ -130,14 +130,13 @@ static void load(struct greeting *g, const char *mark)
     struct bytes functions[] = { bytes_str("FUNCTION"), bytes_str("LOAD"), bytes_str("REPLACE"),
                                  library_code() };
     struct fcall move;
-    struct bytes set[] = { bytes_str("SET"), bytes_str(LIBRARY_KEY), bytes_str(mark) };
     struct bytes exec[] = { bytes_str("EXEC") };
-    g->reload = true; /* should they be refused: the version is written all the same */
+    g->reload = true;
     say(g, on_passed_over, multi, 1);
     say(g, on_passed_over, functions, 4);
-    fcall_begin(&move, "maas_move"); /* what an older registry has left gets its present form */
+    fcall_begin(&move, "maas_move"); /* what an older registry has left gets its present form, */
+    fcall_add_str(&move, mark);      /* and then LIBRARY_KEY is written */
     say(g, on_passed_over, move.argv, move.argc);
-    say(g, on_passed_over, set, 3);
     say(g, on_loaded, exec, 1);
 }
 

@@ -265,7 +265,7 @@ end
 
 -- id role packed ttl_ms leaving want -> processes
 -- Presence is not worth a disk write each second: it stays out of the append-only file.
-redis.register_function('maas_report', function(_, a)
+redis.register_function(when_full('maas_report', function(_, a)
     local id, ttl_ms, now = a[1], tonumber(a[4]), now_ms()
     local all, key = 'maas:processes:' .. a[2], 'maas:process:' .. a[1]
     expire_leases()
@@ -279,7 +279,7 @@ redis.register_function('maas_report', function(_, a)
     end
     redis.call('ZREMRANGEBYSCORE', all, '-inf', '(' .. now)
     return processes(tonumber(a[6]), ttl_ms)
-end)
+end))
 
 -- want ttl_ms -> processes
 redis.register_function{

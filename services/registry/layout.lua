@@ -6,10 +6,10 @@
 local LAYOUT = '2'
 
 -- The digest with this tag in a packed struct of schema.h: a bin of 32 bytes.  What is before it are
--- names and numbers.
+-- names and numbers.  '': there is none.
 local function packed_digest(packed, tag)
     local _, at = packed:find(string.char(tag, 0xc4, 32), 1, true)
-    return packed:sub(at + 1, at + 32)
+    return at and packed:sub(at + 1, at + 32) or ''
 end
 
 local function move_version(model, n)
@@ -28,6 +28,9 @@ end
 
 local function move_model(model)
     local key = model_key(model)
+    if redis.call('EXISTS', 'maas:model:' .. model) == 0 then
+        return
+    end
     if redis.call('EXISTS', 'maas:history:' .. model) == 1 then
         redis.call('RENAME', 'maas:history:' .. model, key_of(model, 'history'))
     end
@@ -52,21 +55,27 @@ local function count_files()
     end
 end
 
--- -> OK
-redis.register_function('maas_move', function(_, _)
-    if redis.call('GET', 'maas:layout') == LAYOUT then
-        return 'OK'
+local function move_models()
+    local new = 'maas:models:moved'
+    for _, model in ipairs(redis.call('SMEMBERS', 'maas:models')) do
+        move_model(model)
+        redis.call('ZADD', new, 0, model)
     end
-    if redis.call('TYPE', 'maas:models').ok == 'set' then
-        local models = redis.call('SMEMBERS', 'maas:models')
-        redis.call('DEL', 'maas:models')
-        for _, model in ipairs(models) do
-            move_model(model)
-            redis.call('ZADD', 'maas:models', 0, model)
+    if redis.call('EXISTS', new) == 1 then
+        redis.call('RENAME', new, 'maas:models')
+    end
+end
+
+-- mark -> OK.  The mark says that this Redis has the functions and the layout: last of all.
+redis.register_function('maas_move', function(_, a)
+    if redis.call('GET', 'maas:layout') ~= LAYOUT then
+        if redis.call('TYPE', 'maas:models').ok == 'set' then
+            move_models()
         end
+        count_files()
+        redis.call('SET', 'maas:layout', LAYOUT)
     end
-    count_files()
-    redis.call('SET', 'maas:layout', LAYOUT)
+    redis.call('SET', 'maas:library', a[1])
     return 'OK'
 end)
 

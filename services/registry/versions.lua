@@ -48,10 +48,10 @@ local function finish_training(id, n, metrics)
     leave_trainer(id)
 end
 
--- nil, or an error reply: the catalog takes no version of so many bytes more.
-local function catalog_full(bytes)
+-- nil, or an error reply: the catalog takes no such versions, or bytes, more.
+local function catalog_full(versions, bytes)
     local c = redis.call('HMGET', 'maas:catalog', 'versions', 'bytes')
-    if tonumber(c[1] or 0) + 1 > CATALOG_VERSIONS_MAX then
+    if tonumber(c[1] or 0) + versions > CATALOG_VERSIONS_MAX then
         return fail('FULL', 'there are ' .. CATALOG_VERSIONS_MAX .. ' versions, which is the limit')
     end
     if tonumber(c[2] or 0) + bytes > CATALOG_BYTES_MAX then
@@ -105,7 +105,7 @@ redis.register_function('maas_version_commit', function(_, a)
     end
     local err = job ~= '' and not_yours(job, a[9]) or nil
     local bytes = #record + #tags + #description + 2 * #model + 64
-    err = err or catalog_full(bytes)
+    err = err or catalog_full(1, bytes)
     err = err or artifacts.uploads_open(a[16])
     err = err or artifacts.check(digest, a[4], a[5])
     err = err or artifacts.check_parts(a[15])
@@ -191,7 +191,7 @@ redis.register_function('maas_describe', function(_, a)
         new[a[i]] = a[i + 1]
     end
     local more = #new.tags + #new.description - #old[1] - #old[2]
-    local err = more > 0 and catalog_full(more)
+    local err = more > 0 and catalog_full(0, more)
     if err then
         return err
     end
@@ -302,7 +302,7 @@ local function delete_version(model, n, who)
     redis.call('ZREM', key_of(model, 'versions'), n)
     redis.call('ZREM', 'maas:pending', model .. ':' .. n)
     grow_catalog(-1, -(tonumber(v[2]) or 0))
-    artifacts.release_all(v[1])
+    artifacts.release_all(v[1] or '')
     event('version', model, 'number', n, 'deleted', '1')
 end
 
@@ -319,7 +319,7 @@ local function forget_model(model)
 end
 
 -- model number who -> {number}
-redis.register_function('maas_version_delete', function(_, a)
+redis.register_function(when_full('maas_version_delete', function(_, a)
     local model, n = a[1], a[2]
     if redis.call('EXISTS', version_key(model, n)) == 0 then
         return no_version(model, n)
@@ -333,15 +333,19 @@ redis.register_function('maas_version_delete', function(_, a)
         forget_model(model)
     end
     return { n }
-end)
+end))
 
 -- model who -> {number ...}
-redis.register_function('maas_model_delete', function(_, a)
+redis.register_function(when_full('maas_model_delete', function(_, a)
     local model = a[1]
     if not model_known(model) then
         return no_model(model)
     end
     local d, numbers = deployment(model), redis.call('ZRANGE', key_of(model, 'versions'), 0, -1)
+    if #numbers > DELETED_MAX then
+        return fail('CONFLICT', "model '" .. model .. "' has " .. #numbers ..
+            ' versions, of which ' .. DELETED_MAX .. ' can go at once; delete some of them first')
+    end
     for _, n in ipairs(numbers) do
         local use = used_by(model, n, d)
         if use then
@@ -353,7 +357,7 @@ redis.register_function('maas_model_delete', function(_, a)
     end
     forget_model(model)
     return numbers
-end)
+end))
 
 -- ---- reading
 

@@ -77,7 +77,7 @@ def unpack(struct, body):
 
 def encode(kind, number, values):
     message = schema()["messages"][kind]
-    return msgpack.packb([message["kind"], number, pack(message["body"], values)])
+    return msgpack.packb([message["kind"], number, pack(message["body"], values)], unicode_errors="surrogateescape")
 
 
 def decode(frame):

@@ -64,6 +64,8 @@ def fill(suite):
     suite.deploy("net", "1")
     suite.deploy("net", "2")
     suite.api.call("PUT", "/api/datasets/d/files/a.csv", b"x,y\n1,2\n" * 200000)
+    for n in range(6):  # entries of the history that are as large as they can be
+        suite.api.call("PATCH", "/api/models/big/versions/1", {"tags": {"t": f"{n}" + "x" * 65000}})
     upload = suite.api.call("POST", "/api/uploads")["id"]
     suite.api.call("PUT", f"/api/uploads/{upload}?offset=5", b"half an upload")
     return sent, upload

@@ -482,8 +482,12 @@ def test_redis_that_is_not_durable_is_warned_about():
 
 def test_full_redis_refuses_and_lives(store):
     peer = store.peer()
+    commit(peer, model="old")
     store.cli("CONFIG", "SET", "maxmemory", "100kb")
     digest = hashlib.sha256(b"x").digest()
     refused("FULL", peer.call, "CHUNK_PUT", digest=digest, attachment=b"x")
+    refused("FULL", peer.call, "ALIAS_PUT", model="old", alias="a", version=1)
+    peer.call("VERSION_DELETE", model="old", version=1)  # room can be made
+    peer.call("REPORT", processes=[{"role": ROLES["worker"], "id": "w1"}], want=0)  # all are seen
     store.cli("CONFIG", "SET", "maxmemory", "0")
     peer.call("CHUNK_PUT", digest=digest, attachment=b"x")

@@ -407,6 +407,38 @@ def test_what_an_older_release_has_left_is_moved_once(store):
     assert commit(peer)["number"] == 4
 
 
+# ---- what has gone wrong meanwhile
+
+
+def test_a_shadow_that_failed_hinders_nobody(store):
+    peer = store.peer()
+    versions(peer, 1)
+    commit(peer)
+    peer.call("DEPLOY", model="m", version=1, shadow=[2], changes=SHADOW)
+    check(peer, "m", 2, FAILED, reason="it does not load")
+    done = peer.call("DEPLOY", model="m", version=1, instances=2, changes=1 << 0)
+    assert done["instances"] == 2 and not done["shadow"]
+    versions_now = commit(peer, deploy=True)["number"]
+    assert snapshot(peer)["deployments"]["m"]["version"] == versions_now
+    for _ in range(3):  # back to where the shadow was, too
+        assert not peer.call("ROLLBACK", model="m")["shadow"]
+
+
+def test_a_reason_that_is_no_text_is_shown_all_the_same(store):
+    peer = store.peer()
+    commit(peer)
+    check(peer, "m", 1, FAILED, reason="caf\udce9 \u00e9")  # the first is a byte alone
+    assert json.loads(history(peer)[-1]["to"])["reason"] == "caf? \u00e9"
+
+
+def test_ids_of_entries_are_ids(store):
+    peer = store.peer()
+    commit(peer)
+    for bad in ("1--", "1-2-3", "-1", "1-", "99999999999999999999", "x"):
+        refused("INVALID", peer.call, "HISTORY_GET", model="m", limit=1, before=bad)
+    assert not peer.call("HISTORY_GET", model="m", limit=1, before="1-0")["entries"]
+
+
 # ---- two registries
 
 

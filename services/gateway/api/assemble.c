@@ -15,8 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ASSEMBLIES_MAX 8 /* at a time: each reads as fast as it can */
-#define GAPS_NAMED     3
+#define ASSEMBLIES_MAX    8 /* at a time: each reads as fast as it can */
+#define GAPS_NAMED        3
+#define VERSION_BYTES_MAX ((unsigned long long)MAX_CHUNKS * CHUNK_BYTES) /* one manifest's */
 
 struct assembly {
     struct pending base;
@@ -189,7 +190,7 @@ static enum status check_whole(struct assembly *a, struct error *err)
     struct gap gaps[GAPS_NAMED];
     char text[200] = "";
     size_t len = 0;
-    uint64_t end = pieces_end(&u->pieces);
+    uint64_t whole = 0, end = pieces_end(&u->pieces);
     if (f->size && u->size_bytes && f->size != u->size_bytes)
         return error_set(err, STATUS_CONFLICT, "upload '%s' was begun with another size, %llu",
                          f->upload, (unsigned long long)u->size_bytes);
@@ -202,6 +203,11 @@ static enum status check_whole(struct assembly *a, struct error *err)
         len += (size_t)snprintf(text + len, sizeof text - len, "%s%llu to %llu", i ? ", " : "",
                                 (unsigned long long)gaps[i].offset,
                                 (unsigned long long)(gaps[i].offset + gaps[i].length - 1));
+    for (size_t i = 0; i < a->file; i++)
+        whole += a->done[i].size_bytes;
+    if (whole > VERSION_BYTES_MAX || f->size > VERSION_BYTES_MAX - whole)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "all files of a version together may have %llu bytes", VERSION_BYTES_MAX);
     if (count || !f->size)
         return error_set(err, STATUS_CONFLICT, "upload '%s' is not complete; missing: %s%s",
                          f->upload, count ? text : "everything",
@@ -238,7 +244,12 @@ static void answer_again(struct assembly *a)
         catalog_find(replica_catalog(a->gateway->replica), bytes_of(place, len));
     const struct msg_version *v = m ? catalog_version(m, strtoull(colon + 1, NULL, 10)) : NULL;
     struct digest wanted;
-    if (a->file || !v || strcmp(m->name, a->order.model) != 0 || v->digest.len != DIGEST_SIZE ||
+    if (!v) {
+        replica_hint(a->gateway->replica);
+        refuse(a, STATUS_UNAVAILABLE, "the version that this has become is not known here yet");
+        return;
+    }
+    if (a->file || strcmp(m->name, a->order.model) != 0 || v->digest.len != DIGEST_SIZE ||
         digest_parse(bytes_str(f->sha256), &wanted) ||
         memcmp(wanted.byte, v->digest.data, DIGEST_SIZE) != 0) {
         char text[ERROR_TEXT_MAX];

@@ -20,6 +20,7 @@ struct backup {
     struct gateway *gateway;
     struct http_request *http;
     struct rpc_call *call;
+    struct loop_timer *hold; /* a client may take its time, which the registry does not see */
     struct reader *reader;
     char id[BACKUP_ID_SIZE];
     uint64_t index; /* of the next page */
@@ -55,6 +56,7 @@ static void destroy(struct backup *b)
 {
     struct msg_backup m = { .id = bytes_str(b->id) };
     rpc_cancel(b->call);
+    loop_timer_destroy(b->hold);
     reader_destroy(b->reader);
     struct rpc_call *end =
         rpc_call(b->gateway->registry, MSG_BACKUP_END, &m, NULL, RPC_TIMEOUT_MS, on_ended, NULL);
@@ -62,6 +64,16 @@ static void destroy(struct backup *b)
     b->gateway->backups--;
     buf_finish(&b->digests);
     free(b);
+}
+
+/* A page behind the last: it has nothing, but to ask for it renews the registry's time. */
+static void hold(void *arg)
+{
+    struct backup *b = arg;
+    struct msg_backup m = { .id = bytes_str(b->id), .index = UINT32_MAX };
+    struct rpc_call *call =
+        rpc_call(b->gateway->registry, MSG_BACKUP_READ, &m, NULL, RPC_TIMEOUT_MS, on_ended, NULL);
+    (void)call; /* the next one comes */
 }
 
 static void on_gone(struct pending *p)
@@ -271,6 +283,8 @@ static void get_backup(struct call *c)
     b->base = (struct pending){ .gone = on_gone, .drained = on_drained };
     b->gateway = c->gateway;
     b->http = c->http;
+    b->hold = loop_timer_create(b->gateway->loop, hold, b);
+    loop_timer_start(b->hold, BACKUP_HOLD_MS, BACKUP_HOLD_MS);
     b->gateway->backups++;
     backup_make_id(b->id);
     m.id = bytes_str(b->id);

@@ -12,6 +12,7 @@
 #define BACKUP_END     "end"
 
 #define BACKUP_ID_SIZE 40
+#define BACKUP_HOLD_MS 60000 /* the registry gives up what it has not heard of for ten minutes */
 
 /* An id that nobody else has. */
 void backup_make_id(char out[BACKUP_ID_SIZE]);

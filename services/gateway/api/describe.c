@@ -285,14 +285,16 @@ static int answer_history(struct gateway *g, struct http_request *r, const struc
 static void get_history(struct call *c)
 {
     struct msg_history_get body = { .model = c->params[0], .limit = MAX_ENTRIES };
-    char before[MAX_NAME + 1], limit[16], *end;
+    char before[MAX_NAME + 1] = "", limit[16] = "", *end;
     struct error err;
     enum status st = name_check(c->params[0], "the model's name", &err);
-    if (!st && !api_query(c, "before", before, sizeof before))
-        body.before = bytes_str(before);
-    if (!st && api_query(c, "limit", limit, sizeof limit) != STATUS_NOT_FOUND) {
+    if (!st && api_query(c, "before", before, sizeof before) == STATUS_INVALID)
+        st = error_set(&err, STATUS_INVALID, "?before= is no id of a history's entry");
+    body.before = bytes_str(before);
+    enum status limited = api_query(c, "limit", limit, sizeof limit);
+    if (!st && limited != STATUS_NOT_FOUND) {
         body.limit = (uint32_t)strtoul(limit, &end, 10);
-        if (*end || body.limit == 0 || body.limit > MAX_ENTRIES)
+        if (limited || *end || body.limit == 0 || body.limit > MAX_ENTRIES)
             st = error_set(&err, STATUS_INVALID, "?limit= must be a number from 1 to %d",
                            MAX_ENTRIES);
     }

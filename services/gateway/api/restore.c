@@ -36,6 +36,7 @@ struct restore {
     struct gateway *gateway;
     struct http_request *http;
     struct loop_timer *retry;
+    struct loop_timer *hold; /* chunks do not tell the registry whose they are */
     char id[BACKUP_ID_SIZE];
     struct tar_reader tar;
     enum part part; /* of the archive, that is coming */
@@ -84,9 +85,20 @@ static void destroy(struct restore *r, bool drop)
         (void)call;
     }
     loop_timer_destroy(r->retry);
+    loop_timer_destroy(r->hold);
     r->gateway->backups--;
     buf_finish(&r->current);
     free(r);
+}
+
+/* Page 0 has come always: to say so renews the registry's time. */
+static void hold(void *arg)
+{
+    struct restore *r = arg;
+    struct msg_restore m = { .id = bytes_str(r->id) };
+    struct rpc_call *call =
+        rpc_call(r->gateway->registry, MSG_RESTORE_PUT, &m, NULL, RPC_TIMEOUT_MS, on_dropped, NULL);
+    (void)call; /* the next one comes */
 }
 
 static void on_gone(struct pending *p)
@@ -320,6 +332,8 @@ void backup_restore(struct call *c)
     r->http = c->http;
     r->gateway->backups++;
     r->retry = loop_timer_create(c->gateway->loop, on_retry, r);
+    r->hold = loop_timer_create(c->gateway->loop, hold, r);
+    loop_timer_start(r->hold, BACKUP_HOLD_MS, BACKUP_HOLD_MS);
     backup_make_id(r->id);
     tar_start(&r->tar, &events, r);
     c->http->user = &r->base;

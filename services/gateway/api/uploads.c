@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#define GAPS_SHOWN 1000
+#define BEGIN_BODY_MAX 4096 /* bytes of JSON */
+#define GAPS_SHOWN     1000
 
 /* ---- begin -------------------------------------------------------------------------------------- */
 
@@ -46,6 +47,9 @@ static enum status read_size(const struct call *c, uint64_t *size, struct error 
     *size = 0;
     if (!c->http->body.len)
         return STATUS_OK;
+    if (c->http->body.len > BEGIN_BODY_MAX)
+        return error_set(err, STATUS_TOO_LARGE, "the body says the size, in at most %d bytes",
+                         BEGIN_BODY_MAX);
     yyjson_doc *doc = yyjson_read((const char *)c->http->body.data, c->http->body.len, 0);
     yyjson_val *root = yyjson_doc_get_root(doc);
     enum status st = STATUS_OK;

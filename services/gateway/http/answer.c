@@ -130,13 +130,14 @@ static void send_later(struct conn *c, struct bytes head, struct payload *payloa
         bufs[first].len -= done;
     }
     c->writes++;
-    c->untaken = head.len + w->bytes;
     c->deadline_ms = loop_now_ms(c->server->loop) + c->server->config.read_timeout_ms;
     if (uv_write(&w->uv, (uv_stream_t *)&c->tcp, bufs + first, n - first, on_written)) {
         c->writes--;
         write_finish(w);
         give_up(c);
+        return;
     }
+    c->untaken = conn_untaken(c); /* what was written before may be there still */
 }
 
 void conn_send(struct conn *c, struct bytes head, struct payload *payload)

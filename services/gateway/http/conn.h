@@ -93,6 +93,8 @@ struct http_server {
 };
 
 /* http.c */
+/* Bytes that the client has not taken: ours and the kernel's. */
+size_t conn_untaken(const struct conn *c);
 void server_release(struct http_server *s); /* frees it once nothing needs it any more */
 
 /* conn.c */

@@ -39,8 +39,7 @@ static void on_connection(uv_stream_t *listener, int status)
 
 /* ---- time ------------------------------------------------------------------------------------------ */
 
-/* Bytes that the client has not taken: ours and the kernel's. */
-static size_t untaken(const struct conn *c)
+size_t conn_untaken(const struct conn *c)
 {
     uv_os_fd_t fd;
     int in_kernel = 0;
@@ -52,7 +51,7 @@ static size_t untaken(const struct conn *c)
 /* A client that takes its answer slowly is still a client; one that only pretends to is none. */
 static bool progresses(struct conn *c)
 {
-    size_t left = untaken(c), before = c->untaken;
+    size_t left = conn_untaken(c), before = c->untaken;
     uint64_t least = http_least_rate(left) * c->server->config.read_timeout_ms / 1000;
     c->untaken = left;
     return c->writes && left + least <= before;
