@@ -42,6 +42,12 @@ local function keep_chunk(digest)
     end
 end
 
+local function keep_chunks(digests)
+    for at = 1, #digests, 32 do
+        keep_chunk(digests:sub(at, at + 31))
+    end
+end
+
 local function leave_chunk(digest, ttl_ms)
     if redis.call('HINCRBY', 'maas:kept', digest, -1) > 0 then
         return
@@ -148,11 +154,8 @@ end)
 -- Counts an artifact of the layout before, whose users nobody has counted: it stays for good.
 local function adopt(manifest)
     local chunks = redis.call('HGET', manifest, 'chunks')
-    if not chunks or redis.call('HSETNX', manifest, 'refs', PINNED) == 0 then
-        return
-    end
-    for at = 1, #chunks, 32 do
-        keep_chunk(chunks:sub(at, at + 31))
+    if chunks and redis.call('HSETNX', manifest, 'refs', PINNED) == 1 then
+        keep_chunks(chunks)
     end
 end
 
@@ -160,11 +163,8 @@ end
 function artifacts.count(digest)
     local manifest = 'maas:manifest:' .. digest
     local chunks = redis.call('HGET', manifest, 'chunks')
-    if not chunks or redis.call('HINCRBY', manifest, 'refs', 1) > 1 then
-        return
-    end
-    for at = 1, #chunks, 32 do
-        keep_chunk(chunks:sub(at, at + 31))
+    if chunks and redis.call('HINCRBY', manifest, 'refs', 1) == 1 then
+        keep_chunks(chunks)
     end
 end
 
@@ -196,9 +196,7 @@ function artifacts.hold(digest, size, chunks)
         redis.call('HINCRBY', manifest, 'refs', 1)
         return
     end
-    for at = 1, #chunks, 32 do
-        keep_chunk(chunks:sub(at, at + 31))
-    end
+    keep_chunks(chunks)
     redis.call('HSET', manifest, 'size', text(tonumber(size)), 'chunks', chunks, 'refs', 1)
 end
 

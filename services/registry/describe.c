@@ -63,17 +63,6 @@ void on_alias_put(void *arg, const struct rpc_request *from)
 
 /* ---- tags and description ----------------------------------------------------------------- */
 
-static void answer_version(struct request *r, const struct redisReply *reply)
-{
-    struct records records = { 0 };
-    struct msg_version version;
-    if (record_version(&records, reply, &version))
-        request_fail_corrupt(r, "version");
-    else
-        request_answer(r, MSG_VERSION, &version, NULL);
-    records_finish(&records);
-}
-
 static enum status check_describe(const struct msg_describe *m, struct error *err)
 {
     enum status st = name_check(m->model, "the model's name", err);

@@ -89,7 +89,8 @@ void request_refuse(struct request *r, const struct error *err);
 /* For a record in Redis that cannot be decoded: logs and fails. */
 void request_fail_corrupt(struct request *r, const char *what);
 
-request_done_fn answer_done; /* answers DONE */
+request_done_fn answer_done;    /* answers DONE */
+request_done_fn answer_version; /* answers VERSION; versions.c */
 
 rpc_handler_fn on_ping, on_snapshot, on_version_commit, on_check_claim,
     on_version_checked;                /* versions.c */

@@ -203,7 +203,7 @@ void on_version_commit(void *arg, const struct rpc_request *from)
 
 /* ---- check -------------------------------------------------------------------------------- */
 
-static void answer_claim(struct request *r, const struct redisReply *reply)
+void answer_version(struct request *r, const struct redisReply *reply)
 {
     struct records records = { 0 };
     struct msg_version version;
@@ -216,7 +216,7 @@ static void answer_claim(struct request *r, const struct redisReply *reply)
 
 void on_check_claim(void *arg, const struct rpc_request *from)
 {
-    struct request *r = request_open(arg, from, bytes_str(""), answer_claim);
+    struct request *r = request_open(arg, from, bytes_str(""), answer_version);
     struct fcall call;
     if (!r)
         return;
