@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from api import ApiError
+from registry_rig import SANITIZED
 
 MIB = 1 << 20
 
@@ -218,7 +219,7 @@ def test_readers_that_are_slow_or_leave_hold_no_memory(suite):
     got = bytearray()
     while len(got) < len(data) - 1000:  # others read on
         got += sockets[1].recv(1 << 20)
-    assert rss() - before < 40 * 1024
+    assert SANITIZED or rss() - before < 40 * 1024
     sockets[2].close()
     sockets[1].close()
     assert download(suite, "/api/models/m/versions/1/artifact")[2] == data
