@@ -253,8 +253,11 @@ static void run_finish(struct run *r)
 
 static void start(void)
 {
-    static const struct http_events events = { on_begin, on_body, on_complete, on_gone,
-                                               on_refused };
+    static const struct http_events events = { .begin = on_begin,
+                                               .body = on_body,
+                                               .complete = on_complete,
+                                               .gone = on_gone,
+                                               .refused = on_refused };
     static const struct http_config config = { .body_max_bytes = BODY_MAX,
                                                .bodies_max_bytes = BODIES_MAX,
                                                .connections_max = 4,
