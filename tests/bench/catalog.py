@@ -16,15 +16,15 @@ ROUNDS = 20
 # Copies a version that was uploaded and checked to model after model, as the registry would keep them.
 FILL = """
 local record, checked = unpack(redis.call('HMGET', 'maas:{seed}:version:1', 'record', 'checked'))
-local digest = redis.call('HGET', 'maas:{seed}:version:1', 'digest')
+local digests = redis.call('HGET', 'maas:{seed}:version:1', 'digests')
 for m = tonumber(ARGV[1]), tonumber(ARGV[2]) do
     local name = string.format('model-%05d', m)
     redis.call('ZADD', 'maas:models', 0, name)
     redis.call('HSET', 'maas:{' .. name .. '}:model', 'next', ARGV[3])
     for n = 1, tonumber(ARGV[3]) do
         redis.call('ZADD', 'maas:{' .. name .. '}:versions', n, n)
-        redis.call('HSET', 'maas:{' .. name .. '}:version:' .. n, 'record', record, 'digest', digest, 'check', '1',
-            'checked', checked, 'tags', '{"team":"team-' .. m % 100 .. '","n":' .. n .. '}', 'description',
+        redis.call('HSET', 'maas:{' .. name .. '}:version:' .. n, 'record', record, 'digests', digests, 'check',
+            '1', 'checked', checked, 'tags', '{"team":"team-' .. m % 100 .. '","n":' .. n .. '}', 'description',
             'Predicts the price of house ' .. m .. ' from ten numbers', 'revision', '2')
     end
 end
@@ -36,7 +36,8 @@ def fill(bench):
     socket = os.path.join(bench.suite.data, "run", "redis.sock")
     for first in range(0, MODELS, 500):
         argv = ["redis-cli", "-s", socket, "EVAL", FILL, "0", str(first), str(first + 499), str(VERSIONS)]
-        subprocess.run(argv, check=True, capture_output=True)
+        said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+        assert not said, said
 
 
 def page_ms(bench, **query):
