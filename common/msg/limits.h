@@ -35,6 +35,10 @@
 #define SHARES_WHOLE    10000     /* what the weights of a split sum to */
 #define POOL_DEFAULT    "default" /* of workers and deployments that name none */
 
+#define MAX_STEPS           32         /* of a rollout */
+#define ROLLOUT_HOLD_MIN_MS 200        /* that one of its steps may be watched */
+#define ROLLOUT_HOLD_MAX_MS 604800000u /* a week */
+
 #define MAX_INSTANCES      64    /* engines of one version on each worker */
 #define MAX_BATCH_ROWS     4096  /* rows in one job that a deployment may ask for */
 #define MAX_BATCH_DELAY_MS 10000 /* that a request may wait for others to share its job */

@@ -49,7 +49,9 @@
     F(S, str, sticky, 12, MAX_NAME,                                                               \
       "header:NAME whose value chooses the version; empty: the request's id")                     \
     F(S, u32, queue_max, 13, 0, "requests that may wait per version; 0: the gateway's own limit") \
-    F(S, str, pool, 14, MAX_NAME, "of workers; empty: POOL_DEFAULT")
+    F(S, str, pool, 14, MAX_NAME, "of workers; empty: POOL_DEFAULT")                              \
+    F(S, u32, rollout, 20, 0, "version that a rollout brings in; 0: none is under way")           \
+    F(S, u64, slow_us, 21, 0, "its limit: who takes longer is slow; 0: it has none")
 
 #define ALIAS_FIELDS(F, L, S)                \
     F(S, str, name, 1, MAX_NAME, "an alias") \

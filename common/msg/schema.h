@@ -1,6 +1,6 @@
 /* schema.h - every message between the processes, written once.
  *
- * The parts that occur inside messages are in parts.h.  From these lists come the structs,
+ * The parts that occur inside messages are in parts.h, those about rollouts in rollouts.h.  From these lists come the structs,
  * the codec (codec.h), the names in logs and the description that tests/tools/schema_dump
  * prints.  On the wire an envelope is the msgpack array [kind, id, body]; a body is a map
  * from the field's tag to its value.
@@ -18,8 +18,10 @@
 
 #include "common/base/bytes.h"
 #include "common/base/digest.h"
+#include "common/base/latency.h"
 #include "common/msg/limits.h"
 #include "common/msg/parts.h"
+#include "common/msg/rollouts.h"
 
 struct i64s {
     const int64_t *at;
@@ -310,6 +312,9 @@ struct i64s {
     X(upload_ref, UPLOAD_REF_FIELDS)           \
     X(backup, BACKUP_FIELDS)                   \
     X(restore, RESTORE_FIELDS)                 \
+    X(rollout_begin, ROLLOUT_BEGIN_FIELDS)     \
+    X(rollout_report, ROLLOUT_REPORT_FIELDS)   \
+    X(rollout, ROLLOUT_FIELDS)                 \
     X(hello, HELLO_FIELDS)                     \
     X(job, JOB_FIELDS)                         \
     X(result, RESULT_FIELDS)                   \
@@ -333,6 +338,7 @@ struct i64s {
     X(SUITE, 11, suite, "answers REPORT")                                                        \
     X(ALIASES, 12, aliases, "answers ALIAS_PUT")                                                 \
     X(HISTORY, 13, history, "answers HISTORY_GET")                                               \
+    X(ROLLOUT, 14, rollout, "answers ROLLOUT_BEGIN, ROLLOUT_GET and ROLLOUT_ABORT")              \
     X(UPLOAD, 17, upload, "answers UPLOAD_BEGIN and UPLOAD_GET")                                 \
     X(BACKUP, 18, backup,                                                                        \
       "answers BACKUP_READ, with a page of records attached, and BACKUP_CHUNKS")                 \
@@ -374,6 +380,10 @@ struct i64s {
     X(RESTORE_PUT, 58, restore, "a page of records, attached; chunks come with CHUNK_PUT")       \
     X(RESTORE_END, 59, restore, "all of it becomes visible, or nothing")                         \
     X(RESTORE_DROP, 49, restore, "nothing of it is wanted any more")                             \
+    X(ROLLOUT_BEGIN, 90, rollout_begin, "gives a version its share of the requests in steps")    \
+    X(ROLLOUT_GET, 91, name, "the present rollout of a model, or the last one")                  \
+    X(ROLLOUT_ABORT, 92, version_ref, "back to the deployment before it")                        \
+    X(ROLLOUT_REPORT, 93, rollout_report, "a gateway says how the new version does")             \
     /* between engines and gateways */                                                           \
     X(HELLO, 60, hello, "an engine offers itself")                                               \
     X(WELCOME, 61, endpoint, "the gateway knows it now")                                         \
@@ -434,6 +444,8 @@ enum setting {
     SETTING_SHADOW,
     SETTING_COUNT
 };
+enum limit { LIMIT_ERRORS, LIMIT_P99, LIMIT_COUNT };
+enum rollout_state { ROLLOUT_RUNNING, ROLLOUT_DONE, ROLLOUT_ABORTED };
 enum describe { DESCRIBE_TAGS, DESCRIBE_DESCRIPTION };
 enum engine_state { ENGINE_FETCHING, ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED, ENGINE_LEAVING };
 enum training_state {

@@ -4,7 +4,8 @@
 -- made is empty or 0.
 
 local DEPLOYMENT = { 'version', 'previous', 'revision', 'changed_ms', 'max_batch', 'instances',
-    'max_batch_delay_ms', 'traffic', 'previous_traffic', 'shadow', 'sticky', 'queue_max', 'pool' }
+    'max_batch_delay_ms', 'traffic', 'previous_traffic', 'shadow', 'sticky', 'queue_max', 'pool',
+    'rollout', 'slow_us' }
 local SETTINGS = { 'instances', 'max_batch', 'max_batch_delay_ms', 'queue_max', 'pool', 'sticky',
     'shadow' }
 local TEXTS = { traffic = true, previous_traffic = true, shadow = true, sticky = true, pool = true }
@@ -163,23 +164,36 @@ local function same_deployment(a, b)
     return a.traffic == b.traffic
 end
 
-local function write_deployment(model, d, old)
+-- The deployment has become d, which gets its revision here.  more: further members of JSON for the
+-- history, each with its comma, or ''.  -> {name, value ...}
+local function put_deployment(model, d, old, who, what, more)
     local fields = {}
+    d.version, d.previous = largest(d.traffic), largest(d.previous_traffic)
+    d.revision = text(old.revision + 1)
+    d.changed_ms = text(now_ms())
     for _, name in ipairs(DEPLOYMENT) do
         fields[#fields + 1] = name
         fields[#fields + 1] = d[name]
     end
-    if old.changed_ms ~= '0' then
-        fields[#fields + 1] = 'before'
-        fields[#fields + 1] = cjson.encode(old)
-    end
     redis.call('HSET', model_key(model), unpack(fields))
+    history(model, who, what, deployment_json(old), deployment_json(d):gsub('}$', '') .. more .. '}')
+    local out = deployment_pairs(d)
+    event('deployment', unpack(out, 2))
+    return out
+end
+
+local function rollout_under_way(model, d)
+    return fail('CONFLICT', 'a rollout of version ' .. d.rollout .. " of model '" .. model ..
+        "' is under way; DELETE /api/models/" .. model .. '/rollout ends it')
 end
 
 -- settings: name -> text of those that shall change.  What is so already is no change: no revision,
 -- no history, no event.  -> {name, value ...}, or an error reply; nothing is changed then.
 local function deploy(model, traffic, settings, who, what)
     local old, d = deployment(model), deployment(model)
+    if old.rollout ~= '0' then
+        return rollout_under_way(model, old)
+    end
     for _, name in ipairs(SETTINGS) do
         d[name] = settings[name] or d[name]
     end
@@ -197,14 +211,10 @@ local function deploy(model, traffic, settings, who, what)
     if traffic ~= old.traffic then
         d.previous_traffic = serves_meanwhile(model, old, traffic)
     end
-    d.version, d.previous = largest(traffic), largest(d.previous_traffic)
-    d.revision = text(old.revision + 1)
-    d.changed_ms = text(now_ms())
-    write_deployment(model, d, old)
-    history(model, who, what, deployment_json(old), deployment_json(d))
-    local out = deployment_pairs(d)
-    event('deployment', unpack(out, 2))
-    return out
+    if old.changed_ms ~= '0' then
+        redis.call('HSET', model_key(model), 'before', cjson.encode(old))
+    end
+    return put_deployment(model, d, old, who, what, '')
 end
 
 local function traffic_of(n)

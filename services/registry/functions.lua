@@ -37,8 +37,8 @@
 -- An error reply begins with the name of a status (status.h).
 --
 -- One library in several files, one behind the other (functions.c): this one has what all share,
--- then come artifacts.lua (with the list of its keys), backup.lua, deployments.lua, versions.lua,
--- layout.lua and jobs.lua.
+-- then come artifacts.lua (with the list of its keys), backup.lua, deployments.lua, rollouts.lua
+-- (the same), versions.lua, layout.lua and jobs.lua.
 
 local DAY_MS = 24 * 3600 * 1000
 local EVENTS_KEPT = 1000             -- who lags further behind takes a snapshot

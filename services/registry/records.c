@@ -220,6 +220,8 @@ enum status record_deployment(struct records *r, const struct redisReply *pairs,
         .sticky = text_of(pairs, "sticky"),
         .queue_max = (uint32_t)number_of(pairs, "queue_max"),
         .pool = text_of(pairs, "pool"),
+        .rollout = (uint32_t)number_of(pairs, "rollout"),
+        .slow_us = number_of(pairs, "slow_us"),
     };
     enum status st = read_shares(r, text_of(pairs, "traffic"), &out->traffic, &out->traffic_count);
     if (!st)

@@ -46,6 +46,13 @@ enum status record_catalog(struct records *r, const struct redisReply *reply,
 /* {more, {id, {name, value ...}}...} */
 enum status record_history(struct records *r, const struct redisReply *reply,
                            struct msg_history *out) MUST_CHECK;
+/* {{name, value ...}, {packed report ...}}: what gateways have counted is added up. */
+struct rollout_record {
+    struct msg_rollout rollout; /* but for the model */
+    int64_t steps[MAX_STEPS];   /* private: what it borrows from */
+};
+enum status record_rollout(struct records *r, const struct redisReply *reply,
+                           struct rollout_record *out) MUST_CHECK;
 /* {name, value ...} */
 enum status record_training(struct records *r, const struct redisReply *pairs,
                             struct msg_training *out) MUST_CHECK;

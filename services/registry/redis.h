@@ -1,5 +1,5 @@
-/* redis.h - the registry's links to Redis.  link.c, greeting.c, sentinel.c and records.c are the
- * only users of hiredis beside it.
+/* redis.h - the registry's links to Redis.  link.c, greeting.c, sentinel.c, records.c and
+ * rollout_record.c are the only users of hiredis beside it.
  *
  * Two connections: one for commands, one for chunks (so that a chunk of 1 MiB delays no
  * command).  A third, for the blocking read of the event stream, belongs to events.c.  A

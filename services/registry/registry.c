@@ -56,6 +56,10 @@ static rpc_handler_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_RESTORE_PUT] = on_restore_put,
     [MSG_RESTORE_END] = on_restore_end,
     [MSG_RESTORE_DROP] = on_restore_drop,
+    [MSG_ROLLOUT_BEGIN] = on_rollout_begin,
+    [MSG_ROLLOUT_GET] = on_rollout_get,
+    [MSG_ROLLOUT_ABORT] = on_rollout_abort,
+    [MSG_ROLLOUT_REPORT] = on_rollout_report,
     [MSG_REPORT] = on_report,
     [MSG_HEALTH] = on_health,
 };

@@ -95,6 +95,8 @@ request_done_fn answer_version; /* answers VERSION; versions.c */
 rpc_handler_fn on_ping, on_snapshot, on_version_commit, on_check_claim,
     on_version_checked;                /* versions.c */
 rpc_handler_fn on_deploy, on_rollback; /* deploy.c */
+rpc_handler_fn on_rollout_begin, on_rollout_get, on_rollout_abort,
+    on_rollout_report; /* rollouts.c */
 rpc_handler_fn on_alias_put, on_version_describe, on_version_delete, on_model_delete,
     on_history_get;                                            /* describe.c */
 rpc_handler_fn on_chunk_put, on_chunk_get, on_manifest_get;    /* artifacts.c */

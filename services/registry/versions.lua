@@ -279,7 +279,10 @@ end)
 
 -- By what the version is used; nil: by nothing
 local function used_by(model, n, d)
-    if has_share(d.traffic, n) then
+    local use = used_by_rollout(model, n, d)
+    if use then
+        return use
+    elseif has_share(d.traffic, n) then
         return 'it is deployed'
     elseif has_share(d.previous_traffic, n) then
         return 'the deployment falls back on it'
@@ -315,6 +318,7 @@ local function forget_model(model)
         end
     end
     redis.call('HDEL', model_key(model), unpack(gone))
+    forget_rollout(model)
     redis.call('ZREM', 'maas:models', model)
 end
 

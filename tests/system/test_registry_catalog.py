@@ -191,7 +191,7 @@ def test_rollback_is_one_step_and_twice_returns(store):
 
 def replay(entries):
     """The state that the history leads to."""
-    state = {"versions": {}, "aliases": {}, "deployment": None}
+    state = {"versions": {}, "aliases": {}, "deployment": None, "rollout": None}
     for e in entries:
         before, after = (json.loads(e[side]) if e[side] else None for side in ("from", "to"))
         if e["what"] in ("register", "check", "describe"):
@@ -200,8 +200,10 @@ def replay(entries):
             state["aliases"].pop((before or after)["alias"], None)
             if after:
                 state["aliases"][after["alias"]] = after["version"]
-        elif e["what"] in ("deploy", "rollback"):
+        elif e["what"] in ("deploy", "rollback") or e["what"].startswith("rollout "):
             assert before == state["deployment"]
+            rollout = after.pop("rollout", {"state": "none"})
+            state["rollout"] = rollout["version"] if rollout["state"] == "running" else None
             state["deployment"] = after
         else:
             assert e["what"] == "delete" and before["version"] in state["versions"]
@@ -213,7 +215,7 @@ def replay(entries):
 def told(seen):
     """What a snapshot says of model m, in the words of the history."""
     names = {0: "pending", 1: "passed", 2: "failed"}
-    out = {"versions": {}, "aliases": {}, "deployment": None}
+    out = {"versions": {}, "aliases": {}, "deployment": None, "rollout": None}
     for v in seen["versions"].values():
         out["versions"][str(v["number"])] = {
             "version": str(v["number"]), "check": names[v["check"]], "format": v["format"], "digest": v["digest"].hex(),
@@ -226,6 +228,7 @@ def told(seen):
     if d:
         part = lambda list_: [{"version": str(s["version"]), "weight": s["weight"] / 100} for s in list_]
         keys = ("sticky", "instances", "max_batch", "max_batch_delay_ms", "queue_max", "pool", "revision")
+        out["rollout"] = str(d["rollout"]) if d["rollout"] else None
         out["deployment"] = {
             "version": str(d["version"]), "traffic": part(d["traffic"]), "shadow": [str(n) for n in d["shadow"]],
             "previous_traffic": part(d["previous_traffic"]), **{k: d[k] for k in keys},
