@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 #include "services/gateway/api/dispatch.h"
 #include "services/gateway/api/hold.h"
+#include "services/gateway/guarded.h"
 #include "services/gateway/hosts.h"
 
 #include <sched.h>
@@ -92,6 +93,7 @@ static void on_catalog(void *arg)
 {
     struct gateway *g = arg;
     route_configure(g);
+    guarded_refresh(g->guarded);
     route_refresh(g);
 }
 
@@ -181,6 +183,7 @@ enum status gateway_init(struct gateway *g, const struct gateway_config *config,
     g->drain = loop_timer_create(l, drain_step, g);
     g->wake = loop_timer_create(l, on_wake, g);
     g->registry = rpc_client_create(l, config->registry);
+    g->guarded = guarded_create(g);
     g->replica = replica_create(l, g->registry, config->events, on_catalog, g);
     g->reporter =
         reporter_create(l, g->registry, ROLE_GATEWAY, ALL_ROLES, fill_report, on_suite, g);
@@ -198,6 +201,7 @@ void gateway_finish(struct gateway *g)
 {
     http_destroy(g->http);
     route_forget(g);
+    guarded_destroy(g->guarded);
     queue_finish(&g->queue);
     engines_destroy(g->engines);
     hosts_destroy(g->hosts);

@@ -33,6 +33,7 @@ struct gateway_config {
 };
 
 struct engines;
+struct guarded;
 struct held;
 struct hosts;
 struct suite_view;
@@ -47,6 +48,7 @@ struct gateway {
     struct rpc_client *registry;
     struct replica *replica;
     struct reporter *reporter;
+    struct guarded *guarded;  /* versions that rollouts bring in */
     struct suite_view *suite; /* what the registry last said of the processes */
     struct held *held;        /* requests that came before their model was loaded: api/hold.c */
     size_t held_count;
@@ -134,7 +136,8 @@ struct meter_times {
     uint64_t total_us;  /* from the end of the request on */
 };
 void meter_success(struct lane *l, const struct meter_times *t);
-void meter_failure(struct lane *l, uint64_t total_us);
+void meter_failure(struct lane *l, enum status st, uint64_t total_us);
+void meter_gone(struct lane *l, uint64_t total_us); /* the client did not wait for the answer */
 void meter_batch(struct lane *l, uint32_t rows);
 /* Appends, as Prometheus text, what lanes count themselves. */
 void meter_print(struct queue *q, struct buf *out);

@@ -116,6 +116,35 @@ uint64_t lane_oldest_us(const struct lane *l)
     return waiting_oldest_us(&l->waiting);
 }
 
+static uint64_t running_older(const struct engine_link *engines, uint64_t before_us, uint64_t most)
+{
+    const struct engine_link *e;
+    const struct job *j;
+    uint64_t count = 0;
+    DL_FOREACH(engines, e)
+    {
+        DL_FOREACH(e->jobs, j)
+        {
+            for (size_t i = 0; i < j->count && count < most; i++)
+                count += j->items[i].request && j->items[i].request->submitted_us < before_us;
+        }
+    }
+    return count;
+}
+
+uint64_t lane_older(const struct lane *l, uint64_t before_us, uint64_t most)
+{
+    uint64_t count = running_older(l->ready, before_us, most) +
+                     running_older(l->ahead, before_us, most) +
+                     running_older(l->busy, before_us, most);
+    for (size_t class = 0; class < PRIORITY_CLASSES; class ++) {
+        const struct inference *r = l->waiting.list[class];
+        for (uint64_t n = 0; r && n < most && r->submitted_us < before_us; n++, r = r->next)
+            count++; /* the oldest are first */
+    }
+    return count;
+}
+
 uint32_t lane_max_batch(const struct lane *l)
 {
     uint32_t told = l->options.max_batch;

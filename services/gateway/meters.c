@@ -1,5 +1,5 @@
 /* meters.c - measurements per model version: histograms, and the counts that lanes keep. */
-#include "services/gateway/gateway.h"
+#include "services/gateway/guarded.h"
 
 #include "common/base/clock.h"
 
@@ -56,12 +56,22 @@ void meter_success(struct lane *l, const struct meter_times *t)
     c->transfer_us += t->transfer_us;
     c->answer_us += t->answer_us;
     c->last_us = t->sent_us;
+    if (m->guard)
+        guard_count(m->guard, STATUS_OK, t->total_us);
 }
 
-void meter_failure(struct lane *l, uint64_t total_us)
+void meter_failure(struct lane *l, enum status st, uint64_t total_us)
 {
     lane_counts(l)->failed++;
     lane_counts(l)->failed_us += total_us;
+    if (lane_meters(l)->guard)
+        guard_count(lane_meters(l)->guard, st, total_us);
+}
+
+void meter_gone(struct lane *l, uint64_t total_us)
+{
+    if (lane_meters(l)->guard)
+        guard_count_gone(lane_meters(l)->guard, total_us);
 }
 
 void meter_batch(struct lane *l, uint32_t rows)

@@ -272,6 +272,7 @@ void queue_engine_remove(struct queue *q, struct engine_link *e, bool crashed)
     DL_DELETE(*e->list, e); /* first: what it had may go to others at once, but not to it */
     if (!e->leaving)
         e->lane->engines_count--;
+    e->lane->counts.crashes += crashed && e->jobs;
     while (e->jobs) {
         struct job *j = e->jobs->prev; /* the last one first: each is put ahead */
         job_requeue(q, j, crashed ? REQUEUE_KILLED : REQUEUE_UNTRIED);

@@ -147,6 +147,8 @@ struct lane_options {
     uint32_t waiting_max; /* requests that may wait, 0: the queue's own limit */
 };
 void lane_configure(struct queue *q, struct lane *l, const struct lane_options *options);
+/* Requests that wait or run, and were submitted before then; `most` of each kind are enough. */
+uint64_t lane_older(const struct lane *l, uint64_t before_us, uint64_t most);
 /* Requests that were submitted in the last minute. */
 uint64_t lane_recent(struct lane *l, uint64_t now_us);
 uint32_t lane_version(const struct lane *l);
@@ -193,6 +195,7 @@ struct lane_counts {
     uint64_t failed, failed_us;
     uint64_t queue_us, compute_us, transfer_us, answer_us; /* of those that succeeded */
     uint64_t last_us; /* clock_us() of the last job that was answered */
+    uint64_t crashes; /* of engines that had jobs */
     struct lane_batch {
         uint64_t jobs, compute_us, transfer_us;
     } *batches; /* by rows - 1 */
@@ -201,8 +204,10 @@ struct lane_counts {
 struct lane_counts *lane_counts(struct lane *l);
 
 /* Histograms of one version; the queue makes room for them and does not look at them. */
+struct guard_counts;
 struct lane_meters {
     struct metric *total, *wait, *compute, *transfer, *rows;
+    struct guard_counts *guard; /* NULL: no rollout brings it in */
 };
 struct lane_meters *lane_meters(struct lane *l);
 

@@ -101,7 +101,7 @@ end
 local function rollout_json(r, numbers)
     return ',"rollout":{"version":"' .. r.version .. '","state":"' ..
         (r.state == ROLLING and 'running' or r.state == ROLLED and 'done' or 'aborted') ..
-        '","step":' .. r.step .. ',"weight":' .. string.format('%g', step_weight(r) / 100) ..
+        '","step":' .. text(r.step + 1) .. ',"weight":' .. string.format('%g', step_weight(r) / 100) ..
         numbers .. ',"reason":' .. cjson.encode(r.reason) .. '}'
 end
 

@@ -17,7 +17,8 @@ bool desired_wants(const struct catalog_model *m, uint32_t number, bool deployed
     const struct msg_version *v = catalog_version(m, number);
     if (!v || v->check == CHECK_FAILED)
         return false;
-    return desired_is_present(d, number) || (deployment_uses(d, number) && !deployed_were_ready);
+    return desired_is_present(d, number) ||
+           (deployment_uses(d, number) && (d->rollout || !deployed_were_ready));
 }
 
 static size_t list_version(uint32_t *list, size_t count, uint32_t number)

@@ -6,7 +6,8 @@
 
 /* Wanted are the versions that get a share of the traffic or copies of it, and those before until
  * our own engines of all that share the traffic have been ready: a crash of a new one later does
- * not call the old one back.  A version whose check failed is not wanted. */
+ * not call the old one back.  While a rollout is under way those before stay: it may go back to them.
+ * A version whose check failed is not wanted. */
 bool desired_wants(const struct catalog_model *m, uint32_t number, bool deployed_were_ready);
 /* One of the versions that the deployment names now, not one from before. */
 bool desired_is_present(const struct msg_deployment *d, uint32_t number);

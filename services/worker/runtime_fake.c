@@ -1,10 +1,14 @@
 /* runtime_fake.c - a runtime for tests; it counts only with --allow-fake.
  *
- * The artifact is one line of text:  fake [load=MS] [ballast=MIB] [abort] [fail=WORDS]
+ * The artifact is one line of text:
+ *     fake [load=MS] [ballast=MIB] [slow=MS] [broken] [fatal] [abort] [fail=WORDS]
  *   load=MS      loading takes so long
  *   ballast=MIB  the model has so much memory
  *   fail=WORDS   loading fails with the rest of the line as the reason
  *   abort        the process aborts while loading
+ *   slow=MS      each run takes so long
+ *   broken       each run fails with INTERNAL
+ *   fatal        the process aborts when a row has the value 7
  * The model has one input "x" and one output "y", FP32 [-1, 2]; a row (command, value) is
  * echoed after its command was carried out:
  *   0 nothing   1 sleep value ms   2 abort   3 exit with status value   4 fail with INVALID
@@ -30,6 +34,7 @@ enum command {
 };
 
 #define LINE_MAX_BYTES  1024
+#define FATAL_VALUE     7
 #define SLEEP_MAX_MS    60000
 #define BALLAST_MAX_MIB 1024
 
@@ -40,6 +45,8 @@ static struct fake_model {
     uv_cond_t changed;
     bool interrupted;
     void *ballast;
+    double slow_ms; /* of each run */
+    bool broken, fatal;
 } fake_model;
 
 /* false: it was interrupted. */
@@ -87,6 +94,7 @@ static enum status load(const char *path, const struct runtime_options *options,
     if (!ok)
         return error_set(err, STATUS_INVALID, "a fake model begins with the word \"fake\"");
     const char *wait = strstr(line, "load="), *reason = strstr(line, "fail=");
+    const char *slow = strstr(line, "slow=");
     if (uv_mutex_init(&fake_model.lock) || uv_cond_init(&fake_model.changed))
         die("cannot make a lock");
     if (wait)
@@ -99,6 +107,9 @@ static enum status load(const char *path, const struct runtime_options *options,
     s->inputs[0] = (struct msg_tensor){ bytes_str("x"), DT_FP32, { fake_shape, 2 } };
     s->outputs[0] = (struct msg_tensor){ bytes_str("y"), DT_FP32, { fake_shape, 2 } };
     fake_model.ballast = make_ballast(strstr(line, "ballast="));
+    fake_model.slow_ms = slow ? strtod(slow + 5, NULL) : 0;
+    fake_model.broken = strstr(line, "broken");
+    fake_model.fatal = strstr(line, "fatal");
     *model = &fake_model;
     return STATUS_OK;
 }
@@ -134,12 +145,18 @@ static enum status obey(const float *row, bool *bad_shape, struct error *err)
 static enum status run(void *model, const struct tensor_in *inputs, size_t inputs_count,
                        struct tensor_out *outputs, size_t *count, struct error *err)
 {
+    const struct fake_model *m = model;
     bool bad_shape = false;
-    (void)model;
     (void)inputs_count;
+    if (!sleep_ms(m->slow_ms))
+        return error_set(err, STATUS_CANCELLED, "the sleep was interrupted");
+    if (m->broken)
+        return error_set(err, STATUS_INTERNAL, "the fake model is broken");
     for (int64_t i = 0; i < inputs[0].shape[0]; i++) {
         float row[2];
         memcpy(row, (const float *)inputs[0].data.data + 2 * i, sizeof row);
+        if (m->fatal && row[1] == FATAL_VALUE)
+            abort();
         enum status st = obey(row, &bad_shape, err);
         if (st)
             return st;

@@ -8,8 +8,8 @@
 
 static_assert(SHARES_WHOLE == 100 * PERCENT, "weights are no hundredths of a percent");
 
-static enum status read_version(yyjson_val *v, const struct catalog_model *m, uint32_t *out,
-                                struct error *err)
+enum status deployment_version(yyjson_val *v, const struct catalog_model *m, uint32_t *out,
+                               struct error *err)
 {
     if (yyjson_is_str(v)) {
         struct bytes text = bytes_of(yyjson_get_str(v), yyjson_get_len(v));
@@ -54,7 +54,7 @@ static enum status read_shadow(yyjson_val *list, const struct catalog_model *m,
     yyjson_arr_foreach(list, i, max, v)
     {
         uint32_t version = 0;
-        enum status st = read_version(v, m, &version, err);
+        enum status st = deployment_version(v, m, &version, err);
         if (st)
             return st;
         out->shadow[i] = version;
@@ -124,7 +124,7 @@ static enum status read_share(yyjson_val *share, const struct catalog_model *m,
             return error_set(err, STATUS_INVALID,
                              "a share of traffic has no \"%.64s\"; it has version and weight",
                              yyjson_get_str(key));
-    enum status st = read_version(yyjson_obj_get(share, "version"), m, &out->version, err);
+    enum status st = deployment_version(yyjson_obj_get(share, "version"), m, &out->version, err);
     return st ? st : read_weight(yyjson_obj_get(share, "weight"), &out->weight, err);
 }
 
@@ -158,7 +158,7 @@ enum status deployment_read(yyjson_val *body, const struct catalog_model *m,
     if (traffic && version)
         return error_set(err, STATUS_INVALID, "\"version\" and \"traffic\" exclude each other");
     enum status st = traffic ? read_traffic(traffic, m, out, err)
-                             : read_version(version, m, &out->body.version, err);
+                             : deployment_version(version, m, &out->body.version, err);
     while (!st && (key = yyjson_obj_iter_next(&members)))
         if (!yyjson_equals_str(key, "version") && !yyjson_equals_str(key, "traffic"))
             st = read_setting(key, yyjson_obj_iter_get_val(key), m, out, err);

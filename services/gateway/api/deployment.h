@@ -21,6 +21,9 @@ struct deployment_ask {
     int64_t shadow[MAX_SHADOWS];
 };
 
+/* A version's number, or an alias of m, which may be NULL.  INVALID. */
+enum status deployment_version(yyjson_val *v, const struct catalog_model *m, uint32_t *out,
+                               struct error *err) MUST_CHECK;
 /* body: an object, which *out borrows from.  m: whose aliases are known, or NULL.  Fills versions,
  * settings, and which of these are meant.  INVALID: *err names the member, unknown ones too.
  * What the registry refuses (weights that do not sum, unknown versions) is not looked at here. */

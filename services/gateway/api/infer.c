@@ -44,9 +44,11 @@ static void call_destroy(struct infer_call *call)
 static void on_gone(struct pending *p)
 {
     struct infer_call *call = (struct infer_call *)p;
+    uint64_t begin_us = call->http->begin_us;
     call->http = NULL;
     if (call->working)
         return; /* the loop will see it when the thread is done */
+    meter_gone(call->inference->lane, clock_us() - begin_us);
     queue_cancel(&call->gateway->queue, call->inference);
     call_destroy(call);
 }
@@ -237,7 +239,7 @@ static void send_answer(struct answering *a)
     http->end_us = a->end_us;
     a->times.total_us = a->end_us - http->begin_us;
     if (a->err.status) {
-        meter_failure(call->lane, a->times.total_us);
+        meter_failure(call->lane, a->err.status, a->times.total_us);
         answer_finish(answer);
         api_error(http, a->err.status, "%s", a->err.text);
         return;
@@ -311,7 +313,7 @@ static void on_done(struct inference *r, const struct outcome *outcome)
     call->lane = r->lane;
     call->inference = NULL;
     if (outcome->status) {
-        meter_failure(r->lane, clock_us() - call->http->begin_us);
+        meter_failure(r->lane, outcome->status, clock_us() - call->http->begin_us);
         answer_failure(call, outcome);
         call_destroy(call);
         return;

@@ -138,6 +138,8 @@ void show_deployment(struct gateway *g, struct buf *out, const struct msg_deploy
                m ? route_serving(g, m) : 0);
     if (d->previous)
         buf_printf(out, "\"previous\":\"%u\",", d->previous);
+    if (d->rollout)
+        buf_printf(out, "\"rollout\":\"%u\",", d->rollout);
     put_traffic(g, out, d);
     api_put_string(out, "sticky", d->sticky);
     buf_printf(out,
