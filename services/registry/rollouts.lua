@@ -9,7 +9,8 @@
 -- of it report what they count; the registry that gets a report judges (guard.c), and asks for the next
 -- step, or the end.  Who asks says which step it has judged, so several registries may do it.
 --
--- Time passes from report to report, UNSEEN_MS at most: what nobody watches does not count.
+-- Time passes from report to report, UNSEEN_MS at most: what nobody watches does not count.  A full
+-- Redis keeps nobody from going back.
 
 local ROLLOUTS_MAX = 100             -- under way at once: gateways report of each of them twice a second
 local REPORTS_MAX = 256              -- of a step: gateways, and those that they were before a restart
@@ -217,7 +218,7 @@ end)
 -- ---- watching
 
 -- model revision gateway packed engines trouble -> rollout; 0: that step is over
-redis.register_function('maas_rollout_report', function(_, a)
+redis.register_function(when_full('maas_rollout_report', function(_, a)
     local model, gateway = a[1], a[3]
     local r, reports = rollout(model), reports_key(model)
     if not r or r.state ~= ROLLING or r.revision ~= a[2] then
@@ -236,11 +237,11 @@ redis.register_function('maas_rollout_report', function(_, a)
     redis.call('HSET', rollout_key(model), 'seen_ms', text(now), 'held_ms', r.held_ms, 'away_ms',
         r.away_ms, 'trouble', r.trouble)
     return rollout_reply(model)
-end)
+end))
 
 -- model id revision reason numbers -> number of the step, -1: it is done; or 0: somebody was faster.
 -- A reason aborts it, whatever its step is by now; none: the step with that revision has done well.
-redis.register_function('maas_rollout_turn', function(_, a)
+redis.register_function(when_full('maas_rollout_turn', function(_, a)
     local model, r = a[1], rollout(a[1])
     if not r or r.state ~= ROLLING or r.id ~= a[2] then
         return 0
@@ -260,10 +261,10 @@ redis.register_function('maas_rollout_turn', function(_, a)
     r.step, r.state = text(r.step - 1), ROLLED
     end_rollout(model, r, 'rollout', 'rollout end', a[5])
     return -1
-end)
+end))
 
 -- model who -> rollout
-redis.register_function('maas_rollout_abort', function(_, a)
+redis.register_function(when_full('maas_rollout_abort', function(_, a)
     local model, r = a[1], rollout(a[1])
     if not r then
         return no_rollout(model)
@@ -276,7 +277,7 @@ redis.register_function('maas_rollout_abort', function(_, a)
         abort_rollout(model, r, a[2], 'aborted by ' .. a[2], '')
     end
     return rollout_reply(model)
-end)
+end))
 
 -- model -> rollout
 redis.register_function{

@@ -122,7 +122,7 @@ redis.register_function('maas_version_commit', function(_, a)
     if job ~= '' then
         finish_training(job, n, a[10])
     end
-    if a[7] == '1' then
+    if a[7] == '1' then -- while a rollout is under way it is registered only
         deploy(model, traffic_of(n), {}, who, 'deploy')
     end
     if key ~= '' then

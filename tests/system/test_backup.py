@@ -46,7 +46,10 @@ def state(suite):
                 for name in ("state", "engines", "wanted", "requests", "share"):
                     target.pop(name)
     jobs = suite.api.get("/api/training")
-    return models, suite.api.get("/api/datasets"), jobs
+    rollout = suite.api.get("/api/models/net/rollout")["rollout"]
+    for name in ("held_s", "measured", "waits_for_engine"):
+        rollout.pop(name, None)
+    return models, suite.api.get("/api/datasets"), jobs, rollout
 
 
 def artifact(suite, model, version):
@@ -63,6 +66,8 @@ def fill(suite):
         suite.upload(model, data, fmt)
     suite.deploy("net", "1")
     suite.deploy("net", "2")
+    limits = {"steps": [0.01, 100], "hold_s": 3600, "abort_if": {"error_rate": 0.5}}
+    suite.api.call("POST", "/api/models/net/rollout", {"version": "1", **limits})
     suite.api.call("PUT", "/api/datasets/d/files/a.csv", b"x,y\n1,2\n" * 200000)
     for n in range(6):  # entries of the history that are as large as they can be
         suite.api.call("PATCH", "/api/models/big/versions/1", {"tags": {"t": f"{n}" + "x" * 65000}})
@@ -91,6 +96,9 @@ def test_a_restored_suite_is_the_same(make_suite):
     assert second.api.call("POST", f"/api/uploads/{upload}/commit", body)["version"] == "1"
     assert second.upload("net", networks.times(4))["version"] == "3"  # numbers go on
     assert first.upload("net", networks.times(5))["version"] == "3"  # the first is as it was
+    rollout = lambda: second.api.get("/api/models/net/rollout")["rollout"]
+    held = second.eventually(lambda: rollout()["held_s"], 20, "the rollout stands still")
+    second.eventually(lambda: rollout()["held_s"] > held, 20, "the rollout stands still")
     with pytest.raises(ApiError) as caught:
         restore(second, archive)
     assert caught.value.status == 409 and "not empty" in caught.value.message

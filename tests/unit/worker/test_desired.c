@@ -102,6 +102,21 @@ Test(desired, all_that_share_the_traffic_and_its_shadows)
     cr_expect(desired_in_pool(&d, "gold") && !desired_in_pool(&d, "default"));
 }
 
+Test(desired, those_before_stay_while_a_rollout_is_under_way)
+{
+    struct msg_deployment d = { .model = bytes_str("m"),
+                                .version = 2,
+                                .previous = 1,
+                                .revision = UINT32_MAX - 1,
+                                .rollout = 2 };
+    const struct msg_catalog change = { .deployments = &d, .deployments_count = 1 };
+    catalog_apply(&catalog, &change, false);
+    cr_expect(wants(1, true) && wants(2, true) && !wants(3, true));
+    d.rollout = 0;
+    catalog_apply(&catalog, &change, false);
+    cr_expect(!wants(1, true) && wants(2, true));
+}
+
 Test(desired, unknown_versions_are_not_wanted)
 {
     deploy(9, 8);
