@@ -62,12 +62,12 @@
     L(S, alias, aliases, 2, MAX_ALIASES, "all, by name") \
     F(S, u64, revision, 3, 0, "grows by one with each change of them")
 
-#define ENTRY_FIELDS(F, L, S)                                                                    \
-    F(S, str, id, 1, MAX_NAME, "its place in the history; ids grow")                             \
-    F(S, u64, changed_ms, 2, 0, "wall time")                                                     \
-    F(S, str, who, 3, MAX_NAME, "a user, a worker, a training job, or api")                      \
-    F(S, str, what, 4, MAX_NAME, "register, check, describe, alias, deploy, rollback or delete") \
-    F(S, str, from, 5, MAX_ENTRY, "JSON: as it was; empty: it was not")                          \
+#define ENTRY_FIELDS(F, L, S)                                                                     \
+    F(S, str, id, 1, MAX_NAME, "its place in the history; ids grow")                              \
+    F(S, u64, changed_ms, 2, 0, "wall time")                                                      \
+    F(S, str, who, 3, MAX_NAME, "a user, a worker, a training job, or api")                       \
+    F(S, str, what, 4, MAX_NAME, "register, check, alias, deploy, rollback, delete, rollout ...") \
+    F(S, str, from, 5, MAX_ENTRY, "JSON: as it was; empty: it was not")                           \
     F(S, str, to, 6, MAX_ENTRY, "JSON: as it is since then; empty: it is no more")
 
 #define ENGINE_FIELDS(F, L, S)                                              \

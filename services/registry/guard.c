@@ -18,11 +18,11 @@ static double log_chance(double bad, double all, double p)
 }
 
 /* The chance that `bad` or more of `all` are bad. */
-static double tail(double bad, double all, double p)
+static double tail(uint64_t bad, uint64_t all, double p)
 {
-    double term = exp(log_chance(bad, all, p)), sum = term;
-    for (double k = bad; k < all && term > sum * SMALLEST_TERM; k++) {
-        term *= (all - k) / (k + 1) * p / (1 - p);
+    double term = exp(log_chance((double)bad, (double)all, p)), sum = term;
+    for (uint64_t k = bad; k < all && term > sum * SMALLEST_TERM; k++) {
+        term *= (double)(all - k) / (double)(k + 1) * p / (1 - p);
         sum += term;
     }
     return sum;
@@ -35,7 +35,7 @@ bool guard_passed(uint64_t bad, uint64_t all, double limit, bool hold_is_over)
         return false;
     if (limit <= 0 || (hold_is_over && expected >= 1))
         return true;
-    return tail((double)bad, (double)all, limit) < GUARD_CHANCE;
+    return tail(bad, all, limit) < GUARD_CHANCE;
 }
 
 static bool check_engines(const struct msg_rollout *r, struct error *why)

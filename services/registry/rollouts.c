@@ -6,6 +6,7 @@
 #include "services/registry/registry.h"
 
 #include "common/base/log.h"
+#include "common/base/metrics.h"
 #include "services/registry/checks.h"
 #include "services/registry/guard.h"
 #include "services/registry/records.h"
@@ -141,6 +142,18 @@ void on_rollout_abort(void *arg, const struct rpc_request *from)
 
 /* ---- watching ----------------------------------------------------------------------------- */
 
+static struct metric_family turns = {
+    .name = "maas_registry_rollout_turns_total",
+    .help = "steps of rollouts and their ends, that this registry has brought about",
+    .type = METRIC_COUNTER,
+};
+
+static void count_turn(const char *what)
+{
+    const struct metric_label label = { "turn", what };
+    metric_add(metrics_series(&turns, &label, 1), 1);
+}
+
 /* A verdict that Redis has been told of. */
 struct turn {
     char model[MAX_NAME + 1];
@@ -151,15 +164,19 @@ struct turn {
 static void on_turned(void *arg, enum status st, const char *text, const struct redisReply *reply)
 {
     struct turn *t = arg;
+    bool over = !st && reply->type == REDIS_REPLY_INTEGER && reply->integer < 0;
     uint64_t step = st ? 0 : record_number(reply);
-    if (st)
+    if (st) {
         log_warn("a rollout does not move", LOG_S("model", t->model), LOG_S("error", text));
-    else if (reply->type == REDIS_REPLY_INTEGER && reply->integer < 0)
+    } else if (over) {
+        count_turn(t->reason[0] ? "abort" : "end");
         log_info(t->reason[0] ? "rollout aborted" : "rollout done", LOG_S("model", t->model),
                  LOG_U("version", t->version), LOG_S("reason", t->reason));
-    else if (step)
+    } else if (step) {
+        count_turn("step");
         log_info("rollout moves", LOG_S("model", t->model), LOG_U("version", t->version),
                  LOG_U("step", step));
+    }
     free(t);
 }
 

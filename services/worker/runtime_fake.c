@@ -1,9 +1,10 @@
 /* runtime_fake.c - a runtime for tests; it counts only with --allow-fake.
  *
  * The artifact is one line of text:
- *     fake [load=MS] [ballast=MIB] [slow=MS] [broken] [fatal] [abort] [fail=WORDS]
+ *     fake [load=MS] [ballast=MIB] [slow=MS] [broken] [fatal] [unless=PATH] [abort] [fail=WORDS]
  *   load=MS      loading takes so long
  *   ballast=MIB  the model has so much memory
+ *   unless=PATH  loading fails while there is such a file
  *   fail=WORDS   loading fails with the rest of the line as the reason
  *   abort        the process aborts while loading
  *   slow=MS      each run takes so long
@@ -73,6 +74,13 @@ static void interrupt(void *model, bool on)
     uv_mutex_unlock(&m->lock);
 }
 
+/* "unless=PATH ...", or NULL. */
+static bool is_forbidden(const char *word)
+{
+    char path[LINE_MAX_BYTES];
+    return word && sscanf(word, "unless=%1023s", path) == 1 && access(path, F_OK) == 0;
+}
+
 /* All of it is touched.  NULL: none. */
 static void *make_ballast(const char *word)
 {
@@ -101,6 +109,8 @@ static enum status load(const char *path, const struct runtime_options *options,
         sleep_ms(strtod(wait + 5, NULL));
     if (strstr(line, "abort"))
         abort();
+    if (is_forbidden(strstr(line, "unless=")))
+        return error_set(err, STATUS_INVALID, "the fake model must not be loaded now");
     if (reason)
         return error_set(err, STATUS_INVALID, "%.200s", reason + 5);
     *s = (struct signature){ .inputs_count = 1, .outputs_count = 1, .batchable = true };

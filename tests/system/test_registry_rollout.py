@@ -8,7 +8,7 @@ import time
 import pytest
 
 from peer import eventually
-from registry_rig import FAILED, check, commit, refused, store
+from registry_rig import FAILED, check, commit, refused, store, total
 from test_registry_catalog import POOL, SHADOW, alias, history, replay, shares, snapshot, told, versions
 
 ERRORS, P99 = 1, 2
@@ -250,6 +250,8 @@ def test_two_registries_make_each_step_once(store, peer):
     steps = [json.loads(e["to"])["rollout"]["step"] for e in history(peer) if e["what"].startswith("rollout")]
     assert steps == [1, 2, 3, 4, 4]
     deployed(peers[1], (2, 10000))
+    ends = lambda: total(peer, "maas_registry_rollout_turns_total", "end")
+    eventually(lambda: ends() == 1, 10, "nobody has counted it, or both")
 
 
 def test_rollout_does_not_depend_on_one_registry(store, peer):
