@@ -230,7 +230,16 @@ enum status record_deployment(struct records *r, const struct redisReply *pairs,
     return st ? st : read_versions(r, text_of(pairs, "shadow"), &out->shadow);
 }
 
-/* "champion:7,next:8" */
+/* Byte by byte: Redis sorts as its locale says, and names together with their colons. */
+static int by_name(const void *a, const void *b)
+{
+    struct bytes one = ((const struct msg_alias *)a)->name;
+    struct bytes two = ((const struct msg_alias *)b)->name;
+    int order = memcmp(one.data, two.data, one.len < two.len ? one.len : two.len);
+    return order ? order : (one.len > two.len) - (one.len < two.len);
+}
+
+/* "champion:7,next:8", in any order */
 static enum status read_aliases(struct records *r, struct bytes text, struct msg_aliases *out)
 {
     const char *p = text.data, *end = p + text.len;
@@ -247,6 +256,8 @@ static enum status read_aliases(struct records *r, struct bytes text, struct msg
             return STATUS_CORRUPT;
         p = stop;
     }
+    if (out->aliases_count > 1)
+        qsort(out->aliases, out->aliases_count, sizeof *out->aliases, by_name);
     return STATUS_OK;
 }
 

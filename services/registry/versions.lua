@@ -208,13 +208,12 @@ end)
 
 -- ---- aliases
 
--- "champion:7,next:8", by name
+-- "champion:7,next:8"; records.c puts them in the order of their names
 local function aliases_text(model)
     local list, out = redis.call('HGETALL', key_of(model, 'aliases')), {}
     for i = 1, #list, 2 do
         out[#out + 1] = list[i] .. ':' .. list[i + 1]
     end
-    table.sort(out)
     return table.concat(out, ',')
 end
 

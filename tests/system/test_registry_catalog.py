@@ -212,19 +212,19 @@ def replay(entries):
     return state
 
 
-def told(seen):
-    """What a snapshot says of model m, in the words of the history."""
+def told(seen, model="m"):
+    """What a snapshot says of the model, in the words of the history."""
     names = {0: "pending", 1: "passed", 2: "failed"}
     out = {"versions": {}, "aliases": {}, "deployment": None, "rollout": None}
-    for v in seen["versions"].values():
+    for v in (v for (name, _), v in seen["versions"].items() if name == model):
         out["versions"][str(v["number"])] = {
             "version": str(v["number"]), "check": names[v["check"]], "format": v["format"], "digest": v["digest"].hex(),
             "size": v["size_bytes"], "tags": json.loads(v["tags"] or "{}"), "description": v["description"],
             **({"reason": v["reason"]} if v["check"] else {}),
         }  # fmt: skip
-    for a in seen["aliases"].get("m", {}).get("aliases", []):
+    for a in seen["aliases"].get(model, {}).get("aliases", []):
         out["aliases"][a["name"]] = str(a["version"])
-    d = seen["deployments"].get("m")
+    d = seen["deployments"].get(model)
     if d:
         part = lambda list_: [{"version": str(s["version"]), "weight": s["weight"] / 100} for s in list_]
         keys = ("sticky", "instances", "max_batch", "max_batch_delay_ms", "queue_max", "pool", "revision")

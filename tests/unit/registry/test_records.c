@@ -136,6 +136,22 @@ static struct redisReply *page(const char *more, struct redisReply *model)
     return LIST(str("17"), str(more), str("iris"), str("2"), model);
 }
 
+Test(aliases, come_in_the_order_of_their_names)
+{
+    struct records records = { 0 };
+    struct msg_aliases aliases;
+    static const char *const names[] = { "a", "a-b", "a.b", "a1", "b" };
+    struct redisReply *reply = aliases_reply("3", "b:5,a-b:2,a1:4,a.b:3,a:1");
+    cr_assert_eq(record_aliases(&records, reply, &aliases), STATUS_OK);
+    cr_assert_eq(aliases.aliases_count, 5);
+    for (size_t i = 0; i < 5; i++) {
+        cr_assert(bytes_equal_str(aliases.aliases[i].name, names[i]));
+        cr_assert_eq(aliases.aliases[i].version, i + 1);
+    }
+    records_finish(&records);
+    freeReplyObject(reply);
+}
+
 Test(catalog, keeps_every_list_of_every_version)
 {
     struct records records = { 0 };
