@@ -25,6 +25,7 @@ MODELS = ("m", "m-a", "m.b", "mb", "n0", "n1")
 FLEETING = ("gone", "gone-too")  # nobody deploys these, so that all of a model can go
 LIVE = 24  # versions of one model; beyond that they are deleted, not made
 ALIASES = ("a", "a-b", "a.b", "a1", "champion", "next")
+MANY_ALIASES = "n1"  # so that it comes to their limit
 ANSWER_SECONDS = 30
 
 named = functools.cache(artifact)
@@ -113,11 +114,13 @@ class Client:
         place = int(rank * len(live))
         return live[-1 - place] if newest else live[place]
 
-    def _content(self):
+    def _stored(self):
         rank = self.rng.random() ** 2
-        if self._chance(0.02):
-            return b"never put by " + self.name.encode()
         return self.heard.stored[-1 - int(rank * len(self.heard.stored))]
+
+    def _content(self):
+        stored = self._stored()
+        return b"that nobody puts" if self._chance(0.02) else stored
 
     def _about(self, name, model, **more):
         return {"model": model, "process": name, **more}
@@ -191,8 +194,10 @@ class Client:
 
     def _alias(self, name):
         model = self._model(0.02)
-        alias = self.rng.choice(ALIASES) if self._chance(0.9) else f"b{self.rng.randrange(80)}"
-        number = 0 if self._chance(0.3) else self._number(model)
+        alias, other = self.rng.choice(ALIASES), f"b{self.rng.randrange(80)}"
+        if model == MANY_ALIASES:
+            alias = other
+        number = 0 if self._chance(0.1 if model == MANY_ALIASES else 0.3) else self._number(model)
         if model in FLEETING and self._chance(0.7):
             number = 0
         q = self._about(name, model, alias="17" if self._chance(0.01) else alias, version=number)
@@ -257,7 +262,7 @@ class Client:
         return "CHUNK_GET", {"digest": hashlib.sha256(self._content()[:CHUNK_BYTES]).digest()}
 
     def _put(self, name):
-        data = name.encode() if self._chance(0.5) else self._content()[:CHUNK_BYTES]
+        data = name.encode() if self._chance(0.5) else self._stored()[:CHUNK_BYTES]
         return "CHUNK_PUT", {"digest": hashlib.sha256(data).digest()}, data
 
 

@@ -272,11 +272,12 @@ def alias_put(state, q):
 
 
 def may_be_deployed(model, traffic, shadow):
+    """The first that is wrong is named."""
     shares = dict(traffic)
-    for number in (*shares, *shadow):
+    for number, alone in [(n, True) for n in shares] + [(n, n not in shares) for n in shadow]:
         v = model.version(number, otherwise="INVALID")
         refuse_unless(v.check != FAILED, "cannot be deployed", "CONFLICT")
-    refuse_unless(not shares.keys() & set(shadow), "in shadow")
+        refuse_unless(alone, "in shadow")
 
 
 def serves_meanwhile(model, old, traffic):

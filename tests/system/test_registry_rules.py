@@ -15,14 +15,14 @@ import random
 import pytest
 
 import registry_rules as rules
-from peer import CHUNK_BYTES, eventually
-from registry_clients import ALIASES, FLEETING, MODELS, Crowd
-from registry_rig import put, store
+from peer import eventually
+from registry_clients import FLEETING, MODELS, Crowd
+from registry_rig import SANITIZED, store
 from test_registry_catalog import history, replay, snapshot, told
 
 FULL = bool(os.environ.get("MAAS_FULL"))
-OPERATIONS = int(os.environ.get("OPERATIONS") or (100000 if FULL else 4000))
-KILLS = OPERATIONS // 2000
+OPERATIONS = int(os.environ.get("OPERATIONS") or (100000 if FULL else 1600 if SANITIZED else 6000))
+KILLS = OPERATIONS // 1500
 SEED = int(os.environ.get("SEED") or random.randrange(1 << 32))
 CHECK_LEASE_S = 60
 pytestmark = pytest.mark.timeout(1800 if FULL else 300)
