@@ -280,7 +280,7 @@ static void on_ended(void *arg)
 
 /* ---- launch ----------------------------------------------------------------------------------- */
 
-static void arguments(struct child *c, char **argv, char numbers[3][16], char hex[DIGEST_HEX_SIZE])
+static void arguments(struct child *c, char **argv, char numbers[4][16], char hex[DIGEST_HEX_SIZE])
 {
     const struct host_config *config = c->host->config;
     size_t n = 0;
@@ -289,17 +289,19 @@ static void arguments(struct child *c, char **argv, char numbers[3][16], char he
     snprintf(numbers[1], 16, "%u",
              resources_threads(config->threads, c->host->cores, placement_engines(c->host)));
     snprintf(numbers[2], 16, "%u", c->max_batch ? c->max_batch : config->max_batch);
-    const char *const list[] = { "maas-worker",  "engine",
-                                 "--model",      c->model,
-                                 "--version",    numbers[0],
-                                 "--format",     c->format,
-                                 "--path",       c->path,
-                                 "--digest",     hex,
-                                 "--worker",     reporter_id(c->host->reporter),
-                                 "--threads",    numbers[1],
-                                 "--max-batch",  numbers[2],
-                                 "--log-format", config->log_format,
-                                 "--log-level",  config->log_level };
+    snprintf(numbers[3], 16, "%u", c->check || config->threads ? 0 : config->short_run_us);
+    const char *const list[] = { "maas-worker",    "engine",
+                                 "--model",        c->model,
+                                 "--version",      numbers[0],
+                                 "--format",       c->format,
+                                 "--path",         c->path,
+                                 "--digest",       hex,
+                                 "--worker",       reporter_id(c->host->reporter),
+                                 "--threads",      numbers[1],
+                                 "--max-batch",    numbers[2],
+                                 "--short-run-us", numbers[3],
+                                 "--log-format",   config->log_format,
+                                 "--log-level",    config->log_level };
     for (; n < sizeof list / sizeof *list; n++)
         argv[n] = (char *)(uintptr_t)list[n];
     if (c->list) {
@@ -308,8 +310,6 @@ static void arguments(struct child *c, char **argv, char numbers[3][16], char he
     }
     if (c->check)
         argv[n++] = (char *)(uintptr_t)"--check";
-    else if (!config->threads)
-        argv[n++] = (char *)(uintptr_t)"--fewer-threads";
     if (config->allow_fake)
         argv[n++] = (char *)(uintptr_t)"--allow-fake";
     argv[n] = NULL;
@@ -317,7 +317,7 @@ static void arguments(struct child *c, char **argv, char numbers[3][16], char he
 
 static void launch(struct child *c)
 {
-    char *argv[ARGS_MAX + 6], numbers[3][16], hex[DIGEST_HEX_SIZE];
+    char *argv[ARGS_MAX + 6], numbers[4][16], hex[DIGEST_HEX_SIZE];
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
         set_state(c, ENGINE_FAILED, "no file descriptor is left for an engine");

@@ -14,8 +14,9 @@ struct host_config {
     const char *registry;
     const char *events;
     const char *cache;
-    const char *pool; /* whose deployments it serves */
-    uint32_t threads; /* 0: automatic */
+    const char *pool;      /* whose deployments it serves */
+    uint32_t threads;      /* 0: automatic */
+    uint32_t short_run_us; /* as in model.h */
     uint32_t max_batch;
     uint32_t load_timeout_ms;
     uint32_t stop_timeout_ms;

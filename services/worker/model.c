@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define TRY_AGAIN_US 100000 /* of a first run: part of that may be what is done only once */
+#define TRY_AGAIN_US    100000      /* of a first run: part of that may be what is done only once */
+#define SHORT_BYTES_MAX (32u << 20) /* a larger artifact is not loaded twice to find out */
 
 /* ---- jobs against the signature ------------------------------------------------------------ */
 
@@ -219,8 +220,8 @@ static bool may_be_short(const struct model *m, const struct model_source *from,
     uint64_t bytes = size_of(from->path);
     for (size_t i = 0; i < others->count; i++)
         bytes += size_of(others->files[i].path);
-    return from->fewer_threads && from->threads > 1 && m->runtime->threaded &&
-           bytes <= MODEL_SHORT_BYTES;
+    return from->short_run_us && from->threads > 1 && m->runtime->threaded &&
+           bytes <= SHORT_BYTES_MAX;
 }
 
 /* With one thread; then, unless its runs prove to be short, anew with all. */
@@ -234,7 +235,7 @@ static enum status load(struct model *m, const struct model_source *from,
     if (st)
         return st;
     uint64_t rows = m->signature.batchable ? from->max_batch : 1, took = warm_up(m);
-    if (!short_runs || (took < MODEL_SHORT_US && took * rows < MODEL_SHORT_US))
+    if (!short_runs || (took < from->short_run_us && took * rows < from->short_run_us))
         return STATUS_OK;
     model_unload(m);
     m->signature = (struct signature){ 0 };

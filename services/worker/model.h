@@ -6,18 +6,16 @@
 
 #include "services/worker/runtime.h"
 
-/* A run is short when threads gain little time and lose much work: the same cores do more when each
- * has a run, or a gateway, of its own. */
-#define MODEL_SHORT_US    2000
-#define MODEL_SHORT_BYTES (32u << 20) /* a larger artifact is not loaded twice to find out */
-
 struct model_source {
     const char *path;
     const char *digest; /* hex */
     const char *format;
     uint32_t threads; /* of one run */
     uint32_t max_batch;
-    bool fewer_threads; /* one, where the largest batch takes less than MODEL_SHORT_US */
+    uint32_t
+        short_run_us; /* one thread, where the largest batch takes less.  There threads gain little
+                              time and lose much work: the same cores do more when each has a run, or
+                              a gateway, of its own */
     bool allow_fake;
     const char
         *files; /* list of all files (files.h), beside the artifact; NULL or empty: no others */

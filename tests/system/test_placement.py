@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import threading
 import time
 
@@ -82,25 +83,25 @@ def tasks_of(pid):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one core to share")
-@pytest.mark.skipif(SANITIZED, reason="a sanitizer makes every run long")
 def test_short_runs_have_one_thread(rig):  # noqa: F811
-    """Both engines, one after the other, may have all cores."""
+    """The same model under two workers, one after the other: all runs are short, or none is."""
     gateway = rig.gateway()
-    rig.registry.version("short", 1, networks.times(2), "onnx")
-    rig.registry.version("long", 1, networks.perceptron([512, 2048, 512])[0], "onnx")
-    rig.registry.deploy("short", 1)
-    rig.start()
-    short = gateway.hello("short", 1)[1]["pid"]
-    rig.registry.engine("short", 1, READY)
-    allowed, few = threads_of(short), tasks_of(short)
-    assert allowed > 1
-    rig.registry.deploy("short", 0)
-    gateway.send(gateway.wait("BYE")[0], "BYE_ACK")
-    eventually(lambda: gone(short), PATIENCE, "the engine stays")
-    rig.registry.deploy("long", 1)
-    long = gateway.hello("long", 1)[1]["pid"]
-    assert threads_of(long) == allowed
-    assert tasks_of(long) == few + allowed - 1
+    rig.registry.version("m", 1, networks.times(2), "onnx")
+    rig.registry.deploy("m", 1)
+
+    def tasks(short_run_us):
+        rig.start("--short-run-us", str(short_run_us))
+        pid = gateway.hello("m", 1)[1]["pid"]
+        rig.registry.engine("m", 1, READY)
+        allowed, count = threads_of(pid), tasks_of(pid)
+        assert allowed > 1
+        rig.worker.signal(signal.SIGTERM)
+        gateway.send(gateway.wait("BYE")[0], "BYE_ACK")
+        eventually(lambda: gone(pid) and not rig.worker.alive(), PATIENCE, "the worker stays")
+        return allowed, count
+
+    (_, few), (allowed, many) = tasks(1 << 31), tasks(0)
+    assert many == few + allowed - 1
 
 
 def deploy(suite, **settings):
