@@ -22,7 +22,7 @@ from registry_rules import FAILED, PASSED, WHOLE
 CLIENTS = 6
 DEPTH = 4  # operations that a client has open
 MODELS = ("m", "m-a", "m.b", "mb", "n0", "n1")
-FLEETING = ("gone", "gone-too")  # nobody deploys these, so that all of a model can go
+FLEETING = ("gone", "gone-too")  # mostly not in use, so that all of a model can go
 LIVE = 24  # versions of one model; beyond that they are deleted, not made
 ALIASES = ("a", "a-b", "a.b", "a1", "champion", "next")
 MANY_ALIASES = "n1"  # so that it comes to their limit
@@ -85,7 +85,7 @@ class Client:
         self.rng = random.Random(f"{seed}-{name}")
         self.count = 0
         kinds = {self._commit: 22, self._check: 15, self._alias: 16, self._describe: 9, self._deploy: 18,
-                 self._rollback: 5, self._delete: 12, self._delete_model: 1, self._history: 3,
+                 self._rollback: 7, self._delete: 12, self._delete_model: 2, self._history: 3,
                  self._snapshot: 0.4, self._manifest: 2, self._chunk: 2, self._put: 5, self._claim: 2}  # fmt: skip
         self.choices, self.weights = list(kinds), list(kinds.values())
 
@@ -217,17 +217,18 @@ class Client:
 
     def _settings(self, model):
         rng = self.rng
-        shadow = list(dict.fromkeys(self._number(model) for _ in range(rng.randrange(3))))
-        return {"changes": rng.choice((0, 0, 0, 1 << rng.randrange(7), rng.randrange(128))), "shadow": shadow,
+        new = self._chance(0.5)
+        shadow = list(dict.fromkeys(self._number(model, new) for _ in range(rng.randrange(3))))
+        return {"changes": rng.choice((0, 0, 1 << rng.randrange(7), 1 << 6, rng.randrange(128))), "shadow": shadow,
                 "instances": rng.randrange(3), "max_batch": rng.choice((0, 8)), "queue_max": rng.choice((0, 9)),
                 "max_batch_delay_ms": rng.choice((0, 5)), "pool": rng.choice(("", "gold")),
                 "sticky": rng.choice(("", "header:x-user-id"))}  # fmt: skip
 
     def _deploy(self, name):
-        model = self._model(0)
+        model = self._model(0.1)
         q = self._about(name, model, **self._settings(model))
-        if self._chance(0.6):
-            q["version"] = 0 if self._chance(0.1) else self._number(model)
+        if self._chance(0.6) or model in FLEETING:
+            q["version"] = 0 if self._chance(0.6 if model in FLEETING else 0.1) else self._number(model)
         else:
             q["traffic"] = self._traffic(model)
         if self._chance(0.06):
