@@ -103,7 +103,8 @@ static void context_put(void)
 {
     uv_mutex_lock(&context.lock);
     if (!--context.users) {
-        zmq_ctx_term(context.zmq); /* waits for LINGER_MS at most */
+        while (zmq_ctx_term(context.zmq) != 0 && errno == EINTR)
+            ; /* a signal came; in all it waits for LINGER_MS at most */
         context.zmq = NULL;
     }
     uv_mutex_unlock(&context.lock);
