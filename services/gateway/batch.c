@@ -129,11 +129,11 @@ void job_requeue(struct queue *q, struct job *j, enum requeue why)
             continue;
         r->kills += why == REQUEUE_KILLED;
         r->alone |= why != REQUEUE_UNTRIED;
-        q->requeued++;
+        q->requeued += !r->copy;
         request_move(q, r, INFERENCE_WAITING, true);
-        if (r->kills < POISON_KILLS)
+        if (r->kills < (r->copy ? 1 : POISON_KILLS))
             continue;
-        q->poisoned++;
+        q->poisoned += !r->copy;
         request_fail(q, r, STATUS_POISON,
                      "this request has crashed its model twice and is not tried again");
     }

@@ -178,6 +178,7 @@ enum status gateway_init(struct gateway *g, const struct gateway_config *config,
     struct queue_events events = { engines_send, engines_parted };
     *g = (struct gateway){ .config = config, .loop = l };
     queue_init(&g->queue, &limits, &events, g);
+    g->shadows = shadows_create(&g->queue, l, config->timeout_ms);
     g->suite = suite_view_create();
     g->deadlines = loop_timer_create(l, on_deadline, g);
     g->drain = loop_timer_create(l, drain_step, g);
@@ -203,6 +204,7 @@ void gateway_finish(struct gateway *g)
     route_forget(g);
     guarded_destroy(g->guarded);
     queue_finish(&g->queue);
+    shadows_destroy(g->shadows);
     engines_destroy(g->engines);
     hosts_destroy(g->hosts);
     replica_destroy(g->replica);

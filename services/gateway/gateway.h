@@ -10,6 +10,7 @@
 #include "common/net/report.h"
 #include "services/gateway/http/http.h"
 #include "services/gateway/queue.h"
+#include "services/gateway/shadow.h"
 
 struct gateway_config {
     const char *http;
@@ -44,7 +45,8 @@ struct gateway {
     struct http_server *http;
     struct queue queue;
     struct engines *engines;
-    struct hosts *hosts; /* of workers: they start engines that requests wait for */
+    struct shadows *shadows; /* copies of requests */
+    struct hosts *hosts;     /* of workers: they start engines that requests wait for */
     struct rpc_client *registry;
     struct replica *replica;
     struct reporter *reporter;
@@ -100,8 +102,8 @@ struct route_ask {
 /* Where it goes. */
 struct routed {
     struct lane *lane;
-    struct i64s shadow; /* versions that are to get a copy; good until the catalog changes */
-    bool loading;       /* the version has not been loaded once: nobody knows its inputs */
+    bool shadowed; /* other versions are to get a copy */
+    bool loading;  /* the version has not been loaded once: nobody knows its inputs */
 };
 /* NOT_FOUND; CONFLICT (not deployed, cannot be loaded); UNAVAILABLE (no catalog yet, or loading)
  * with *err saying what to do. */

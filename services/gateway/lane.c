@@ -116,6 +116,12 @@ uint64_t lane_oldest_us(const struct lane *l)
     return waiting_oldest_us(&l->waiting);
 }
 
+/* r: NULL where nobody waits any more. */
+static bool is_older(const struct inference *r, uint64_t before_us)
+{
+    return r && !r->copy && r->submitted_us < before_us;
+}
+
 static uint64_t running_older(const struct engine_link *engines, uint64_t before_us, uint64_t most)
 {
     const struct engine_link *e;
@@ -126,7 +132,7 @@ static uint64_t running_older(const struct engine_link *engines, uint64_t before
         DL_FOREACH(e->jobs, j)
         {
             for (size_t i = 0; i < j->count && count < most; i++)
-                count += j->items[i].request && j->items[i].request->submitted_us < before_us;
+                count += is_older(j->items[i].request, before_us);
         }
     }
     return count;
@@ -140,7 +146,7 @@ uint64_t lane_older(const struct lane *l, uint64_t before_us, uint64_t most)
     for (size_t class = 0; class < PRIORITY_CLASSES; class ++) {
         const struct inference *r = l->waiting.list[class];
         for (uint64_t n = 0; r && n < most && r->submitted_us < before_us; n++, r = r->next)
-            count++; /* the oldest are first */
+            count += is_older(r, before_us); /* the oldest are first */
     }
     return count;
 }
@@ -154,6 +160,22 @@ uint32_t lane_max_batch(const struct lane *l)
 uint64_t lane_recent(struct lane *l, uint64_t now_us)
 {
     return recent_sum(&l->recent, now_us);
+}
+
+bool lane_count_rows(const struct lane *l, struct inference *r)
+{
+    r->rows = 1;
+    for (size_t i = 0; i < r->inputs_count && !r->alone; i++) {
+        const struct msg_tensor *want = &l->signature.inputs[i];
+        r->alone = want->shape.count == 0 || want->shape.at[0] >= 0 ||
+                   r->shapes[i][0] != r->shapes[0][0] || r->shapes[i][0] > BATCH_MAX;
+    }
+    bool batched = !r->alone;
+    r->alone |= r->inputs_count && r->inputs[0].shape.count &&
+                r->shapes[0][0] == 0; /* it would add nothing to a batch */
+    if (!r->alone && r->inputs_count)
+        r->rows = (uint32_t)r->shapes[0][0];
+    return batched;
 }
 
 uint32_t lane_delay_us(const struct lane *l)
@@ -185,12 +207,17 @@ bool lane_is_quick(const struct lane *l, uint64_t job_us)
     return l->job_rows && l->job_us / AVERAGED <= job_us;
 }
 
-uint64_t lane_wait_us(const struct lane *l)
+uint64_t lane_rows_us(const struct lane *l, uint64_t rows)
 {
     if (!l->job_rows || !l->engines_count)
         return 0;
-    return (uint64_t)((double)l->waiting.rows * (double)l->job_us / (double)l->job_rows /
+    return (uint64_t)((double)rows * (double)l->job_us / (double)l->job_rows /
                       (double)l->engines_count);
+}
+
+uint64_t lane_wait_us(const struct lane *l)
+{
+    return lane_rows_us(l, l->waiting.rows - l->waiting.copied_rows);
 }
 
 static void keep_outputs(struct lane *l)

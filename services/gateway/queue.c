@@ -32,6 +32,7 @@ static void recycle(struct queue *q, struct inference *r)
     r->inputs_count = 0;
     r->rows = 0;
     r->pinned = false;
+    r->copy = false;
     r->done = NULL;
     r->user = NULL;
     r->state = INFERENCE_IDLE;
@@ -81,10 +82,10 @@ void request_fail(struct queue *q, struct inference *r, enum status st, const ch
     request_finish(q, r, &(struct outcome){ .status = st, .text = text });
 }
 
-static enum status refuse(struct lane *l, enum refusal why, struct error *err, uint64_t waits,
-                          const char *what)
+static enum status refuse(struct lane *l, const struct inference *r, enum refusal why,
+                          struct error *err, uint64_t waits, const char *what)
 {
-    l->counts.refused[why]++;
+    l->counts.refused[why] += !r->copy;
     return error_set(err, STATUS_BUSY, "%llu %s for version %u of '%s' already",
                      (unsigned long long)waits, what, l->key.version, l->key.model);
 }
@@ -94,18 +95,19 @@ static enum status admit(const struct queue *q, struct lane *l, const struct inf
                          uint64_t now_us, struct error *err)
 {
     const struct waiting *w = &l->waiting;
-    bool at_once = !w->count && l->ready && !l->ready->jobs; /* so nothing is foretold of it */
-    uint64_t usual_us = at_once ? 0 : lane_wait_us(l) + lane_work_us(l);
+    uint64_t rows, count = waiting_before(w, r, &rows);
+    bool at_once = !count && l->ready && !l->ready->jobs; /* so nothing is foretold of it */
+    uint64_t usual_us = at_once ? 0 : lane_rows_us(l, rows) + lane_work_us(l);
     uint64_t need_us = usual_us + usual_us / 8; /* some take longer than usual */
     uint64_t left_us = r->deadline_ms * 1000 - now_us;
-    if (w->count >= (l->options.waiting_max ? l->options.waiting_max : q->limits.waiting_max))
-        return refuse(l, REFUSED_COUNT, err, w->count, "requests wait");
+    if (count >= (l->options.waiting_max ? l->options.waiting_max : q->limits.waiting_max))
+        return refuse(l, r, REFUSED_COUNT, err, count, "requests wait");
     if (w->bytes > q->limits.waiting_bytes_max || /* what was put back is not asked */
         r->bytes > q->limits.waiting_bytes_max - w->bytes)
-        return refuse(l, REFUSED_BYTES, err, w->bytes, "bytes of requests wait");
+        return refuse(l, r, REFUSED_BYTES, err, w->bytes, "bytes of requests wait");
     if (r->deadline_ms * 1000 > now_us && need_us > left_us)
         return refuse(
-            l, REFUSED_WAIT, err, need_us / 1000,
+            l, r, REFUSED_WAIT, err, need_us / 1000,
             "milliseconds of work, which is more than the request's deadline leaves, wait");
     return STATUS_OK;
 }
@@ -120,8 +122,10 @@ enum status queue_submit(struct queue *q, struct lane *l, struct inference *r, u
         return STATUS_BUSY;
     r->lane = l;
     r->submitted_us = now_us;
-    q->submitted++;
-    recent_add(&l->recent, now_us);
+    if (!r->copy) {
+        q->submitted++;
+        recent_add(&l->recent, now_us);
+    }
     heap_push(&q->deadlines, &r->deadline, r->deadline_ms);
     request_move(q, r, INFERENCE_WAITING, false);
     return STATUS_OK;

@@ -67,6 +67,7 @@ struct inference {
     uint32_t rows;     /* first dimension; 1 when the model is not batchable */
     bool alone;        /* shares its job with no other request; the queue sets it too */
     bool pinned;       /* the client named the version: never moved to another */
+    bool copy;         /* nobody waits for it: counts as no request, and ends with its engine */
     uint32_t priority; /* 0: PRIORITY_DEFAULT */
     uint64_t deadline_ms;
     inference_done_fn *done;
@@ -139,7 +140,8 @@ size_t lane_waiting(const struct lane *l);
 uint64_t lane_oldest_us(const struct lane *l); /* clock_us() of who has waited longest; 0: nobody */
 uint32_t lane_max_batch(const struct lane *l); /* rows in one job; 0: no engine has told yet */
 uint32_t lane_delay_us(const struct lane *l);  /* see struct lane_options */
-/* How long the rows that wait will keep the engines busy, as far as can be known; 0: no idea. */
+/* How long the rows that wait will keep the engines busy, without copies, as far as can be known;
+ * 0: no idea. */
 uint64_t lane_wait_us(const struct lane *l);
 struct lane_options {
     uint32_t max_batch;   /* rows in one job, 0: as the engines say */
@@ -151,6 +153,10 @@ void lane_configure(struct queue *q, struct lane *l, const struct lane_options *
 uint64_t lane_older(const struct lane *l, uint64_t before_us, uint64_t most);
 /* Requests that were submitted in the last minute. */
 uint64_t lane_recent(struct lane *l, uint64_t now_us);
+/* Sets rows, and alone, of a request whose inputs are those of the lane's signature.  Rows can be
+ * batched only when all inputs agree on their number; a model with one input that has none, or a
+ * fixed number, may still know what to do with the request: alone.  true: they can. */
+bool lane_count_rows(const struct lane *l, struct inference *r);
 uint32_t lane_version(const struct lane *l);
 const char *lane_model(const struct lane *l);
 /* The tensors that the engines of this version take and give; counts are 0 before the first. */

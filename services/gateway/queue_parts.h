@@ -55,9 +55,8 @@ struct waiting {
     struct inference *list[PRIORITY_CLASSES]; /* each in order */
     uint64_t pass[PRIORITY_CLASSES];
     uint64_t pass_now; /* of the class that was served last */
-    size_t count;
-    uint64_t rows;
-    uint64_t bytes;
+    uint64_t count, rows, bytes;
+    uint32_t copies, copied_rows; /* of these */
 };
 
 /* What each request touches comes first, together: with thousands of versions in use its cost is
@@ -102,6 +101,8 @@ void waiting_remove(struct waiting *w, struct inference *r);
 struct inference *waiting_first(const struct waiting *w); /* whose turn it is; NULL: nobody waits */
 void waiting_served(struct waiting *w, const struct inference *r); /* it was, and is removed */
 uint64_t waiting_oldest_us(const struct waiting *w);
+/* Whom, and what, r would have to wait for: a request hardly waits for copies. */
+uint64_t waiting_before(const struct waiting *w, const struct inference *r, uint64_t *rows);
 
 /* lane.c */
 /* The same for the result of a job of so many rows. */
@@ -111,6 +112,8 @@ void lane_destroy(struct queue *q, struct lane *l);
 /* What passes at most, at the usual pace, from the head of the queue to the answer: a job that is
  * running, and one's own.  0: no idea. */
 uint64_t lane_work_us(const struct lane *l);
+/* How long so many rows will keep the engines busy; 0: no idea. */
+uint64_t lane_rows_us(const struct lane *l, uint64_t rows);
 /* Its jobs are so short that the way to the engine and back counts. */
 bool lane_is_quick(const struct lane *l, uint64_t job_us); /* its jobs take no longer */
 /* A job of so many rows took so long. */

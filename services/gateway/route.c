@@ -23,7 +23,7 @@ struct known_share {
 struct known_route {
     UT_hash_handle hh;
     struct lane *lane;          /* gets all; NULL: they share */
-    struct i64s shadow;         /* as in struct routed */
+    bool shadowed;              /* as in struct routed */
     struct bytes sticky;        /* the header whose value decides, or empty */
     struct known_share *shares; /* owned */
     size_t count;
@@ -58,13 +58,13 @@ static struct lane *pick_share(const struct known_route *r, uint64_t hash)
 
 /* ---- what was found before -------------------------------------------------------------------- */
 
-static struct lane *recall(struct gateway *g, const struct route_ask *ask, struct i64s *shadow)
+static struct lane *recall(struct gateway *g, const struct route_ask *ask, bool *shadowed)
 {
     struct known_route *r;
     HASH_FIND(hh, g->routes, ask->model.data, ask->model.len, r);
     if (!r)
         return NULL;
-    *shadow = r->shadow;
+    *shadowed = r->shadowed;
     return r->lane ? r->lane : pick_share(r, hash_of(ask, r->sticky));
 }
 
@@ -262,7 +262,7 @@ static void remember(struct gateway *g, const struct catalog_model *m, const str
     const struct msg_deployment *d = &m->deployment;
     struct known_route *r;
     know(g, bytes_str(m->name), &r);
-    r->shadow = d->shadow;
+    r->shadowed = d->shadow.count;
     if (d->traffic_count <= 1 && d->previous_traffic_count <= 1) {
         r->lane = to->lane;
         return;
@@ -293,7 +293,7 @@ static enum status find_plain(struct gateway *g, struct catalog_model *m,
 {
     struct known_route *known;
     uint32_t version = choose(g, m, ask);
-    to->shadow = m->deployment.shadow;
+    to->shadowed = m->deployment.shadow.count;
     if (!version)
         return error_set(err, STATUS_CONFLICT,
                          "no version of '%s' is deployed; PUT /api/models/%s/deployment", m->name,
@@ -311,7 +311,7 @@ enum status route_find(struct gateway *g, const struct route_ask *ask, struct ro
 {
     *to = (struct routed){ 0 };
     if (!ask->version)
-        to->lane = recall(g, ask, &to->shadow);
+        to->lane = recall(g, ask, &to->shadowed);
     if (to->lane)
         return STATUS_OK;
     if (!replica_synced(g->replica))
@@ -366,6 +366,7 @@ void route_configure(struct gateway *g)
 void route_refresh(struct gateway *g)
 {
     route_forget(g);
+    shadow_refresh(g->shadows, replica_catalog(g->replica));
     queue_each_stranded(&g->queue, rescue, g);
     g->changed = true;
 }

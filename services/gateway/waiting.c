@@ -26,6 +26,10 @@ void waiting_add(struct waiting *w, struct inference *r, bool ahead)
     w->count++;
     w->rows += r->rows;
     w->bytes += r->bytes;
+    if (r->copy) {
+        w->copies++;
+        w->copied_rows += r->rows;
+    }
 }
 
 void waiting_remove(struct waiting *w, struct inference *r)
@@ -34,6 +38,16 @@ void waiting_remove(struct waiting *w, struct inference *r)
     w->count--;
     w->rows -= r->rows;
     w->bytes -= r->bytes;
+    if (r->copy) {
+        w->copies--;
+        w->copied_rows -= r->rows;
+    }
+}
+
+uint64_t waiting_before(const struct waiting *w, const struct inference *r, uint64_t *rows)
+{
+    *rows = w->rows - (r->copy ? 0 : w->copied_rows);
+    return w->count - (r->copy ? 0 : w->copies);
 }
 
 struct inference *waiting_first(const struct waiting *w)

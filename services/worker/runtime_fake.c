@@ -1,13 +1,15 @@
 /* runtime_fake.c - a runtime for tests; it counts only with --allow-fake.
  *
  * The artifact is one line of text:
- *     fake [load=MS] [ballast=MIB] [slow=MS] [broken] [fatal] [unless=PATH] [abort] [fail=WORDS]
+ *     fake [load=MS] [ballast=MIB] [slow=MS] [add=NUMBER] [broken] [fatal] [unless=PATH] [abort]
+ *          [fail=WORDS]
  *   load=MS      loading takes so long
  *   ballast=MIB  the model has so much memory
  *   unless=PATH  loading fails while there is such a file
  *   fail=WORDS   loading fails with the rest of the line as the reason
  *   abort        the process aborts while loading
  *   slow=MS      each run takes so long
+ *   add=NUMBER   is added to the values that are echoed
  *   broken       each run fails with INTERNAL
  *   fatal        the process aborts when a row has the value 7
  * The model has one input "x" and one output "y", FP32 [-1, 2]; a row (command, value) is
@@ -47,6 +49,7 @@ static struct fake_model {
     bool interrupted;
     void *ballast;
     double slow_ms; /* of each run */
+    float add;
     bool broken, fatal;
 } fake_model;
 
@@ -89,6 +92,13 @@ static void *make_ballast(const char *word)
     return bytes ? memset(mem_alloc(bytes), 1, bytes) : NULL;
 }
 
+/* 0: the line lacks the word. */
+static double number_behind(const char *line, const char *word)
+{
+    const char *at = strstr(line, word);
+    return at ? strtod(at + strlen(word), NULL) : 0;
+}
+
 static enum status load(const char *path, const struct runtime_options *options, void **model,
                         struct signature *s, struct error *err)
 {
@@ -102,7 +112,6 @@ static enum status load(const char *path, const struct runtime_options *options,
     if (!ok)
         return error_set(err, STATUS_INVALID, "a fake model begins with the word \"fake\"");
     const char *wait = strstr(line, "load="), *reason = strstr(line, "fail=");
-    const char *slow = strstr(line, "slow=");
     if (uv_mutex_init(&fake_model.lock) || uv_cond_init(&fake_model.changed))
         die("cannot make a lock");
     if (wait)
@@ -117,7 +126,8 @@ static enum status load(const char *path, const struct runtime_options *options,
     s->inputs[0] = (struct msg_tensor){ bytes_str("x"), DT_FP32, { fake_shape, 2 } };
     s->outputs[0] = (struct msg_tensor){ bytes_str("y"), DT_FP32, { fake_shape, 2 } };
     fake_model.ballast = make_ballast(strstr(line, "ballast="));
-    fake_model.slow_ms = slow ? strtod(slow + 5, NULL) : 0;
+    fake_model.slow_ms = number_behind(line, "slow=");
+    fake_model.add = (float)number_behind(line, "add=");
     fake_model.broken = strstr(line, "broken");
     fake_model.fatal = strstr(line, "fatal");
     *model = &fake_model;
@@ -152,6 +162,14 @@ static enum status obey(const float *row, bool *bad_shape, struct error *err)
     return error_set(err, STATUS_INVALID, "the fake model knows no command %g", (double)row[0]);
 }
 
+static void echo(const struct fake_model *m, struct bytes in, struct frame *out)
+{
+    frame_init_copy(out, in);
+    float *row = (float *)(uintptr_t)frame_bytes(out).data;
+    for (size_t i = 1; i < in.len / sizeof *row; i += 2)
+        row[i] += m->add;
+}
+
 static enum status run(void *model, const struct tensor_in *inputs, size_t inputs_count,
                        struct tensor_out *outputs, size_t *count, struct error *err)
 {
@@ -175,7 +193,7 @@ static enum status run(void *model, const struct tensor_in *inputs, size_t input
     outputs[0].rank = 2;
     outputs[0].shape[0] = bad_shape ? inputs[0].shape[0] + 1 : inputs[0].shape[0];
     outputs[0].shape[1] = 2;
-    frame_init_copy(&outputs[0].data, inputs[0].data);
+    echo(m, inputs[0].data, &outputs[0].data);
     *count = 1;
     return STATUS_OK;
 }

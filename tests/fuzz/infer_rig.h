@@ -409,6 +409,7 @@ static inline void rig_start(void)
     rig.gateway.loop = loop_create();
     rig.gateway.suite = suite_view_create();
     queue_init(&rig.gateway.queue, &limits, &events, &rig);
+    rig.gateway.shadows = shadows_create(&rig.gateway.queue, rig.gateway.loop, 60000);
     for (size_t i = 0; i < RIG_MODELS; i++) {
         struct rig_model *m = &rig_models[i];
         m->lane = queue_lane(&rig.gateway.queue, bytes_str(m->model), 1);

@@ -5,6 +5,7 @@
 #include "services/gateway/api/encoding.h"
 #include "services/gateway/api/hold.h"
 #include "services/gateway/hosts.h"
+#include "services/gateway/kept.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -74,6 +75,7 @@ struct infer_call *infer_begin(struct call *c, struct bytes model, uint32_t vers
     call->gateway = c->gateway;
     call->http = c->http;
     call->lane = to.lane;
+    call->shadowed = to.shadowed;
     call->now_us = c->now_us;
     call->write = write;
     call->inference = inference_create(&c->gateway->queue);
@@ -147,23 +149,11 @@ enum status infer_binary(struct infer_call *call, size_t index, const struct fra
     return STATUS_OK;
 }
 
-/* Rows can be batched only when all inputs agree on their number; a model with one input that
- * has none, or a fixed number, may still know what to do with the request: alone. */
 static void count_rows(struct infer_call *call)
 {
     struct inference *r = call->inference;
-    const struct msg_hello *signature = lane_signature(call->lane);
-    r->rows = 1;
     call->rows = r->inputs_count && r->inputs[0].shape.count ? r->shapes[0][0] : 1;
-    for (size_t i = 0; i < r->inputs_count && !r->alone; i++) {
-        const struct msg_tensor *want = &signature->inputs[i];
-        r->alone = want->shape.count == 0 || want->shape.at[0] >= 0 ||
-                   r->shapes[i][0] != r->shapes[0][0] || r->shapes[i][0] > BATCH_MAX;
-    }
-    call->batched = !r->alone;
-    r->alone |= call->rows == 0; /* it would add nothing to a batch */
-    if (!r->alone && r->inputs_count)
-        r->rows = (uint32_t)r->shapes[0][0];
+    call->batched = lane_count_rows(call->lane, r);
 }
 
 /* ---- answers ----------------------------------------------------------------------------------- */
@@ -178,14 +168,10 @@ struct answering {
     struct error err;
 };
 
-/* One whose outcome outlives the queue's callback: its frames are shared. */
+/* One whose outcome outlives the queue's callback. */
 struct late_answer {
     struct answering a;
-    struct outcome outcome;
-    struct msg_tensor outputs[MAX_TENSORS];
-    int64_t shapes[MAX_TENSORS][MAX_RANK];
-    struct bytes data[MAX_TENSORS];
-    struct frame frames[MAX_TENSORS];
+    struct kept kept;
 };
 
 /* Why no engine came, in the words of the worker that tried. */
@@ -263,8 +249,7 @@ static void on_written(void *arg)
     } else {
         answer_finish(&late->a.answer);
     }
-    for (size_t i = 0; i < late->outcome.outputs_count; i++)
-        frame_finish(&late->frames[i]);
+    kept_finish(&late->kept);
     call_destroy(call);
     free(late);
 }
@@ -272,27 +257,10 @@ static void on_written(void *arg)
 static void write_later(const struct answering *a)
 {
     struct late_answer *late = mem_alloc(sizeof *late);
-    const struct outcome *o = a->outcome;
-    const struct msg_hello *signature = lane_signature(a->call->lane);
     late->a.call = a->call;
     late->a.times = a->times;
-    late->a.outcome = &late->outcome;
-    late->outcome = *o;
-    late->outcome.outputs = late->outputs;
-    late->outcome.data = late->data;
-    late->outcome.frames = late->frames;
-    for (size_t i = 0; i < o->outputs_count; i++) {
-        const struct msg_tensor *t = &o->outputs[i];
-        size_t offset =
-            (size_t)((const char *)o->data[i].data - (const char *)frame_bytes(&o->frames[i]).data);
-        memcpy(late->shapes[i], t->shape.at, t->shape.count * sizeof *t->shape.at);
-        late->outputs[i] = *t;
-        late->outputs[i].name = signature->outputs[i].name;
-        late->outputs[i].shape.at = late->shapes[i];
-        frame_init_share(&late->frames[i], &o->frames[i]);
-        late->data[i] =
-            bytes_of((const char *)frame_bytes(&late->frames[i]).data + offset, o->data[i].len);
-    }
+    late->a.outcome = &late->kept.outcome;
+    kept_init(&late->kept, a->outcome, lane_signature(a->call->lane), 0);
     a->call->working = true;
     loop_work(a->call->gateway->loop, write_answer, on_written, late);
 }
@@ -304,6 +272,16 @@ static bool is_long(const struct infer_call *call, const struct outcome *o)
     for (size_t i = 0; i < o->outputs_count; i++)
         bytes += o->data[i].len;
     return bytes > API_INLINE_BYTES && !call->binary && !call->raw;
+}
+
+/* The answer is out, or a thread has it: now the copies. */
+static void copy_to_shadows(const struct infer_call *call, const struct inference *r,
+                            const struct outcome *outcome)
+{
+    struct gateway *g = call->gateway;
+    if (!gateway_draining(g))
+        shadow_copy(g->shadows, replica_catalog(g->replica), r, outcome,
+                    call->has_body ? frame_bytes(&call->body).len : 0, clock_us());
 }
 
 static void on_done(struct inference *r, const struct outcome *outcome)
@@ -324,13 +302,17 @@ static void on_done(struct inference *r, const struct outcome *outcome)
                                     .queue_us = r->sent_us - r->submitted_us,
                                     .compute_us = outcome->compute_us,
                                     .transfer_us = outcome->transfer_us };
-    if (is_long(call, outcome)) {
+    bool later = is_long(call, outcome);
+    if (later) {
         write_later(&a);
-        return;
+    } else {
+        write_answer(&a);
+        send_answer(&a);
     }
-    write_answer(&a);
-    send_answer(&a);
-    call_destroy(call);
+    if (call->shadowed && (later || !a.err.status))
+        copy_to_shadows(call, r, outcome);
+    if (!later)
+        call_destroy(call);
 }
 
 /* ---- requests ---------------------------------------------------------------------------------- */

@@ -53,6 +53,7 @@ struct infer_call {
     int64_t rows;        /* the first dimension of the first input; 1 if it has none */
     bool batched;        /* the rows are rows of a batch */
     bool binary;         /* OIP: outputs that are not named come as binary data */
+    bool shadowed;       /* private: other versions get a copy when it is answered */
     bool raw;            /* OIP: the body was the one input: all outputs are binary */
     bool columns;        /* KServe v1: answer by columns */
     bool named;          /* the client asked for certain outputs */

@@ -213,6 +213,7 @@ static void metrics(struct call *c)
     for (size_t i = 0; i < sizeof worker_gauges / sizeof *worker_gauges; i++)
         put_workers(&out, suite_view_get(g->suite), &worker_gauges[i]);
     meter_print(&g->queue, &out);
+    shadow_print(g->shadows, &out);
     api_text(c->http, "text/plain; version=0.0.4", &out);
 }
 

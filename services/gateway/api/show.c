@@ -102,6 +102,24 @@ static uint64_t recent(struct gateway *g, const struct msg_deployment *d, uint32
     return l ? lane_recent(l, clock_us()) : 0;
 }
 
+/* What has come of this gateway's copies of requests. */
+static void put_copies(struct gateway *g, struct buf *out, const struct msg_deployment *d,
+                       uint32_t version)
+{
+    struct shadow_totals t = shadow_totals(g->shadows, d->model, version);
+    buf_printf(out,
+               ",\"copies\":%llu,\"open\":%llu,\"compared\":%llu,\"failed\":%llu,\"dropped\":%llu,"
+               "\"rows\":%llu,\"agreeing\":%llu,\"mean_difference\":",
+               (unsigned long long)t.copies, (unsigned long long)t.open,
+               (unsigned long long)t.compared, (unsigned long long)t.failed,
+               (unsigned long long)t.dropped, (unsigned long long)t.rows,
+               (unsigned long long)t.agreeing);
+    if (t.outputs)
+        buf_printf(out, "%.9g", t.mean_difference);
+    else
+        buf_append_str(out, "null");
+}
+
 /* share: percent of the requests of the last minute that this gateway has had for the deployment. */
 static void put_traffic(struct gateway *g, struct buf *out, const struct msg_deployment *d)
 {
@@ -122,6 +140,7 @@ static void put_traffic(struct gateway *g, struct buf *out, const struct msg_dep
     for (size_t i = 0; i < d->shadow.count; i++) {
         buf_append_str(out, i ? ",{" : "{");
         put_engines(g, out, d, (uint32_t)d->shadow.at[i]);
+        put_copies(g, out, d, (uint32_t)d->shadow.at[i]);
         buf_append_str(out, "}");
     }
     buf_append_str(out, "],");
