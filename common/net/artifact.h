@@ -53,7 +53,10 @@ void upload_destroy(struct upload *u);
 struct download;
 
 typedef void download_progress_fn(void *arg, uint64_t bytes, uint64_t of);
-/* err: NULL when the file is at its path, complete and verified. */
+/* err: NULL when the file is at its path, complete, each chunk verified.  That these chunks make
+ * the artifact of this digest is the manifest's word: who uploaded them has hashed chunks and whole
+ * out of the same bytes.  The file is not synced.  So who opens it verifies the whole, as it has to
+ * anyway: disks forget. */
 typedef void download_done_fn(void *arg, const struct error *err);
 
 /* Fetches the artifact to path (by way of path.part, which a later try resumes).

@@ -2,7 +2,7 @@
  *
  * The manifest first; then a pool thread looks which chunks an earlier try has left in
  * path.part; then the missing ones, a window at a time, each verified and written on a
- * pool thread; at the end the whole file is verified, synced and renamed.
+ * pool thread; at the end the file is renamed.
  */
 #include "common/net/artifact.h"
 
@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define JOIN_AHEAD  4 /* chunks; less is found in the registry's memory */
 #define RETRY_MS    200
 #define PART_SUFFIX ".part"
-#define READ_BYTES  (256u << 10)
 
 /* A chunk under way, one of ARTIFACT_WINDOW. */
 struct slot {
@@ -42,9 +42,10 @@ struct download {
     uint64_t size;
     struct digest *chunks; /* chunk_count of them */
     size_t chunk_count;
-    unsigned char *have; /* by chunk: 1 when it is in the file */
-    size_t next;         /* the first chunk that was not asked for */
-    size_t done_count;
+    bool *taken;         /* by chunk: in the file, or asked for */
+    size_t next;         /* where to look for one that is not */
+    size_t left;         /* how many are not */
+    size_t done_count;   /* in the file */
     struct slot slots[ARTIFACT_WINDOW];
     int fd;
     char *path;
@@ -67,7 +68,7 @@ static void download_free(struct download *d)
     if (d->fd >= 0)
         close(d->fd);
     free(d->chunks);
-    free(d->have);
+    free(d->taken);
     free(d->path);
     free(d->part);
     free(d);
@@ -99,6 +100,20 @@ static size_t chunk_len(const struct download *d, size_t index)
 {
     uint64_t left = d->size - (uint64_t)index * CHUNK_BYTES;
     return left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES;
+}
+
+/* Others may fetch the same artifact: who is behind goes on where they are, and fetches what is
+ * left out at the end, so that the registry reads most chunks once for all. */
+static void join(struct download *d, struct bytes now)
+{
+    for (size_t i = 0; i < d->chunk_count && now.len == DIGEST_SIZE; i++) {
+        if (memcmp(d->chunks[i].byte, now.data, DIGEST_SIZE) != 0)
+            continue;
+        size_t ahead = (i + d->chunk_count - d->next) % d->chunk_count;
+        if (!d->taken[i] && ahead > JOIN_AHEAD)
+            d->next = i;
+        return;
+    }
 }
 
 /* ---- one chunk --------------------------------------------------------------------------- */
@@ -160,6 +175,8 @@ static void on_chunk(void *arg, const struct rpc_reply *reply)
     struct download *d = s->download;
     s->call = NULL;
     if (reply->status == STATUS_OK && reply->attachment) {
+        if (reply->kind == MSG_CHUNK)
+            join(d, ((const struct msg_chunk *)reply->body)->now);
         frame_init_empty(&s->data);
         frame_move(&s->data, reply->attachment);
         s->writing = true;
@@ -190,41 +207,13 @@ static void ask_chunk(struct slot *s)
 
 /* ---- the whole file ---------------------------------------------------------------------- */
 
-static enum status digest_file(struct download *d, struct digest *out)
-{
-    struct digest_stream stream;
-    unsigned char *block = mem_alloc(READ_BYTES);
-    uint64_t offset = 0;
-    ssize_t n = 0;
-    digest_start(&stream);
-    while (!atomic_load(&d->stop) && (n = pread(d->fd, block, READ_BYTES, (off_t)offset)) > 0) {
-        digest_update(&stream, bytes_of(block, (size_t)n));
-        offset += (uint64_t)n;
-    }
-    digest_end(&stream, out);
-    free(block);
-    if (n < 0)
-        return error_set(&d->error, STATUS_IO, "cannot read the artifact back: %s",
-                         strerror(errno));
-    return atomic_load(&d->stop) ? STATUS_CANCELLED : STATUS_OK;
-}
-
 static void seal(void *arg) /* pool thread */
 {
     struct download *d = arg;
-    struct digest is;
-    enum status st = STATUS_OK;
     if (ftruncate(d->fd, (off_t)d->size) != 0)
-        st = error_set(&d->error, STATUS_IO, "cannot cut %s: %s", d->part, strerror(errno));
-    if (!st)
-        st = digest_file(d, &is);
-    if (!st && !digest_equal(&is, &d->digest))
-        st = error_set(&d->error, STATUS_CORRUPT, "the artifact as a whole has another digest");
-    if (!st && (fsync(d->fd) != 0 || rename(d->part, d->path) != 0))
-        st = error_set(&d->error, STATUS_IO, "cannot keep %s: %s", d->path, strerror(errno));
-    if (st == STATUS_CORRUPT)
-        unlink(d->part);
-    d->error.status = st;
+        error_set(&d->error, STATUS_IO, "cannot cut %s: %s", d->part, strerror(errno));
+    else if (rename(d->part, d->path) != 0)
+        error_set(&d->error, STATUS_IO, "cannot keep %s: %s", d->path, strerror(errno));
 }
 
 static void on_sealed(void *arg)
@@ -255,7 +244,7 @@ static void survey(void *arg) /* pool thread */
         if (pread(d->fd, block, len, (off_t)i * CHUNK_BYTES) != (ssize_t)len)
             continue;
         digest_of(bytes_of(block, len), &is);
-        d->have[i] = digest_equal(&is, &d->chunks[i]);
+        d->taken[i] = digest_equal(&is, &d->chunks[i]);
     }
     free(block);
 }
@@ -274,8 +263,19 @@ static void on_surveyed(void *arg)
         return;
     }
     for (size_t i = 0; i < d->chunk_count; i++)
-        d->done_count += d->have[i];
+        d->done_count += d->taken[i];
+    d->left = d->chunk_count - d->done_count;
     step(d);
+}
+
+/* There is one. */
+static size_t take_next(struct download *d)
+{
+    while (d->taken[d->next])
+        d->next = (d->next + 1) % d->chunk_count;
+    d->taken[d->next] = true;
+    d->left--;
+    return d->next;
 }
 
 static void step(struct download *d)
@@ -287,16 +287,13 @@ static void step(struct download *d)
     }
     for (size_t i = 0; i < ARTIFACT_WINDOW; i++) {
         struct slot *s = &d->slots[i];
-        while (!s->used && d->next < d->chunk_count) {
-            size_t index = d->next++;
-            if (d->have[index])
-                continue;
-            *s = (struct slot){ .download = d,
-                                .used = true,
-                                .index = index,
-                                .deadline_ms = clock_ms() + ARTIFACT_TIMEOUT_MS };
-            ask_chunk(s);
-        }
+        if (s->used || !d->left)
+            continue;
+        *s = (struct slot){ .download = d,
+                            .used = true,
+                            .index = take_next(d),
+                            .deadline_ms = clock_ms() + ARTIFACT_TIMEOUT_MS };
+        ask_chunk(s);
     }
 }
 
@@ -309,14 +306,17 @@ static enum status take_manifest(struct download *d, const struct msg_manifest *
     if (m->size_bytes > d->size_max)
         return error_set(err, STATUS_TOO_LARGE, "the artifact has %llu bytes; %llu are allowed",
                          (unsigned long long)m->size_bytes, (unsigned long long)d->size_max);
+    if (!bytes_equal(m->digest, bytes_of(d->digest.byte, DIGEST_SIZE)))
+        return error_set(err, STATUS_CORRUPT, "the manifest is another artifact's");
     if (m->chunks.len != count * DIGEST_SIZE)
         return error_set(err, STATUS_CORRUPT, "the manifest does not fit the artifact's size");
     d->size = m->size_bytes;
     d->chunk_count = (size_t)count;
     d->chunks = mem_alloc(m->chunks.len);
-    d->have = mem_zalloc(d->chunk_count);
+    d->taken = mem_zalloc(d->chunk_count * sizeof *d->taken);
     if (m->chunks.len)
         memcpy(d->chunks, m->chunks.data, m->chunks.len);
+    join(d, m->now);
     return STATUS_OK;
 }
 

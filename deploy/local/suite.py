@@ -154,7 +154,7 @@ class Suite:
             ["redis-server", "--port", "0", "--unixsocket", "run/redis.sock", "--unixsocketperm",
              "700", "--dir", ".", "--appendonly", "yes", "--appendfsync", "always",
              "--appenddirname", "redis", "--maxmemory-policy", "noeviction", "--save", "",
-             "--loglevel", "warning"],
+             "--rdbcompression", "no", "--loglevel", "warning"],
         )  # fmt: skip
         self._add(
             "registry",

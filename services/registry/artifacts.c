@@ -1,15 +1,15 @@
 /* artifacts.c - chunks and manifests.
  *
- * A chunk's digest is verified on a pool thread on its way in and on its way out, so what rots
- * in the store is seen and never served.  At most CHUNK_REQUESTS_MAX chunks are in memory.
+ * A chunk's digest is verified on a pool thread on its way in and on its way out (reads.h), so what
+ * rots in the store is seen and never served.  At most CHUNK_REQUESTS_MAX are on their way in.
  */
 #include "services/registry/registry.h"
 
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "services/registry/checks.h"
+#include "services/registry/reads.h"
 #include "services/registry/records.h"
-#include "services/registry/store.h"
 
 #include <stdlib.h>
 
@@ -21,16 +21,17 @@ static struct metric_family corrupt_chunks = {
     .type = METRIC_COUNTER,
 };
 
-/* A chunk on its way, in or out. */
+/* A chunk on its way in. */
 struct transfer {
     struct request *request;
     struct digest digest; /* as it should be */
     struct digest is;     /* as a pool thread found it */
     struct frame data;
+    size_t len;
     uint64_t offset; /* in the upload that request->subject names, when it does */
 };
 
-static void count_corrupt(const char *from)
+void count_corrupt_chunk(const char *from)
 {
     const struct metric_label label = { "from", from };
     metric_add(metrics_series(&corrupt_chunks, &label, 1), 1);
@@ -56,6 +57,7 @@ static struct transfer *transfer_create(struct registry *g, const struct rpc_req
     }
     struct transfer *t = mem_zalloc(sizeof *t);
     t->request = r;
+    t->len = len;
     t->offset = m->offset;
     memcpy(t->digest.byte, m->digest.data, DIGEST_SIZE);
     frame_init_empty(&t->data);
@@ -114,7 +116,7 @@ static void add_piece(struct transfer *t)
     fcall_begin(&call, "maas_upload_piece");
     fcall_add_str(&call, t->request->subject);
     fcall_add_number(&call, t->offset);
-    fcall_add_number(&call, frame_bytes(&t->data).len);
+    fcall_add_number(&call, t->len);
     fcall_add(&call, bytes_of(t->digest.byte, DIGEST_SIZE));
     fcall_add_number(&call, g->config->artifact_ttl_ms);
     redis_send(g->redis, on_piece, t, call.argv, call.argc);
@@ -132,7 +134,7 @@ static void on_stored(void *arg, enum status st, const char *text, bool repaired
     }
     if (repaired) {
         digest_hex(&t->digest, hex);
-        count_corrupt("store");
+        count_corrupt_chunk("store");
         log_error("a chunk in the store was corrupt; a new copy replaces it", LOG_S("digest", hex));
     }
     if (t->request->subject[0]) {
@@ -149,7 +151,7 @@ static void on_hashed_in(void *arg)
     if (dropped(t))
         return;
     if (!digest_equal(&t->is, &t->digest)) {
-        count_corrupt("peer");
+        count_corrupt_chunk("peer");
         fail(t, STATUS_INVALID, "the chunk's data does not have the digest that it came with");
         return;
     }
@@ -174,42 +176,38 @@ void on_chunk_put(void *arg, const struct rpc_request *from)
 
 /* ---- out ---------------------------------------------------------------------------------- */
 
-static void on_hashed_out(void *arg)
+static void on_read(void *arg, enum status st, const char *text, const struct frame *data)
 {
-    struct transfer *t = arg;
-    char hex[DIGEST_HEX_SIZE];
-    if (dropped(t))
-        return;
-    if (!digest_equal(&t->is, &t->digest)) {
-        digest_hex(&t->digest, hex);
-        count_corrupt("store");
-        log_error("a chunk in the store is corrupt; upload it again", LOG_S("digest", hex));
-        fail(t, STATUS_CORRUPT, "the chunk's data in the store does not have its digest");
-        return;
+    struct request *r = arg;
+    struct frame copy;
+    if (r->registry->rpc && st) {
+        request_fail(r, st == STATUS_CANCELLED ? STATUS_UNAVAILABLE : st, "%s", text);
+    } else if (r->registry->rpc) {
+        struct msg_chunk body = { .digest = bytes_of(r->subject, DIGEST_SIZE),
+                                  .now = reads_now(r->registry->reads) };
+        frame_init_share(&copy, data);
+        request_answer(r, MSG_CHUNK, &body, &copy);
+        frame_finish(&copy);
     }
-    struct msg_chunk body = { .digest = bytes_of(t->digest.byte, DIGEST_SIZE) };
-    request_answer(t->request, MSG_CHUNK, &body, &t->data);
-    transfer_destroy(t);
-}
-
-static void on_chunk(void *arg, enum status st, const char *text, struct frame *data)
-{
-    struct transfer *t = arg;
-    if (dropped(t))
-        return;
-    if (st) {
-        fail(t, st, text);
-        return;
-    }
-    frame_move(&t->data, data);
-    loop_work(t->request->registry->loop, hash, on_hashed_out, t);
+    request_close(r);
 }
 
 void on_chunk_get(void *arg, const struct rpc_request *from)
 {
-    struct transfer *t = transfer_create(arg, from);
-    if (t)
-        store_get(t->request->registry->store, &t->digest, on_chunk, t);
+    struct registry *g = arg;
+    const struct msg_chunk *m = from->body;
+    struct request *r = request_open(g, from, bytes_str(""), NULL);
+    struct digest digest;
+    struct error err;
+    if (!r)
+        return;
+    if (check_digest(m->digest, &err)) {
+        request_refuse(r, &err);
+        return;
+    }
+    memcpy(digest.byte, m->digest.data, DIGEST_SIZE);
+    memcpy(r->subject, digest.byte, DIGEST_SIZE);
+    reads_get(g->reads, &digest, &from->peer, on_read, r);
 }
 
 /* ---- manifest ----------------------------------------------------------------------------- */
@@ -223,7 +221,8 @@ static void answer_manifest(struct request *r, const struct redisReply *reply)
     }
     struct msg_manifest body = { .digest = bytes_of(r->subject, DIGEST_SIZE),
                                  .size_bytes = record_number(reply->element[0]),
-                                 .chunks = record_text(reply->element[1]) };
+                                 .chunks = record_text(reply->element[1]),
+                                 .now = reads_now(r->registry->reads) };
     request_answer(r, MSG_MANIFEST, &body, NULL);
 }
 

@@ -71,6 +71,15 @@ local function renew(key, ttl_ms)
     end
 end
 
+-- digest -> 1 when there is such a chunk, or should be
+redis.register_function{
+    function_name = 'maas_chunk_known',
+    flags = { 'no-writes' },
+    callback = function(_, a)
+        return redis.call('EXISTS', 'maas:chunk:' .. a[1]) + redis.call('HEXISTS', 'maas:kept', a[1])
+    end,
+}
+
 -- digest data ttl_ms -> OK, or REPAIRED when other bytes were kept under this digest
 redis.register_function('maas_chunk_put', function(_, a)
     local key = 'maas:chunk:' .. a[1]

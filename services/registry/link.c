@@ -318,6 +318,11 @@ bool redis_link_up(const struct redis_link *k)
     return k->up;
 }
 
+size_t redis_link_pending(const struct redis_link *k)
+{
+    return k->pending;
+}
+
 bool redis_link_outdated(const struct redis_link *k)
 {
     return k->outdated;

@@ -1,4 +1,4 @@
-/* redis.c - the pair of connections, what errors mean, and whether Redis is durable. */
+/* redis.c - the connections, what errors mean, and whether Redis is durable. */
 #include "services/registry/redis.h"
 
 #include "common/base/log.h"
@@ -15,7 +15,7 @@ struct redis {
     struct redis_target sentinels;
     struct sentinel *sentinel; /* or NULL */
     struct redis_link *commands;
-    struct redis_link *bulk;
+    struct redis_link *bulk[REDIS_BULK_LINKS];
     bool judged; /* durability was looked at */
 };
 
@@ -84,7 +84,7 @@ static void on_commands_up(void *arg)
         redis_link_send(r->commands, on_config, r, argv, 5);
 }
 
-/* ---- the pair ----------------------------------------------------------------------------- */
+/* ---- the links ---------------------------------------------------------------------------- */
 
 static void on_primary(void *arg, const struct redis_place *place)
 {
@@ -150,7 +150,8 @@ struct redis *redis_create(struct loop *l, const struct redis_config *config, st
     }
     aim(r, l, config);
     r->commands = redis_link_create(&r->target, GREETING_LIBRARY, on_commands_up, r);
-    r->bulk = redis_link_create(&r->target, GREETING_PING, NULL, NULL);
+    for (size_t i = 0; i < REDIS_BULK_LINKS; i++)
+        r->bulk[i] = redis_link_create(&r->target, GREETING_PING, NULL, NULL);
     if (r->address.primary[0])
         r->sentinel =
             sentinel_create(&r->sentinels, r->address.primary, on_primary, primary_serves, r);
@@ -163,7 +164,8 @@ void redis_destroy(struct redis *r)
         return;
     sentinel_destroy(r->sentinel);
     redis_link_destroy(r->commands);
-    redis_link_destroy(r->bulk);
+    for (size_t i = 0; i < REDIS_BULK_LINKS; i++)
+        redis_link_destroy(r->bulk[i]);
     tls_destroy(r->tls);
     free(r);
 }
@@ -173,11 +175,20 @@ void redis_send(struct redis *r, redis_fn *fn, void *arg, const struct bytes *ar
     redis_link_send(r->commands, fn, arg, argv, argc);
 }
 
+static size_t load_of(const struct redis_link *k)
+{
+    return redis_link_up(k) ? redis_link_pending(k) : SIZE_MAX;
+}
+
 void redis_send_bulk(struct redis *r, redis_fn *fn, void *arg, const struct bytes *argv,
                      size_t argc)
 {
+    struct redis_link *idlest = r->bulk[0];
+    for (size_t i = 1; i < REDIS_BULK_LINKS; i++)
+        if (load_of(r->bulk[i]) < load_of(idlest))
+            idlest = r->bulk[i];
     /* Without the library the other link says what is wrong. */
-    redis_link_send(redis_link_up(r->commands) ? r->bulk : r->commands, fn, arg, argv, argc);
+    redis_link_send(redis_link_up(r->commands) ? idlest : r->commands, fn, arg, argv, argc);
 }
 
 struct redis_link *redis_link_add(struct redis *r, loop_fn *connected, void *arg)

@@ -1,8 +1,9 @@
 /* redis.h - the registry's links to Redis.  link.c, greeting.c, sentinel.c, records.c and
  * rollout_record.c are the only users of hiredis beside it.
  *
- * Two connections: one for commands, one for chunks (so that a chunk of 1 MiB delays no
- * command).  A third, for the blocking read of the event stream, belongs to events.c.  A
+ * One connection for commands, REDIS_BULK_LINKS for chunks: so a chunk of 1 MiB delays no command,
+ * and Redis, which syncs its append-only file once for all that has come by then, syncs once for
+ * several chunks.  One more, for the blocking read of the event stream, belongs to events.c.  A
  * link that breaks is replaced, with back-off; a command that Redis does not answer within
  * REDIS_TIMEOUT_MS breaks its link.  A link is up once Redis has taken its greeting, so a
  * Redis that is still loading its data counts as away.  While it is away a command fails at
@@ -15,6 +16,7 @@
 #include "services/registry/tls.h"
 
 #define REDIS_TIMEOUT_MS 5000 /* for one command */
+#define REDIS_BULK_LINKS 4
 
 struct redis_config {
     const char *address;                /* see address.h */

@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "services/registry/reads.h"
 #include "services/registry/store.h"
 
 #include <malloc.h>
@@ -160,6 +161,7 @@ void request_ask(struct request *r, const struct fcall *call)
 static void tidy(void *arg)
 {
     struct registry *g = arg;
+    reads_tidy(g->reads);
     if (g->untidy && !g->open)
         malloc_trim(0);
     g->untidy = g->open > 0;
@@ -177,6 +179,7 @@ enum status registry_init(struct registry *g, const struct registry_config *conf
     g->store = store_create(l, g->redis, &store, err);
     if (!g->store)
         return err->status;
+    g->reads = reads_create(l, g->store);
     g->rpc = rpc_server_create(l, handlers, g);
     enum status st = rpc_server_bind(g->rpc, config->rpc, err);
     if (!st) {
@@ -218,12 +221,14 @@ void registry_finish(struct registry *g)
     presence_destroy(g->presence);
     events_destroy(g->events);
     collector_destroy(g->collector);
+    reads_destroy(g->reads);
     store_destroy(g->store);
     redis_destroy(g->redis); /* open commands are answered here */
     rpc_server_destroy(g->rpc);
     g->drain = g->tidy = NULL;
     g->presence = NULL;
     g->collector = NULL;
+    g->reads = NULL;
     g->store = NULL;
     g->events = NULL;
     g->redis = NULL;

@@ -12,7 +12,7 @@
 #include "services/registry/fcall.h"
 
 #define REQUESTS_MAX       4096 /* open requests; more are BUSY */
-#define CHUNK_REQUESTS_MAX 32   /* of them with a chunk of 1 MiB: what bounds the memory */
+#define CHUNK_REQUESTS_MAX 32   /* of them with a chunk of 1 MiB that is put: bounds the memory */
 #define PROCESS_TTL_MS     5000 /* a process that reports no more is forgotten after this */
 #define DRAIN_MS           2000 /* after SIGTERM: open requests may take this long */
 
@@ -30,6 +30,7 @@ struct registry_config {
 struct collector;
 struct events;
 struct presence;
+struct reads;
 struct store;
 
 struct registry {
@@ -37,6 +38,7 @@ struct registry {
     struct loop *loop;
     struct redis *redis;
     struct store *store; /* of chunks */
+    struct reads *reads; /* out of it */
     struct collector *collector;
     struct rpc_server *rpc;
     struct events *events;
@@ -47,7 +49,7 @@ struct registry {
     uint64_t drain_end_ms;
     bool stopping;      /* new requests are refused */
     size_t open;        /* requests that were not answered yet */
-    size_t open_chunks; /* of them with a chunk */
+    size_t open_chunks; /* of them with a chunk that is put */
 };
 
 enum status registry_init(struct registry *g, const struct registry_config *config, struct loop *l,
@@ -100,6 +102,7 @@ rpc_handler_fn on_rollout_begin, on_rollout_get, on_rollout_abort,
 rpc_handler_fn on_alias_put, on_version_describe, on_version_delete, on_model_delete,
     on_history_get;                                            /* describe.c */
 rpc_handler_fn on_chunk_put, on_chunk_get, on_manifest_get;    /* artifacts.c */
+void count_corrupt_chunk(const char *from);                    /* "store" or "peer" */
 rpc_handler_fn on_upload_begin, on_upload_get, on_upload_drop; /* uploads.c */
 rpc_handler_fn on_backup_begin, on_backup_read, on_backup_chunks, on_backup_end, on_restore_begin,
     on_restore_put, on_restore_end, on_restore_drop;            /* backup.c */

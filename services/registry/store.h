@@ -19,8 +19,8 @@ typedef void store_put_fn(void *arg, enum status st, const char *text, bool repa
 typedef void store_get_fn(void *arg, enum status st, const char *text, struct frame *data);
 
 struct store_ops {
-    /* digest and data are borrowed until done runs, which it does once. */
-    void (*put)(struct store *s, const struct digest *digest, const struct frame *data,
+    /* digest is borrowed until done runs, which it does once; data, which may be moved out, too. */
+    void (*put)(struct store *s, const struct digest *digest, struct frame *data,
                 store_put_fn *done, void *arg);
     void (*get)(struct store *s, const struct digest *digest, store_get_fn *done, void *arg);
     /* What is under way ends later, when its pool thread is done. */
@@ -41,7 +41,7 @@ struct store_config {
 struct store *store_create(struct loop *l, struct redis *redis, const struct store_config *config,
                            struct error *err);
 
-static inline void store_put(struct store *s, const struct digest *digest, const struct frame *data,
+static inline void store_put(struct store *s, const struct digest *digest, struct frame *data,
                              store_put_fn *done, void *arg)
 {
     s->ops->put(s, digest, data, done, arg);

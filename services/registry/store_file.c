@@ -227,7 +227,7 @@ static void on_begun(void *arg, enum status st, const char *text, const struct r
         loop_work(op->store->loop, put_file, on_file_put, op);
 }
 
-static void put_chunk(struct store *base, const struct digest *digest, const struct frame *data,
+static void put_chunk(struct store *base, const struct digest *digest, struct frame *data,
                       store_put_fn *done, void *arg)
 {
     struct store_file *s = (struct store_file *)base;

@@ -3,6 +3,7 @@
 #include "services/registry/records.h"
 #include "services/registry/store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define CHUNK_KEY "maas:chunk:"
@@ -14,6 +15,9 @@ struct store_redis {
 };
 
 struct put {
+    struct store_redis *store;
+    const struct digest *digest; /* the caller's */
+    struct frame data;           /* until the command has a copy */
     store_put_fn *done;
     void *arg;
 };
@@ -23,25 +27,110 @@ struct get {
     void *arg;
 };
 
-static void on_put(void *arg, enum status st, const char *text, const struct redisReply *reply)
+struct chunk_key {
+    unsigned char text[sizeof CHUNK_KEY - 1 + DIGEST_SIZE];
+};
+
+static struct chunk_key key_of(const struct digest *digest)
 {
-    struct put put = *(struct put *)arg;
-    free(arg);
-    put.done(put.arg, st, text, !st && bytes_equal_str(record_text(reply), "REPAIRED"));
+    struct chunk_key key;
+    memcpy(key.text, CHUNK_KEY, sizeof CHUNK_KEY - 1);
+    memcpy(key.text + sizeof CHUNK_KEY - 1, digest->byte, DIGEST_SIZE);
+    return key;
 }
 
-static void put_chunk(struct store *base, const struct digest *digest, const struct frame *data,
+static void finish_put(struct put *put, enum status st, const char *text, bool repaired)
+{
+    struct put copy = *put;
+    free(put);
+    copy.done(copy.arg, st, text, repaired);
+}
+
+/* What waits for Redis is in memory once: as the command. */
+static void send_data(struct put *put, redis_fn *fn, const struct bytes *argv, size_t argc)
+{
+    struct frame data;
+    frame_init_empty(&data);
+    frame_move(&data, &put->data);
+    redis_send_bulk(put->store->redis, fn, put, argv, argc); /* put may be gone */
+    frame_finish(&data);
+}
+
+static void on_compared(void *arg, enum status st, const char *text, const struct redisReply *reply)
+{
+    finish_put(arg, st, text, !st && bytes_equal_str(record_text(reply), "REPAIRED"));
+}
+
+/* There is one under this digest, or somebody counts on it: a function sees to all that. */
+static void compare(struct put *put)
+{
+    struct fcall call;
+    fcall_begin(&call, "maas_chunk_put");
+    fcall_add(&call, bytes_of(put->digest->byte, DIGEST_SIZE));
+    fcall_add(&call, frame_bytes(&put->data));
+    fcall_add_number(&call, put->store->ttl_ms);
+    send_data(put, on_compared, call.argv, call.argc);
+}
+
+static void on_set(void *arg, enum status st, const char *text, const struct redisReply *reply)
+{
+    if (!st && reply->type == REDIS_REPLY_NIL) /* not written (NX): the next try compares */
+        finish_put(arg, STATUS_BUSY, "another has just put this chunk; try again", false);
+    else
+        finish_put(arg, st, text, false);
+}
+
+/* Redis keeps what comes in a plain SET as it came; through a function it would be copied thrice. */
+static void set(struct put *put)
+{
+    struct chunk_key key = key_of(put->digest);
+    char ttl[24];
+    snprintf(ttl, sizeof ttl, "%llu", (unsigned long long)put->store->ttl_ms);
+    struct bytes argv[] = { bytes_str("SET"), bytes_of(key.text, sizeof key.text),
+                            frame_bytes(&put->data), bytes_str("NX"), bytes_str("PX"),
+                            bytes_str(ttl) };
+    send_data(put, on_set, argv, 6);
+}
+
+static void on_known(void *arg, enum status st, const char *text, const struct redisReply *reply)
+{
+    struct put *put = arg;
+    if (st) {
+        frame_finish(&put->data);
+        finish_put(put, st, text, false);
+    } else if (reply->integer)
+        compare(put);
+    else
+        set(put);
+}
+
+static void put_chunk(struct store *base, const struct digest *digest, struct frame *data,
                       store_put_fn *done, void *arg)
 {
     struct store_redis *s = (struct store_redis *)base;
     struct put *put = mem_alloc(sizeof *put);
     struct fcall call;
-    *put = (struct put){ done, arg };
-    fcall_begin(&call, "maas_chunk_put");
+    *put = (struct put){ .store = s, .digest = digest, .done = done, .arg = arg };
+    frame_init_empty(&put->data);
+    frame_move(&put->data, data);
+    fcall_begin(&call, "maas_chunk_known");
     fcall_add(&call, bytes_of(digest->byte, DIGEST_SIZE));
-    fcall_add(&call, frame_bytes(data));
-    fcall_add_number(&call, s->ttl_ms);
-    redis_send_bulk(s->redis, on_put, put, call.argv, call.argc);
+    redis_send(s->redis, on_known, put, call.argv, call.argc);
+}
+
+static void free_text(void *data, void *hint)
+{
+    (void)hint;
+    free(data);
+}
+
+/* Without a copy: hiredis frees what is left in its reply. */
+static void take_text(const struct redisReply *reply, struct frame *out)
+{
+    struct redisReply *from = (struct redisReply *)(uintptr_t)reply;
+    frame_finish(out);
+    frame_init_take(out, from->str, from->len, free_text, NULL);
+    from->str = NULL;
 }
 
 static void on_got(void *arg, enum status st, const char *text, const struct redisReply *reply)
@@ -54,8 +143,7 @@ static void on_got(void *arg, enum status st, const char *text, const struct red
         st = STATUS_NOT_FOUND;
         text = "there is no such chunk";
     } else if (!st) {
-        frame_finish(&data);
-        frame_init_copy(&data, record_text(reply));
+        take_text(reply, &data);
     }
     get.done(get.arg, st, text, &data);
     frame_finish(&data);
@@ -66,11 +154,9 @@ static void get_chunk(struct store *base, const struct digest *digest, store_get
 {
     struct store_redis *s = (struct store_redis *)base;
     struct get *get = mem_alloc(sizeof *get);
-    unsigned char key[sizeof CHUNK_KEY - 1 + DIGEST_SIZE];
+    struct chunk_key key = key_of(digest);
     *get = (struct get){ done, arg };
-    memcpy(key, CHUNK_KEY, sizeof CHUNK_KEY - 1);
-    memcpy(key + sizeof CHUNK_KEY - 1, digest->byte, DIGEST_SIZE);
-    struct bytes argv[] = { bytes_str("GET"), bytes_of(key, sizeof key) };
+    struct bytes argv[] = { bytes_str("GET"), bytes_of(key.text, sizeof key.text) };
     redis_send_bulk(s->redis, on_got, get, argv, 2);
 }
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import threading
 
@@ -79,6 +80,23 @@ def test_rotten_chunk_is_seen_never_served_and_repaired(store):
     assert "corrupt" in store.registry.log()
     put(peer, data)
     assert peer.call("CHUNK_GET", digest=digest) == data
+
+
+def test_chunks_that_several_want_are_read_once(store):
+    one, other = store.peer(), store.peer()
+    data = random.Random(1).randbytes(8 * CHUNK_BYTES)
+    chunks = put(one, data)["chunks"]
+
+    def reads():
+        stats = store.cli("INFO", "commandstats").decode()
+        return int(re.search(r"cmdstat_get:calls=(\d+)", stats + "cmdstat_get:calls=0").group(1))
+
+    before = reads()
+    for i in range(8):
+        digest, chunk = chunks[32 * i : 32 * i + 32], data[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES]
+        assert one.call("CHUNK_GET", digest=digest) == chunk
+        assert other.call("CHUNK_GET", digest=digest) == chunk
+    assert reads() - before < 2 * 8
 
 
 def test_chunks_return_their_memory(store):

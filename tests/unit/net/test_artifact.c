@@ -27,6 +27,7 @@ struct registry {
     bool wrong_kind;
     unsigned requests;
     unsigned gets;
+    struct digest first_get;
     size_t held;
     struct rpc_peer peers[CHUNKS_MAX];
     struct digest wanted[CHUNKS_MAX];
@@ -110,7 +111,8 @@ static void on_get(void *arg, const struct rpc_request *request)
     const struct msg_chunk *body = request->body;
     if (refused(g, request))
         return;
-    g->gets++;
+    if (!g->gets++)
+        memcpy(g->first_get.byte, body->digest.data, DIGEST_SIZE);
     if (g->hold)
         hold(g, request, body->digest);
     else
@@ -673,20 +675,36 @@ Test(download, a_corrupt_chunk_never_becomes_a_file)
     bench_finish(&b);
 }
 
-Test(download, a_manifest_of_other_chunks_is_found_out_by_the_whole)
+Test(download, the_manifest_of_another_artifact_is_refused)
 {
+    static const unsigned char other[DIGEST_SIZE];
     struct bench b;
     bench_init(&b, 3 * MIB);
     bench_store(&b);
-    b.digest.byte[5] ^= 1;
+    b.registry.manifest.digest = bytes_of(other, sizeof other);
     start_download(&b);
     finish_download(&b);
     cr_assert_eq(b.err.status, STATUS_CORRUPT);
     cr_assert_neq(access(b.path, F_OK), 0);
-    b.digest.byte[5] ^= 1;
+    b.registry.manifest.digest = bytes_of(b.digest.byte, DIGEST_SIZE);
     start_download(&b);
     finish_download(&b);
     cr_assert_eq(b.err.status, STATUS_OK, "%s", b.err.text);
+    check_file(&b);
+    bench_finish(&b);
+}
+
+Test(download, goes_on_where_others_read_and_fetches_the_rest_at_the_end)
+{
+    struct bench b;
+    bench_init(&b, 20 * MIB);
+    bench_store(&b);
+    b.registry.manifest.now = bytes_of(b.registry.chunks[15].digest.byte, DIGEST_SIZE);
+    start_download(&b);
+    finish_download(&b);
+    cr_assert(digest_equal(&b.registry.first_get, &b.registry.chunks[15].digest));
+    cr_assert_eq(b.err.status, STATUS_OK, "%s", b.err.text);
+    cr_assert_eq(b.registry.gets, 20);
     check_file(&b);
     bench_finish(&b);
 }
