@@ -50,15 +50,15 @@ struct i64s {
     F(S, str, after, 1, MAX_NAME, "what the page before has ended with; empty: the first page") \
     F(S, u32, after_version, 2, 0, "the same")
 
-#define CHUNK_FIELDS(F, L, S)                                                \
-    F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the attached frame")       \
-    F(S, str, upload, 2, MAX_NAME, "upload that it is a piece of, or empty") \
+#define CHUNK_FIELDS(F, L, S)                                                           \
+    F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the attached frame")                  \
+    F(S, str, upload, 2, MAX_NAME, "upload that it is a piece of, or empty")            \
     F(S, u64, offset, 3, 0, "where in the upload; a piece lies within one CHUNK_BYTES") \
     F(S, bin, now, 4, DIGEST_SIZE, "in an answer: chunk that somebody reads now, or empty")
 
-#define MANIFEST_FIELDS(F, L, S)                                       \
-    F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the whole artifact") \
-    F(S, u64, size_bytes, 2, 0, "of the whole artifact")               \
+#define MANIFEST_FIELDS(F, L, S)                                                     \
+    F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the whole artifact")               \
+    F(S, u64, size_bytes, 2, 0, "of the whole artifact")                             \
     F(S, bin, chunks, 3, MAX_CHUNKS *DIGEST_SIZE, "SHA-256 of each chunk, in order") \
     F(S, bin, now, 4, DIGEST_SIZE, "chunk that somebody reads now, or empty")
 

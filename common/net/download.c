@@ -42,10 +42,10 @@ struct download {
     uint64_t size;
     struct digest *chunks; /* chunk_count of them */
     size_t chunk_count;
-    bool *taken;         /* by chunk: in the file, or asked for */
-    size_t next;         /* where to look for one that is not */
-    size_t left;         /* how many are not */
-    size_t done_count;   /* in the file */
+    bool *taken;       /* by chunk: in the file, or asked for */
+    size_t next;       /* where to look for one that is not */
+    size_t left;       /* how many are not */
+    size_t done_count; /* in the file */
     struct slot slots[ARTIFACT_WINDOW];
     int fd;
     char *path;

@@ -41,7 +41,7 @@ struct redis_link *redis_link_create(struct redis_target *t, enum redis_greeting
                                      loop_fn *connected, void *arg);
 void redis_link_destroy(struct redis_link *k); /* NULL is fine; open commands end with CANCELLED */
 bool redis_link_up(const struct redis_link *k);
-size_t redis_link_pending(const struct redis_link *k); /* commands that were not answered yet */
+size_t redis_link_pending(const struct redis_link *k);   /* commands that were not answered yet */
 bool redis_link_outdated(const struct redis_link *k);    /* the greeting ended so the last time */
 uint64_t redis_link_history(const struct redis_link *k); /* 0: it is not up */
 /* Sends a command; the arguments are copied.  fn runs exactly once, later or (when the server is

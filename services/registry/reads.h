@@ -13,7 +13,7 @@
 #include "services/registry/store.h"
 
 #define READS_OPEN 4
-#define READS_KEPT 8
+#define READS_KEPT 6
 
 struct reads;
 

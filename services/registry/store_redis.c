@@ -86,9 +86,9 @@ static void set(struct put *put)
     struct chunk_key key = key_of(put->digest);
     char ttl[24];
     snprintf(ttl, sizeof ttl, "%llu", (unsigned long long)put->store->ttl_ms);
-    struct bytes argv[] = { bytes_str("SET"), bytes_of(key.text, sizeof key.text),
-                            frame_bytes(&put->data), bytes_str("NX"), bytes_str("PX"),
-                            bytes_str(ttl) };
+    struct bytes argv[] = { bytes_str("SET"),        bytes_of(key.text, sizeof key.text),
+                            frame_bytes(&put->data), bytes_str("NX"),
+                            bytes_str("PX"),         bytes_str(ttl) };
     send_data(put, on_set, argv, 6);
 }
 
