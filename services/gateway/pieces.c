@@ -76,10 +76,10 @@ static void resolve_slot(const struct piece *slot, size_t count, struct buf *out
     buf_finish(&ends);
 }
 
-void pieces_resolve(struct buf *list)
+void pieces_resolve(struct buf *list, size_t from)
 {
     struct buf out = { 0 };
-    size_t count, first = 0;
+    size_t count, first = from / sizeof(struct piece);
     const struct piece *all = list_of(list, &count);
     while (first < count) {
         size_t next = first + 1;
@@ -91,8 +91,9 @@ void pieces_resolve(struct buf *list)
             resolve_slot(all + first, next - first, &out);
         first = next;
     }
-    buf_finish(list);
-    *list = out;
+    list->len = from;
+    buf_append_bytes(list, buf_bytes(&out));
+    buf_finish(&out);
 }
 
 /* ---- what a resolved list says ------------------------------------------------------------ */

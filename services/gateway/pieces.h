@@ -23,8 +23,9 @@ struct gap {
 
 /* Appends a page of the registry's answer to a list.  false: a piece that cannot be. */
 bool pieces_add(struct buf *list, const struct msg_upload *page) MUST_CHECK;
-/* Replaces the list by what counts of it. */
-void pieces_resolve(struct buf *list);
+/* Replaces what is behind the first `from` bytes of the list by what counts of it: a page that was
+ * just added, for a slot is on one page. */
+void pieces_resolve(struct buf *list, size_t from);
 
 /* Of a resolved list: */
 uint64_t pieces_end(const struct buf *list);      /* behind the last byte that is there */

@@ -37,14 +37,12 @@ static const struct option rows[] = {
     OPTIONS_END,
 };
 
-/* Threads share one heap: the registry is small.  The memory of a chunk serves the next one, and
- * goes back to the system when there is nothing to do (registry.c): new pages for each took as long
- * as its hash. */
+/* Chunks go back to the system at once, and threads share one heap: the registry is small. */
 static void keep_memory_small(void)
 {
     mallopt(M_ARENA_MAX, 1);
-    mallopt(M_MMAP_THRESHOLD, 4 * CHUNK_BYTES);
-    mallopt(M_TRIM_THRESHOLD, 8 * CHUNK_BYTES);
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 512 << 10);
 }
 
 static void stop(void *registry)

@@ -12,8 +12,8 @@
 #include "common/net/rpc.h"
 #include "services/registry/store.h"
 
-#define READS_OPEN 4
-#define READS_KEPT 6
+#define READS_OPEN 6
+#define READS_KEPT 12
 
 struct reads;
 

@@ -7,19 +7,21 @@
 
 #include "common/base/clock.h"
 #include "common/net/reader.h"
+#include "services/gateway/api/persist.h"
 #include "services/gateway/tar.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
-#define READ_TIMEOUT_MS 30000 /* the first step may take long */
-
 struct backup {
     struct pending base;
     struct gateway *gateway;
     struct http_request *http;
-    struct rpc_call *call;
+    struct persist persist; /* of the question that is open, if `asking` */
+    bool asking;
+    enum msg_kind question;
+    rpc_reply_fn *answered;
     struct loop_timer *hold; /* a client may take its time, which the registry does not see */
     struct reader *reader;
     char id[BACKUP_ID_SIZE];
@@ -55,7 +57,7 @@ static void on_ended(void *arg, const struct rpc_reply *reply)
 static void destroy(struct backup *b)
 {
     struct msg_backup m = { .id = bytes_str(b->id) };
-    rpc_cancel(b->call);
+    persist_finish(&b->persist);
     loop_timer_destroy(b->hold);
     reader_destroy(b->reader);
     struct rpc_call *end =
@@ -131,7 +133,7 @@ static void on_drained(struct pending *p)
     b->blocked = false;
     if (b->reader)
         reader_resume(b->reader);
-    else if (!b->call)
+    else if (!b->asking)
         b->next(b);
 }
 
@@ -194,7 +196,6 @@ static void on_chunks(void *arg, const struct rpc_reply *reply)
 {
     struct backup *b = arg;
     const struct msg_backup *m = reply->body;
-    b->call = NULL;
     if (reply->status || bytes_copy_str(m->cursor, b->cursor, sizeof b->cursor)) {
         break_off(b, reply->status ? reply->status : STATUS_CORRUPT, reply->text);
         return;
@@ -205,14 +206,29 @@ static void on_chunks(void *arg, const struct rpc_reply *reply)
     read_chunks(b);
 }
 
-static void ask(struct backup *b, enum msg_kind kind, rpc_reply_fn *fn)
+static void send_question(void *arg)
 {
+    struct backup *b = arg;
     struct msg_backup m = { .id = bytes_str(b->id),
                             .index = b->index,
                             .cursor = bytes_str(b->cursor) };
-    b->call = rpc_call(b->gateway->registry, kind, &m, NULL, READ_TIMEOUT_MS, fn, b);
-    if (!b->call)
-        break_off(b, STATUS_BUSY, "too many requests wait for the registry");
+    persist_send(&b->persist, b->question, &m);
+}
+
+static void on_decided(void *arg, const struct rpc_reply *reply)
+{
+    struct backup *b = arg;
+    b->asking = false;
+    b->answered(b, reply);
+}
+
+/* A registry that is unwell for a moment ends no backup.  The last thing that a caller does. */
+static void ask(struct backup *b, enum msg_kind question, rpc_reply_fn *answered)
+{
+    b->asking = true;
+    b->question = question;
+    b->answered = answered;
+    persist_start(&b->persist, PERSIST_TIMEOUT_MS);
 }
 
 static void ask_chunks(struct backup *b)
@@ -228,7 +244,6 @@ static void on_page(void *arg, const struct rpc_reply *reply)
     const struct msg_backup *m = reply->body;
     char name[TAR_NAME_MAX];
     struct frame data;
-    b->call = NULL;
     if (reply->status || bytes_copy_str(m->cursor, b->cursor, sizeof b->cursor)) {
         break_off(b, reply->status ? reply->status : STATUS_CORRUPT, reply->text);
         return;
@@ -255,7 +270,6 @@ static void ask_page(struct backup *b)
 static void on_begun(void *arg, const struct rpc_reply *reply)
 {
     struct backup *b = arg;
-    b->call = NULL;
     if (reply->status) {
         api_error(b->http, reply->status == STATUS_CANCELLED ? STATUS_UNAVAILABLE : reply->status,
                   "%s", reply->text);
@@ -279,7 +293,6 @@ static void get_backup(struct call *c)
         return;
     }
     struct backup *b = mem_zalloc(sizeof *b);
-    struct msg_backup m = { .id = bytes_str(b->id) };
     b->base = (struct pending){ .gone = on_gone, .drained = on_drained };
     b->gateway = c->gateway;
     b->http = c->http;
@@ -287,14 +300,9 @@ static void get_backup(struct call *c)
     loop_timer_start(b->hold, BACKUP_HOLD_MS, BACKUP_HOLD_MS);
     b->gateway->backups++;
     backup_make_id(b->id);
-    m.id = bytes_str(b->id);
+    persist_init(&b->persist, c->gateway, send_question, on_decided, b);
     c->http->user = &b->base;
-    b->call =
-        rpc_call(b->gateway->registry, MSG_BACKUP_BEGIN, &m, NULL, READ_TIMEOUT_MS, on_begun, b);
-    if (!b->call) {
-        api_error(c->http, STATUS_BUSY, "too many requests wait for the registry; try again");
-        destroy(b);
-    }
+    ask(b, MSG_BACKUP_BEGIN, on_begun);
 }
 
 const struct route backup_routes[] = {

@@ -12,8 +12,6 @@ static void end(struct upload_look *k, enum status st, const char *text)
     struct error err;
     if (st)
         error_set(&err, st == STATUS_CANCELLED ? STATUS_UNAVAILABLE : st, "%s", text);
-    else
-        pieces_resolve(&k->state.pieces);
     k->done(k->arg, st ? &err : NULL);
 }
 
@@ -30,6 +28,7 @@ static void on_page(void *arg, const struct rpc_reply *reply)
     struct upload_look *k = arg;
     struct upload_state *u = &k->state;
     const struct msg_upload *m = reply->body;
+    size_t before = u->pieces.len;
     k->call = NULL;
     if (reply->status) {
         end(k, reply->status, reply->text);
@@ -42,6 +41,7 @@ static void on_page(void *arg, const struct rpc_reply *reply)
         end(k, STATUS_CORRUPT, "the registry's record of the upload cannot be read");
         return;
     }
+    pieces_resolve(&u->pieces, before);
     k->slots += slots_of(m);
     k->next += UPLOAD_PAGE;
     if (u->pieces.len > PIECES_MAX * sizeof(struct piece))

@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "services/gateway/api/persist.h"
 #include "services/gateway/tar.h"
 
 #include <stdio.h>
@@ -45,7 +46,7 @@ struct restore {
     struct put *puts; /* in their order */
     size_t puts_count;
     bool page_open;        /* a page is with the registry: the next one waits */
-    struct rpc_call *call; /* begin, then end */
+    struct persist persist; /* of begin, then end */
     bool begun;
     bool paused;
     bool complete; /* the body has come */
@@ -76,7 +77,7 @@ static void destroy(struct restore *r, bool drop)
 {
     struct msg_restore m = { .id = bytes_str(r->id) };
     struct put *p, *next;
-    rpc_cancel(r->call);
+    persist_finish(&r->persist);
     DL_FOREACH_SAFE(r->puts, p, next)
     put_destroy(p);
     if (drop) {
@@ -174,7 +175,6 @@ static void on_ended(void *arg, const struct rpc_reply *reply)
 {
     struct restore *r = arg;
     struct buf out = { 0 };
-    r->call = NULL;
     if (reply->status) {
         refuse(r, reply->status, reply->text);
         return;
@@ -187,16 +187,12 @@ static void on_ended(void *arg, const struct rpc_reply *reply)
 
 static void end(struct restore *r)
 {
-    struct msg_restore m = { .id = bytes_str(r->id), .page = r->pages };
     if (!r->end_seen || !tar_complete(&r->tar) || r->pages_said != r->pages) {
         refuse(r, STATUS_INVALID, "the backup is cut off: its end is missing");
         return;
     }
     r->ending = true;
-    r->call =
-        rpc_call(r->gateway->registry, MSG_RESTORE_END, &m, NULL, END_TIMEOUT_MS, on_ended, r);
-    if (!r->call)
-        refuse(r, STATUS_BUSY, "too many requests wait for the registry; try again");
+    persist_start(&r->persist, END_TIMEOUT_MS);
 }
 
 /* Starts what can be started.  The last thing that a caller does. */
@@ -310,13 +306,29 @@ static void on_complete(struct pending *p)
 static void on_begun(void *arg, const struct rpc_reply *reply)
 {
     struct restore *r = arg;
-    r->call = NULL;
     if (reply->status) {
         refuse(r, reply->status, reply->text);
         return;
     }
     r->begun = true;
     step(r);
+}
+
+/* Both may arrive twice: the registry knows the id. */
+static void on_decided(void *arg, const struct rpc_reply *reply)
+{
+    struct restore *r = arg;
+    if (r->ending)
+        on_ended(r, reply);
+    else
+        on_begun(r, reply);
+}
+
+static void send_request(void *arg)
+{
+    struct restore *r = arg;
+    struct msg_restore m = { .id = bytes_str(r->id), .page = r->ending ? r->pages : 0 };
+    persist_send(&r->persist, r->ending ? MSG_RESTORE_END : MSG_RESTORE_BEGIN, &m);
 }
 
 void backup_restore(struct call *c)
@@ -338,9 +350,6 @@ void backup_restore(struct call *c)
     tar_start(&r->tar, &events, r);
     c->http->user = &r->base;
     c->http->stream = true;
-    struct msg_restore m = { .id = bytes_str(r->id) };
-    r->call =
-        rpc_call(r->gateway->registry, MSG_RESTORE_BEGIN, &m, NULL, RPC_TIMEOUT_MS, on_begun, r);
-    if (!r->call)
-        refuse(r, STATUS_BUSY, "too many requests wait for the registry; try again");
+    persist_init(&r->persist, c->gateway, send_request, on_decided, r);
+    persist_start(&r->persist, PERSIST_TIMEOUT_MS);
 }

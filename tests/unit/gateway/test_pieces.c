@@ -45,7 +45,7 @@ Test(pieces, the_last_counts)
     cr_assert_eq(add(50, 10, 2), STATUS_OK);
     cr_assert_eq(add(90, 20, 3), STATUS_OK);
     cr_assert_eq(add(CHUNK_BYTES, CHUNK_BYTES, 4), STATUS_OK);
-    pieces_resolve(&list);
+    pieces_resolve(&list, 0);
     cr_assert_eq(list.len, 5 * sizeof(struct piece));
     expect(0, 0, 50, 0, 1);
     expect(1, 50, 10, 0, 2);
@@ -59,14 +59,14 @@ Test(pieces, the_last_counts)
 Test(pieces, gaps)
 {
     struct gap gaps[2];
-    pieces_resolve(&list);
+    pieces_resolve(&list, 0);
     cr_expect_eq(pieces_missing(&list, 0, gaps, 2), 0);
     cr_expect_eq(pieces_missing(&list, 7, gaps, 2), 1);
     cr_expect(gaps[0].offset == 0 && gaps[0].length == 7);
     cr_assert_eq(add(10, 10, 1), STATUS_OK);
     cr_assert_eq(add(30, 10, 2), STATUS_OK);
     cr_assert_eq(add(CHUNK_BYTES + 5, 5, 3), STATUS_OK);
-    pieces_resolve(&list);
+    pieces_resolve(&list, 0);
     cr_expect_eq(pieces_missing(&list, CHUNK_BYTES + 10, gaps, 2), 3);
     cr_expect(gaps[0].offset == 0 && gaps[0].length == 10);
     cr_expect(gaps[1].offset == 20 && gaps[1].length == 10);
@@ -82,7 +82,7 @@ Test(pieces, whole_chunks_are_known)
     add(CHUNK_BYTES, 10, 2);
     add(CHUNK_BYTES + 10, CHUNK_BYTES - 10, 3);
     add(3ull * CHUNK_BYTES, 7, 4);
-    pieces_resolve(&list);
+    pieces_resolve(&list, 0);
     const uint64_t size = 3ull * CHUNK_BYTES + 7;
     cr_expect_eq(pieces_whole(&list, size, 0, &place)->byte[0], 1);
     cr_expect_null(pieces_whole(&list, size, 1, &place));
@@ -120,7 +120,7 @@ static void one_round(unsigned seed)
             cr_assert_eq(add(slot * CHUNK_BYTES + offset, length, (unsigned char)id), STATUS_OK);
         }
     }
-    pieces_resolve(&list);
+    pieces_resolve(&list, 0);
     uint64_t end = 0, bytes = 0;
     for (size_t i = 0; i < list.len / sizeof(struct piece); i++) {
         const struct piece *p = at(i);
