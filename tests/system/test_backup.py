@@ -183,3 +183,25 @@ def test_a_backup_does_not_see_what_comes_while_it_is_read(make_suite):
     assert shown["digest"] == sha(old)
     memory = suite.api.get("/api/datasets/d")["files"][0]
     assert memory["digest"] == sha(new[:-1])
+
+
+def test_a_redis_that_is_away_for_a_moment_ends_neither(make_suite):
+    def meanwhile(suite, *request):
+        """Asks while Redis is away, and gets the answer when it is back."""
+        suite.processes["redis"].kill()
+        connection = http.client.HTTPConnection("127.0.0.1", suite.port, timeout=60)
+        connection.request(*request)
+        suite.processes["redis"].start()
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        assert answer.status == 200, data
+        return data
+
+    first = make_suite()
+    first.upload("net", networks.times(2), "onnx")
+    archive = meanwhile(first, "GET", "/api/backup")
+    second = make_suite()
+    meanwhile(second, "POST", "/api/restore", archive)
+    second.eventually(lambda: second.api.get("/api/models")["models"], 20, "not there")
+    assert sha(artifact(second, "net", 1)) == sha(networks.times(2))
