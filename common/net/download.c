@@ -272,7 +272,8 @@ static void on_surveyed(void *arg)
 static size_t take_next(struct download *d)
 {
     while (d->taken[d->next])
-        d->next = (d->next + 1) % d->chunk_count;
+        if (++d->next == d->chunk_count)
+            d->next = 0;
     d->taken[d->next] = true;
     d->left--;
     return d->next;
