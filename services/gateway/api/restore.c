@@ -45,7 +45,7 @@ struct restore {
     struct buf current;
     struct put *puts; /* in their order */
     size_t puts_count;
-    bool page_open;        /* a page is with the registry: the next one waits */
+    bool page_open;         /* a page is with the registry: the next one waits */
     struct persist persist; /* of begin, then end */
     bool begun;
     bool paused;
