@@ -8,8 +8,8 @@
 #include <yyjson.h>
 
 static const struct param share_rows[] = {
-    { "validation", PARAM_REAL, offsetof(struct split_shares, validation), 0, 0.9, 0 },
-    { "test", PARAM_REAL, offsetof(struct split_shares, test), 0.01, 0.9, 0 },
+    { "validation", PARAM_REAL, offsetof(struct split_shares, validation), 0, 0.9, 0, NULL },
+    { "test", PARAM_REAL, offsetof(struct split_shares, test), 0.01, 0.9, 0, NULL },
 };
 
 void run_param_sets(struct run *r, struct param_set sets[RUN_PARAM_SETS])
@@ -114,6 +114,7 @@ static char *classes_json(const struct table *t)
 void run_export(struct run *r, const void *model, const struct table *t)
 {
     struct onnx_graph *graph = onnx_graph_create();
+    const char *output = t->outputs ? ONNX_VALUES : ONNX_PROBABILITIES;
     char *classes = classes_json(t), seed[24], hex[DIGEST_HEX_SIZE];
     struct digest digest;
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
@@ -121,15 +122,15 @@ void run_export(struct run *r, const void *model, const struct table *t)
     digest_hex(&digest, hex);
     const struct onnx_about about = { .name = r->learner->name,
                                       .description = r->description,
-                                      .features = t->features,
-                                      .classes = t->classes_count,
                                       .notes = { { "classes", classes },
                                                  { "learner", r->learner->name },
                                                  { "seed", seed },
                                                  { "dataset", r->dataset },
                                                  { "dataset_digest", hex } },
                                       .notes_count = 5 };
-    r->learner->export(model, graph);
+    onnx_graph_input(graph, ONNX_INPUT, ONNX_FLOAT, t->features);
+    onnx_graph_output(graph, output, ONNX_FLOAT, table_width(t));
+    r->learner->export(model, graph, ONNX_INPUT, output);
     onnx_graph_write(graph, &about, &r->onnx);
     onnx_graph_destroy(graph);
     free(classes);

@@ -4,32 +4,58 @@
 #include "onnx.pb-c.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define IR_VERSION 8
 #define OPSET      17
-#define INPUTS_MAX 3
+#define OPSET_ML   3
+#define LIST_STEP  64
 
-/* Everything that the messages point to, in one piece that does not move. */
+/* Pointers to messages, as protobuf-c wants them. */
+struct list {
+    void **at;
+    size_t count;
+};
+
 struct onnx_graph {
-    Onnx__NodeProto nodes[ONNX_NODES_MAX];
-    Onnx__NodeProto *node_list[ONNX_NODES_MAX];
-    char names[ONNX_NODES_MAX][ONNX_NAME_SIZE]; /* of each node's output */
-    char *inputs[ONNX_NODES_MAX][INPUTS_MAX];
-    char *outputs[ONNX_NODES_MAX][1];
-    size_t nodes_count;
-    Onnx__TensorProto tensors[ONNX_TENSORS_MAX];
-    Onnx__TensorProto *tensor_list[ONNX_TENSORS_MAX];
-    char tensor_names[ONNX_TENSORS_MAX][ONNX_NAME_SIZE];
-    int64_t dims[ONNX_TENSORS_MAX][2];
-    size_t tensors_count;
+    struct list nodes, tensors, inputs, outputs;
+    struct list kept; /* all memory that the messages point to */
 };
 
 /* protobuf-c writes to nothing that it packs, but its fields are not const. */
 static char *text(const char *s)
 {
     return (char *)(uintptr_t)s;
+}
+
+static void list_add(struct list *l, void *item)
+{
+    if (l->count % LIST_STEP == 0)
+        l->at = mem_resize(l->at, (l->count + LIST_STEP) * sizeof *l->at);
+    l->at[l->count++] = item;
+}
+
+/* Zeroed memory that lives as long as the graph. */
+static void *keep(struct onnx_graph *g, size_t size)
+{
+    void *memory = mem_zalloc(size ? size : 1);
+    list_add(&g->kept, memory);
+    return memory;
+}
+
+static char *keep_text(struct onnx_graph *g, const char *s)
+{
+    char *copy = keep(g, strlen(s) + 1);
+    memcpy(copy, s, strlen(s));
+    return copy;
+}
+
+static char **keep_texts(struct onnx_graph *g, const char *const *list, size_t count)
+{
+    char **copy = keep(g, count * sizeof *copy);
+    for (size_t i = 0; i < count; i++)
+        copy[i] = keep_text(g, list[i]);
+    return copy;
 }
 
 struct onnx_graph *onnx_graph_create(void)
@@ -39,54 +65,21 @@ struct onnx_graph *onnx_graph_create(void)
 
 void onnx_graph_destroy(struct onnx_graph *g)
 {
+    if (!g)
+        return;
+    for (size_t i = 0; i < g->kept.count; i++)
+        free(g->kept.at[i]);
+    free(g->kept.at);
+    free(g->nodes.at);
+    free(g->tensors.at);
+    free(g->inputs.at);
+    free(g->outputs.at);
     free(g);
 }
 
-const char *onnx_graph_tensor(struct onnx_graph *g, const char *name, const float *data,
-                              size_t rows, size_t columns)
-{
-    size_t i = g->tensors_count++;
-    assert(i < ONNX_TENSORS_MAX && strlen(name) < ONNX_NAME_SIZE);
-    Onnx__TensorProto *t = &g->tensors[i];
-    onnx__tensor_proto__init(t);
-    snprintf(g->tensor_names[i], ONNX_NAME_SIZE, "%s", name);
-    g->dims[i][0] = (int64_t)(rows ? rows : columns);
-    g->dims[i][1] = (int64_t)columns;
-    t->name = g->tensor_names[i];
-    t->n_dims = rows ? 2 : 1;
-    t->dims = g->dims[i];
-    t->has_data_type = 1;
-    t->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
-    t->has_raw_data = 1;
-    t->raw_data.data = (uint8_t *)(uintptr_t)data;
-    t->raw_data.len = (rows ? rows : 1) * columns * sizeof *data;
-    g->tensor_list[i] = t;
-    return t->name;
-}
+/* ---- inputs and outputs --------------------------------------------------------------------- */
 
-const char *onnx_graph_node(struct onnx_graph *g, const char *op, const char *output,
-                            const char *in0, const char *in1, const char *in2)
-{
-    size_t i = g->nodes_count++;
-    assert(i < ONNX_NODES_MAX && strlen(output) < ONNX_NAME_SIZE);
-    Onnx__NodeProto *n = &g->nodes[i];
-    onnx__node_proto__init(n);
-    snprintf(g->names[i], ONNX_NAME_SIZE, "%s", output);
-    g->inputs[i][0] = text(in0);
-    g->inputs[i][1] = text(in1);
-    g->inputs[i][2] = text(in2);
-    g->outputs[i][0] = g->names[i];
-    n->op_type = text(op);
-    n->name = g->names[i];
-    n->n_input = in2 ? 3 : in1 ? 2 : 1;
-    n->input = g->inputs[i];
-    n->n_output = 1;
-    n->output = g->outputs[i];
-    g->node_list[i] = n;
-    return g->names[i];
-}
-
-/* float32 [N, columns] */
+/* [N, columns] */
 struct value {
     Onnx__ValueInfoProto info;
     Onnx__TypeProto type;
@@ -94,11 +87,12 @@ struct value {
     Onnx__TensorShapeProto shape;
     Onnx__TensorShapeProto__Dimension dims[2];
     Onnx__TensorShapeProto__Dimension *dim_list[2];
-    Onnx__ValueInfoProto *list[1];
 };
 
-static void describe(struct value *v, const char *name, int64_t columns)
+static const char *describe(struct onnx_graph *g, struct list *to, const char *name,
+                            enum onnx_type type, size_t columns)
 {
+    struct value *v = keep(g, sizeof *v);
     onnx__value_info_proto__init(&v->info);
     onnx__type_proto__init(&v->type);
     onnx__type_proto__tensor__init(&v->tensor);
@@ -110,24 +104,197 @@ static void describe(struct value *v, const char *name, int64_t columns)
     v->dims[0].value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
     v->dims[0].dim_param = text("N");
     v->dims[1].value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
-    v->dims[1].dim_value = columns;
+    v->dims[1].dim_value = (int64_t)columns;
     v->shape.n_dim = 2;
     v->shape.dim = v->dim_list;
     v->tensor.has_elem_type = 1;
-    v->tensor.elem_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    v->tensor.elem_type = (int32_t)type;
     v->tensor.shape = &v->shape;
     v->type.value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     v->type.tensor_type = &v->tensor;
-    v->info.name = text(name);
+    v->info.name = keep_text(g, name);
     v->info.type = &v->type;
-    v->list[0] = &v->info;
+    list_add(to, &v->info);
+    return v->info.name;
+}
+
+const char *onnx_graph_input(struct onnx_graph *g, const char *name, enum onnx_type type,
+                             size_t columns)
+{
+    return describe(g, &g->inputs, name, type, columns);
+}
+
+const char *onnx_graph_output(struct onnx_graph *g, const char *name, enum onnx_type type,
+                              size_t columns)
+{
+    return describe(g, &g->outputs, name, type, columns);
+}
+
+/* ---- constants --------------------------------------------------------------------------------- */
+
+static Onnx__TensorProto *add_tensor(struct onnx_graph *g, const char *name, enum onnx_type type,
+                                     const int64_t *dims, size_t rank)
+{
+    Onnx__TensorProto *t = keep(g, sizeof *t);
+    onnx__tensor_proto__init(t);
+    t->name = keep_text(g, name);
+    t->n_dims = rank;
+    t->dims = keep(g, rank * sizeof *dims);
+    memcpy(t->dims, dims, rank * sizeof *dims);
+    t->has_data_type = 1;
+    t->data_type = (int32_t)type;
+    list_add(&g->tensors, t);
+    return t;
+}
+
+static const char *add_raw(Onnx__TensorProto *t, const void *data, size_t item)
+{
+    t->has_raw_data = 1;
+    t->raw_data.data = (uint8_t *)(uintptr_t)data;
+    t->raw_data.len = item;
+    for (size_t i = 0; i < t->n_dims; i++)
+        t->raw_data.len *= (size_t)t->dims[i];
+    return t->name;
+}
+
+const char *onnx_graph_floats(struct onnx_graph *g, const char *name, const float *data,
+                              const int64_t *dims, size_t rank)
+{
+    assert(rank <= ONNX_RANK_MAX);
+    return add_raw(add_tensor(g, name, ONNX_FLOAT, dims, rank), data, sizeof *data);
+}
+
+const char *onnx_graph_tensor(struct onnx_graph *g, const char *name, const float *data,
+                              size_t rows, size_t columns)
+{
+    const int64_t dims[] = { (int64_t)(rows ? rows : columns), (int64_t)columns };
+    return onnx_graph_floats(g, name, data, dims, rows ? 2 : 1);
+}
+
+const char *onnx_graph_ints(struct onnx_graph *g, const char *name, const int64_t *data,
+                            size_t count)
+{
+    const int64_t dims[] = { (int64_t)count };
+    return add_raw(add_tensor(g, name, ONNX_INT64, dims, 1), data, sizeof *data);
+}
+
+static ProtobufCBinaryData *borrow_strings(struct onnx_graph *g, const char *const *data,
+                                           size_t count)
+{
+    ProtobufCBinaryData *list = keep(g, count * sizeof *list);
+    for (size_t i = 0; i < count; i++)
+        list[i] = (ProtobufCBinaryData){ strlen(data[i]), (uint8_t *)text(data[i]) };
+    return list;
+}
+
+const char *onnx_graph_strings(struct onnx_graph *g, const char *name, const char *const *data,
+                               size_t count)
+{
+    const int64_t dims[] = { 1, (int64_t)count };
+    Onnx__TensorProto *t = add_tensor(g, name, ONNX_STRING, dims, 2);
+    t->n_string_data = count;
+    t->string_data = borrow_strings(g, data, count);
+    return t->name;
+}
+
+/* ---- operators ---------------------------------------------------------------------------------- */
+
+static void set_one(Onnx__AttributeProto *to, const struct onnx_attr *a)
+{
+    if (a->kind == ONNX_ATTR_INT) {
+        to->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT;
+        to->has_i = 1;
+        to->i = *(const int64_t *)a->data;
+    } else if (a->kind == ONNX_ATTR_FLOAT) {
+        to->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT;
+        to->has_f = 1;
+        to->f = *(const float *)a->data;
+    } else {
+        to->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING;
+        to->has_s = 1;
+        to->s = (ProtobufCBinaryData){ strlen(a->data), (uint8_t *)text(a->data) };
+    }
+}
+
+static void set_list(struct onnx_graph *g, Onnx__AttributeProto *to, const struct onnx_attr *a)
+{
+    if (a->kind == ONNX_ATTR_INTS) {
+        to->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS;
+        to->n_ints = a->count;
+        to->ints = (int64_t *)(uintptr_t)a->data;
+    } else if (a->kind == ONNX_ATTR_FLOATS) {
+        to->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS;
+        to->n_floats = a->count;
+        to->floats = (float *)(uintptr_t)a->data;
+    } else {
+        to->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS;
+        to->n_strings = a->count;
+        to->strings = borrow_strings(g, a->data, a->count);
+    }
+}
+
+/* What is borrowed as a whole must stay; a single number is copied here. */
+static void add_attrs(struct onnx_graph *g, Onnx__NodeProto *n, const struct onnx_op *op)
+{
+    n->n_attribute = op->attrs_count;
+    n->attribute = keep(g, op->attrs_count * sizeof *n->attribute);
+    for (size_t i = 0; i < op->attrs_count; i++) {
+        Onnx__AttributeProto *a = n->attribute[i] = keep(g, sizeof *a);
+        onnx__attribute_proto__init(a);
+        a->name = keep_text(g, op->attrs[i].name);
+        a->has_type = 1;
+        if (op->attrs[i].kind <= ONNX_ATTR_STRING)
+            set_one(a, &op->attrs[i]);
+        else
+            set_list(g, a, &op->attrs[i]);
+    }
+}
+
+const char *onnx_graph_op(struct onnx_graph *g, const struct onnx_op *op)
+{
+    Onnx__NodeProto *n = keep(g, sizeof *n);
+    assert(op->outputs_count);
+    onnx__node_proto__init(n);
+    n->domain = keep_text(g, op->domain ? op->domain : "");
+    n->op_type = keep_text(g, op->type);
+    n->n_input = op->inputs_count;
+    n->input = keep_texts(g, op->inputs, op->inputs_count);
+    n->n_output = op->outputs_count;
+    n->output = keep_texts(g, op->outputs, op->outputs_count);
+    n->name = n->output[0];
+    add_attrs(g, n, op);
+    list_add(&g->nodes, n);
+    return n->output[0];
+}
+
+const char *onnx_graph_node(struct onnx_graph *g, const char *type, const char *output,
+                            const char *in0, const char *in1, const char *in2)
+{
+    const char *const inputs[] = { in0, in1, in2 };
+    return onnx_graph_op(g, &(struct onnx_op){ .type = type,
+                                               .inputs = inputs,
+                                               .inputs_count = in2   ? 3
+                                                               : in1 ? 2
+                                                                     : 1,
+                                               .outputs = &output,
+                                               .outputs_count = 1 });
+}
+
+/* ---- the file ------------------------------------------------------------------------------------ */
+
+static void import(Onnx__OperatorSetIdProto *set, const char *domain, int64_t version)
+{
+    onnx__operator_set_id_proto__init(set);
+    set->domain = text(domain);
+    set->has_version = 1;
+    set->version = version;
 }
 
 static void pack(Onnx__GraphProto *graph, const struct onnx_about *about, struct buf *out)
 {
     Onnx__ModelProto model = ONNX__MODEL_PROTO__INIT;
-    Onnx__OperatorSetIdProto opset = ONNX__OPERATOR_SET_ID_PROTO__INIT;
-    Onnx__OperatorSetIdProto *opsets[] = { &opset };
+    Onnx__OperatorSetIdProto sets[2];
+    Onnx__OperatorSetIdProto *imports[] = { &sets[0], &sets[1] };
     Onnx__StringStringEntryProto entries[ONNX_NOTES_MAX];
     Onnx__StringStringEntryProto *list[ONNX_NOTES_MAX];
     assert(about->notes_count <= ONNX_NOTES_MAX);
@@ -137,15 +304,14 @@ static void pack(Onnx__GraphProto *graph, const struct onnx_about *about, struct
         entries[i].value = text(about->notes[i].value);
         list[i] = &entries[i];
     }
-    opset.domain = text("");
-    opset.has_version = 1;
-    opset.version = OPSET;
+    import(&sets[0], "", OPSET);
+    import(&sets[1], ONNX_ML, OPSET_ML);
     model.has_ir_version = 1;
     model.ir_version = IR_VERSION;
     model.producer_name = text("maas");
     model.doc_string = text(about->description);
-    model.n_opset_import = 1;
-    model.opset_import = opsets;
+    model.n_opset_import = 2;
+    model.opset_import = imports;
     model.n_metadata_props = about->notes_count;
     model.metadata_props = list;
     model.graph = graph;
@@ -157,17 +323,14 @@ static void pack(Onnx__GraphProto *graph, const struct onnx_about *about, struct
 void onnx_graph_write(struct onnx_graph *g, const struct onnx_about *about, struct buf *out)
 {
     Onnx__GraphProto graph = ONNX__GRAPH_PROTO__INIT;
-    struct value input, output;
-    describe(&input, ONNX_INPUT, (int64_t)about->features);
-    describe(&output, ONNX_OUTPUT, (int64_t)about->classes);
     graph.name = text(about->name);
-    graph.n_node = g->nodes_count;
-    graph.node = g->node_list;
-    graph.n_initializer = g->tensors_count;
-    graph.initializer = g->tensor_list;
-    graph.n_input = 1;
-    graph.input = input.list;
-    graph.n_output = 1;
-    graph.output = output.list;
+    graph.n_node = g->nodes.count;
+    graph.node = (Onnx__NodeProto **)g->nodes.at;
+    graph.n_initializer = g->tensors.count;
+    graph.initializer = (Onnx__TensorProto **)g->tensors.at;
+    graph.n_input = g->inputs.count;
+    graph.input = (Onnx__ValueInfoProto **)g->inputs.at;
+    graph.n_output = g->outputs.count;
+    graph.output = (Onnx__ValueInfoProto **)g->outputs.at;
     pack(&graph, about, out);
 }

@@ -37,6 +37,46 @@ static enum status take_number(const struct param *row, void *at, yyjson_val *v,
     return STATUS_OK;
 }
 
+static enum status take_choice(const struct param *row, void *at, yyjson_val *v, struct error *err)
+{
+    const char *word = yyjson_get_str(v);
+    struct buf words = { 0 };
+    for (uint32_t i = 0; row->choices[i]; i++) {
+        if (word && strcmp(word, row->choices[i]) == 0) {
+            *(uint32_t *)(void *)((char *)at + row->offset) = i;
+            buf_finish(&words);
+            return STATUS_OK;
+        }
+        buf_printf(&words, "%s\"%s\"", i ? ", " : "", row->choices[i]);
+    }
+    enum status st =
+        error_set(err, STATUS_INVALID, "\"%s\" must be one of %s", row->name, buf_cstr(&words));
+    buf_finish(&words);
+    return st;
+}
+
+static enum status take_flag(const struct param *row, void *at, yyjson_val *v, struct error *err)
+{
+    if (!yyjson_is_bool(v))
+        return error_set(err, STATUS_INVALID, "\"%s\" must be true or false", row->name);
+    *(bool *)(void *)((char *)at + row->offset) = yyjson_get_bool(v);
+    return STATUS_OK;
+}
+
+static enum status take_value(const struct param *row, void *at, yyjson_val *v, struct error *err)
+{
+    switch (row->kind) {
+    case PARAM_LIST:
+        return take_list(row, at, v, err);
+    case PARAM_CHOICE:
+        return take_choice(row, at, v, err);
+    case PARAM_FLAG:
+        return take_flag(row, at, v, err);
+    default:
+        return take_number(row, at, v, err);
+    }
+}
+
 static enum status fail_unknown(const char *name, const struct param_set *sets, size_t sets_count,
                                 struct error *err)
 {
@@ -58,8 +98,7 @@ static enum status take(const char *name, yyjson_val *v, const struct param_set 
         for (size_t i = 0; i < sets[s].count; i++) {
             const struct param *row = &sets[s].rows[i];
             if (strcmp(name, row->name) == 0)
-                return row->kind == PARAM_LIST ? take_list(row, sets[s].at, v, err)
-                                               : take_number(row, sets[s].at, v, err);
+                return take_value(row, sets[s].at, v, err);
         }
     return fail_unknown(name, sets, sets_count, err);
 }
@@ -90,6 +129,10 @@ static yyjson_mut_val *value_of(const struct param *row, const void *at, yyjson_
     const char *field = (const char *)at + row->offset;
     if (row->kind == PARAM_REAL)
         return yyjson_mut_real(doc, *(const double *)(const void *)field);
+    if (row->kind == PARAM_CHOICE)
+        return yyjson_mut_str(doc, row->choices[*(const uint32_t *)(const void *)field]);
+    if (row->kind == PARAM_FLAG)
+        return yyjson_mut_bool(doc, *(const bool *)(const void *)field);
     if (row->kind == PARAM_U32)
         return yyjson_mut_uint(doc, *(const uint32_t *)(const void *)field);
     const char *count = (const char *)at + row->count_offset;

@@ -11,17 +11,20 @@
 #define PARAM_LIST_MAX 16 /* items of a list */
 
 enum param_kind {
-    PARAM_U32,  /* uint32_t */
-    PARAM_REAL, /* double */
-    PARAM_LIST, /* uint32_t[PARAM_LIST_MAX], and a size_t that says how many */
+    PARAM_U32,    /* uint32_t */
+    PARAM_REAL,   /* double */
+    PARAM_LIST,   /* uint32_t[PARAM_LIST_MAX], and a size_t that says how many */
+    PARAM_CHOICE, /* uint32_t: the index of one of `choices` */
+    PARAM_FLAG,   /* bool */
 };
 
 struct param {
     const char *name;
     enum param_kind kind;
     size_t offset;
-    double low, high;    /* of a list: of each item */
-    size_t count_offset; /* of a list: of the size_t */
+    double low, high;           /* of a list: of each item */
+    size_t count_offset;        /* of a list: of the size_t */
+    const char *const *choices; /* words that a choice may be; ends with NULL */
 };
 
 /* A struct of parameters and the table that describes it. */

@@ -16,7 +16,7 @@
 
 void run_init(struct run *r)
 {
-    *r = (struct run){ .seed = 0 };
+    *r = (struct run){ .threads = 1 };
     uv_mutex_init(&r->lock);
 }
 
@@ -222,12 +222,12 @@ static void take_test(const struct table *t, const uint32_t *rows, size_t count,
 }
 
 /* The job's parameters: those of the split, and the learner's own. */
-static enum status read_params(struct run *r, bool images, struct error *err)
+static enum status read_params(struct run *r, const struct table *t, struct error *err)
 {
     const struct learner *l = r->learner;
     free(r->params);
     r->params = mem_zalloc(l->params_size);
-    l->defaults(r->params, images);
+    l->defaults(r->params, t);
     r->shares = (struct split_shares){ .test = 0.2, .validation = 0.1 };
     struct param_set sets[RUN_PARAM_SETS];
     run_param_sets(r, sets);
@@ -264,12 +264,12 @@ static enum status split_data(struct run *r, struct data *d, struct split *s, st
 static enum status fit(struct run *r, const struct data *d, const struct split *s, void **model,
                        struct error *err)
 {
-    static const struct learner_events events = { go_on, on_epoch };
+    static const struct learner_events events = { go_on, on_epoch, NULL };
     const struct lesson lesson = { .table = &d->train,
                                    .rows = s->rows + s->test,
                                    .train = s->train,
                                    .validation = s->validation,
-                                   .images = d->images,
+                                   .threads = r->threads,
                                    .seed = r->seed,
                                    .events = &events,
                                    .arg = r };
@@ -279,7 +279,7 @@ static enum status fit(struct run *r, const struct data *d, const struct split *
 static enum status predict(struct run *r, const struct table *t, const void *model,
                            struct error *err)
 {
-    size_t width = t->classes_count * sizeof(float);
+    size_t width = table_width(t) * sizeof(float);
     buf_reserve(&r->predictions, t->rows * width);
     for (size_t at = 0; at < t->rows; at += PREDICT_ROWS) {
         size_t n = t->rows - at < PREDICT_ROWS ? t->rows - at : PREDICT_ROWS;
@@ -304,7 +304,7 @@ void run_execute(struct run *r)
     if (!st)
         st = read_data(r, &d, &r->error);
     if (!st)
-        st = read_params(r, d.images, &r->error);
+        st = read_params(r, &d.train, &r->error);
     if (!st)
         st = split_data(r, &d, &split, &r->error);
     if (!st)

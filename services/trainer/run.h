@@ -7,8 +7,8 @@
 #define SERVICES_TRAINER_RUN_H
 
 #include "common/msg/schema.h"
+#include "services/trainer/data/split.h"
 #include "services/trainer/learner.h"
-#include "services/trainer/split.h"
 
 #include <stdatomic.h>
 #include <uv.h>
@@ -40,6 +40,7 @@ struct run {
     const struct learner *learner;
     struct buf params_json;
     uint64_t seed;
+    uint32_t threads;
     char description[256];
 
     /* shared while it runs */

@@ -2,7 +2,7 @@
  *
  * A table that is accepted is whole and finite, with labels that name its classes; one that is
  * refused owns nothing, and the error says why. */
-#include "services/trainer/table.h"
+#include "services/trainer/data/table.h"
 #include "tests/fuzz/table_rig.h"
 
 #include <math.h>

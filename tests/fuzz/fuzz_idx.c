@@ -3,7 +3,7 @@
  *
  * A pair that is accepted has a label for each image and a name for each label; one that is
  * refused owns nothing, and the error says why. */
-#include "services/trainer/table.h"
+#include "services/trainer/data/table.h"
 #include "tests/fuzz/table_rig.h"
 
 #define HEAD_BYTES     4

@@ -3,7 +3,7 @@
 #ifndef TESTS_FUZZ_TABLE_RIG_H
 #define TESTS_FUZZ_TABLE_RIG_H
 
-#include "services/trainer/table.h"
+#include "services/trainer/data/table.h"
 
 #include <assert.h>
 #include <math.h>

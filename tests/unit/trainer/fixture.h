@@ -2,8 +2,8 @@
 #ifndef TESTS_UNIT_TRAINER_FIXTURE_H
 #define TESTS_UNIT_TRAINER_FIXTURE_H
 
+#include "services/trainer/data/table.h"
 #include "services/trainer/random.h"
-#include "services/trainer/table.h"
 #include "tests/unit/tsan.h"
 
 #include <criterion/criterion.h>

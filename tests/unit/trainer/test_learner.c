@@ -24,7 +24,7 @@ static enum status fit(const struct learner *l, bool *cancel, void **model)
     static const struct learner_events events = { go_on, on_epoch };
     uint32_t rows[ROWS];
     void *params = mem_zalloc(l->params_size);
-    l->defaults(params, false);
+    l->defaults(params, &t);
     cr_assert_geq(l->epochs(params), 1);
     for (uint32_t i = 0; i < ROWS; i++)
         rows[i] = i;
@@ -65,8 +65,10 @@ Test(learner, fits_predicts_and_exports)
     cr_assert_geq(right, ROWS - 3);
     struct buf file = { 0 };
     struct onnx_graph *graph = onnx_graph_create();
-    l->export(model, graph);
-    onnx_graph_write(graph, &(struct onnx_about){ "m", "", 4, 3, { { 0 } }, 0 }, &file);
+    onnx_graph_input(graph, ONNX_INPUT, ONNX_FLOAT, 4);
+    onnx_graph_output(graph, ONNX_PROBABILITIES, ONNX_FLOAT, 3);
+    l->export(model, graph, ONNX_INPUT, ONNX_PROBABILITIES);
+    onnx_graph_write(graph, &(struct onnx_about){ .name = "m", .description = "" }, &file);
     cr_assert_gt(file.len, 0);
     onnx_graph_destroy(graph);
     buf_finish(&file);

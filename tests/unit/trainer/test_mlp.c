@@ -1,6 +1,6 @@
 /* test_mlp.c - the network learns what it should: gradients against finite differences, small
  * problems with known answers, and the rules of the training loop. */
-#include "services/trainer/mlp.h"
+#include "services/trainer/learners/mlp.h"
 #include "tests/unit/trainer/fixture.h"
 
 #include <math.h>

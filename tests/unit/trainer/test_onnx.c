@@ -1,6 +1,6 @@
 /* test_onnx.c - the exported file: its parts as protobuf-c reads them back, and its answers as
  * ONNX Runtime gives them (compare_onnx.py). */
-#include "services/trainer/mlp.h"
+#include "services/trainer/learners/mlp.h"
 #include "tests/unit/trainer/fixture.h"
 
 #include "onnx.pb-c.h"
@@ -35,11 +35,11 @@ static void write_file(const char *description)
     struct onnx_graph *graph = onnx_graph_create();
     const struct onnx_about about = { .name = "mlp",
                                       .description = description,
-                                      .features = m.features,
-                                      .classes = mlp_classes(&m),
                                       .notes = { { "one", "Grün \"1\"" }, { "two", "" } },
                                       .notes_count = 2 };
-    mlp_export(&m, graph);
+    onnx_graph_input(graph, ONNX_INPUT, ONNX_FLOAT, m.features);
+    onnx_graph_output(graph, ONNX_PROBABILITIES, ONNX_FLOAT, mlp_classes(&m));
+    mlp_export(&m, graph, ONNX_INPUT, ONNX_PROBABILITIES);
     onnx_graph_write(graph, &about, &file);
     onnx_graph_destroy(graph);
 }
@@ -87,7 +87,7 @@ Test(onnx, says_what_goes_in_and_out)
 {
     export_network(2, 5, 3);
     cr_assert_eq(model->ir_version, 8);
-    cr_assert_eq(model->n_opset_import, 1);
+    cr_assert_eq(model->n_opset_import, 2);
     cr_assert_str_eq(model->opset_import[0]->domain, "");
     cr_assert_eq(model->opset_import[0]->version, 17);
     cr_assert_eq(model->graph->n_input, 1);

@@ -1,5 +1,5 @@
 /* test_params.c - parameters: defaults, limits, and what is said about bad ones. */
-#include "services/trainer/mlp.h"
+#include "services/trainer/learners/mlp.h"
 #include "services/trainer/run.h"
 #include "tests/unit/tsan.h"
 

@@ -1,5 +1,5 @@
 /* test_split.c - every row once, each class in its share, the same for the same seed. */
-#include "services/trainer/split.h"
+#include "services/trainer/data/split.h"
 #include "tests/unit/trainer/fixture.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* mlp.c - forward, backward, update. */
-#include "services/trainer/mlp.h"
+#include "services/trainer/learners/mlp.h"
 
 #include "services/trainer/random.h"
 

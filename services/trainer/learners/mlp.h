@@ -67,7 +67,8 @@ void mlp_predict(const struct mlp *m, const float *x, size_t count, float *out);
 
 /* Adds the standardisation (Sub, Mul), the layers and the softmax: training and serving cannot
  * drift apart. */
-void mlp_export(const struct mlp *m, struct onnx_graph *graph);
+void mlp_export(const struct mlp *m, struct onnx_graph *graph, const char *input,
+                const char *output);
 
 size_t mlp_classes(const struct mlp *m);
 

@@ -1,5 +1,5 @@
 /* split.c - largest remainders by class, then rows at random within the class. */
-#include "services/trainer/split.h"
+#include "services/trainer/data/split.h"
 
 #include "services/trainer/random.h"
 

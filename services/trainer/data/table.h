@@ -2,7 +2,7 @@
 #ifndef SERVICES_TRAINER_TABLE_H
 #define SERVICES_TRAINER_TABLE_H
 
-#include "services/trainer/source.h"
+#include "services/trainer/data/source.h"
 
 #define MAX_ROWS     20000000u
 #define MAX_FEATURES 65536u
@@ -10,17 +10,32 @@
 #define MAX_CLASSES  4096u
 #define MAX_LABEL    128 /* bytes of a class label */
 
-/* x: rows x features, row-major float32.  y: rows, index of the class. */
+/* Rows of images: features = channels x height x width, in that order. */
+struct image_shape {
+    uint32_t channels, height, width; /* 0: the rows are no images */
+};
+
+/* x: rows x features, row-major float32.  What is to be learnt is either the class of each row (y
+ * and classes), or values (outputs of them in each row; then y and classes are empty). */
 struct table {
     float *x;
-    uint32_t *y;
     size_t rows;
     size_t features;
+    uint32_t *y;    /* rows, index of the class */
     char **classes; /* classes_count labels, in the order of the model's outputs */
     size_t classes_count;
+    float *values; /* rows x outputs */
+    size_t outputs;
+    struct image_shape image;
 };
 
 void table_finish(struct table *t); /* zeroed is fine */
+
+/* How many numbers a model answers for each row: probabilities of classes, or values. */
+static inline size_t table_width(const struct table *t)
+{
+    return t->outputs ? t->outputs : t->classes_count;
+}
 
 /* A CSV file (RFC 4180; .gz or plain): a header row, one label column, all others numeric.
  * INVALID, TOO_LARGE: *err names the file, the row (1 is the header; empty lines do not count)

@@ -1,6 +1,6 @@
 /* csv.c - CSV tables through libcsv: a header, numeric columns, one label column. */
-#include "services/trainer/table.h"
-#include "services/trainer/text.h"
+#include "services/trainer/data/table.h"
+#include "services/trainer/data/text.h"
 
 #include <csv.h>
 #include <stdlib.h>

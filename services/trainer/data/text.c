@@ -1,5 +1,5 @@
 /* text.c - see text.h. */
-#include "services/trainer/text.h"
+#include "services/trainer/data/text.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* idx.c - IDX images and labels. */
-#include "services/trainer/table.h"
+#include "services/trainer/data/table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +82,7 @@ static enum status read_images(struct source *s, struct table *t, struct error *
                          dims[1], dims[2]);
     t->rows = dims[0];
     t->features = (size_t)features;
+    t->image = (struct image_shape){ 1, dims[1], dims[2] };
     t->x = mem_alloc(t->rows * t->features * sizeof *t->x);
     return read_pixels(s, t, err);
 }

@@ -1,5 +1,5 @@
 /* table.c - memory of tables. */
-#include "services/trainer/table.h"
+#include "services/trainer/data/table.h"
 
 #include <stdlib.h>
 
@@ -10,5 +10,6 @@ void table_finish(struct table *t)
     free(t->classes);
     free(t->x);
     free(t->y);
+    free(t->values);
     *t = (struct table){ 0 };
 }

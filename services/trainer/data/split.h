@@ -6,7 +6,7 @@
 #ifndef SERVICES_TRAINER_SPLIT_H
 #define SERVICES_TRAINER_SPLIT_H
 
-#include "services/trainer/table.h"
+#include "services/trainer/data/table.h"
 
 struct split_shares {
     double test;       /* of all rows; 0: there is a test set already */

@@ -1,5 +1,5 @@
 /* source.c - zlib's reader with errors that people can act upon. */
-#include "services/trainer/source.h"
+#include "services/trainer/data/source.h"
 
 #include <errno.h>
 #include <zlib.h>

@@ -1,20 +1,21 @@
 /* mlp_learner.c - the perceptron as a learner: its parameters, a whole fit, its ONNX graph. */
-#include "services/trainer/mlp.h"
+#include "services/trainer/learners/mlp.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#define NAME_SIZE   32 /* of a tensor */
 #define FIELD(name) offsetof(struct mlp_params, name)
 
 static const struct param rows[] = {
-    { "hidden", PARAM_LIST, FIELD(hidden), 1, MAX_HIDDEN_UNITS, FIELD(hidden_count) },
-    { "epochs", PARAM_U32, FIELD(epochs), 1, MAX_EPOCHS, 0 },
-    { "batch", PARAM_U32, FIELD(batch), 1, MAX_BATCH, 0 },
-    { "lr", PARAM_REAL, FIELD(lr), 1e-9, 100, 0 },
-    { "lr_decay", PARAM_REAL, FIELD(lr_decay), 1e-3, 1, 0 },
-    { "momentum", PARAM_REAL, FIELD(momentum), 0, 0.9999, 0 },
-    { "weight_decay", PARAM_REAL, FIELD(weight_decay), 0, 1, 0 },
-    { "patience", PARAM_U32, FIELD(patience), 0, MAX_EPOCHS, 0 },
+    { "hidden", PARAM_LIST, FIELD(hidden), 1, MAX_HIDDEN_UNITS, FIELD(hidden_count), NULL },
+    { "epochs", PARAM_U32, FIELD(epochs), 1, MAX_EPOCHS, 0, NULL },
+    { "batch", PARAM_U32, FIELD(batch), 1, MAX_BATCH, 0, NULL },
+    { "lr", PARAM_REAL, FIELD(lr), 1e-9, 100, 0, NULL },
+    { "lr_decay", PARAM_REAL, FIELD(lr_decay), 1e-3, 1, 0, NULL },
+    { "momentum", PARAM_REAL, FIELD(momentum), 0, 0.9999, 0, NULL },
+    { "weight_decay", PARAM_REAL, FIELD(weight_decay), 0, 1, 0, NULL },
+    { "patience", PARAM_U32, FIELD(patience), 0, MAX_EPOCHS, 0, NULL },
 };
 
 void mlp_default(struct mlp_params *p, bool images)
@@ -30,10 +31,10 @@ void mlp_default(struct mlp_params *p, bool images)
                               .patience = images ? 5 : 15 };
 }
 
-void mlp_export(const struct mlp *m, struct onnx_graph *g)
+void mlp_export(const struct mlp *m, struct onnx_graph *g, const char *input, const char *output)
 {
-    char name[ONNX_NAME_SIZE];
-    const char *x = onnx_graph_node(g, "Sub", "centred", ONNX_INPUT,
+    char name[NAME_SIZE];
+    const char *x = onnx_graph_node(g, "Sub", "centred", input,
                                     onnx_graph_tensor(g, "mean", m->mean, 0, m->features), NULL);
     x = onnx_graph_node(g, "Mul", "standardised", x,
                         onnx_graph_tensor(g, "scale", m->scale, 0, m->features), NULL);
@@ -50,14 +51,14 @@ void mlp_export(const struct mlp *m, struct onnx_graph *g)
         snprintf(name, sizeof name, "relu%zu", l);
         x = onnx_graph_node(g, "Relu", name, x, NULL, NULL);
     }
-    onnx_graph_node(g, "Softmax", ONNX_OUTPUT, x, NULL, NULL);
+    onnx_graph_node(g, "Softmax", output, x, NULL, NULL);
 }
 
 /* ---- the interface ------------------------------------------------------------------------------ */
 
-static void defaults(void *params, bool images)
+static void defaults(void *params, const struct table *t)
 {
-    mlp_default(params, images);
+    mlp_default(params, t->image.channels > 0);
 }
 
 static uint32_t epochs(const void *params)
@@ -84,7 +85,7 @@ static enum status fit(const void *params, const struct lesson *lesson, void **m
         return st;
     struct mlp *m = mem_alloc(sizeof *m);
     mlp_init(m, t->features, t->classes_count, &p);
-    mlp_standardise(m, t, lesson->rows, lesson->train, !lesson->images);
+    mlp_standardise(m, t, lesson->rows, lesson->train, !t->image.channels);
     st = mlp_train(m, t, lesson->rows, lesson->train, lesson->validation, &p, lesson->events,
                    lesson->arg, err);
     if (st)
@@ -99,13 +100,15 @@ static void predict(const void *model, const float *x, size_t count, float *out)
     mlp_predict(model, x, count, out);
 }
 
-static void export(const void *model, struct onnx_graph *graph)
+static void export(const void *model, struct onnx_graph *graph, const char *input,
+                   const char *output)
 {
-    mlp_export(model, graph);
+    mlp_export(model, graph, input, output);
 }
 
 const struct learner learner_mlp = {
     .name = "mlp",
+    .tasks = LEARNS_CLASSES,
     .params = rows,
     .params_count = sizeof rows / sizeof *rows,
     .params_size = sizeof(struct mlp_params),
