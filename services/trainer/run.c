@@ -2,7 +2,7 @@
 #include "services/trainer/run.h"
 
 #include "common/base/clock.h"
-#include "services/trainer/evaluate.h"
+#include "services/trainer/evaluate/evaluate.h"
 
 #include <errno.h>
 #include <math.h>
