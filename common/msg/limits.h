@@ -25,6 +25,12 @@
 #define MAX_GATEWAYS      64                /* gateways that one engine pulls from */
 #define MAX_ROUTE         32                /* bytes of a ZeroMQ routing id (ours are 5) */
 
+/* The file of a version that has samples for the warm-up (worker/warmup.h). */
+#define WARMUP_FILE "warmup.json"
+#define MAX_WARMUP_BYTES \
+    (8u << 20) /* of that file: an engine that starts has ten times as much in memory */
+#define MAX_WARMUP_SAMPLES 256 /* in it: each is a run before the engine is ready */
+
 #define MAX_DESCRIPTION 4096 /* bytes of a version's description */
 #define MAX_SHARES      16   /* versions among which a model's requests are split */
 #define MAX_SHADOWS     4    /* versions that get copies of its requests */

@@ -87,7 +87,8 @@ struct i64s {
 #define VERSION_REF_FIELDS(F, L, S)             \
     F(S, str, model, 1, MAX_NAME, "model name") \
     F(S, u32, version, 2, 0, "model version")   \
-    F(S, str, process, 3, MAX_NAME, "who asks")
+    F(S, str, process, 3, MAX_NAME, "who asks") \
+    F(S, str, key, 4, MAX_NAME, "of a rollback: the same key is the same one again; or empty")
 
 /* Tags 1 to 7 are those of a version_ref that deployed one version. */
 #define DEPLOY_FIELDS(F, L, S)                                                                   \

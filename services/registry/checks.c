@@ -81,10 +81,27 @@ static enum status check_names(const struct msg_version_commit *m, struct error 
     return st;
 }
 
+/* What it says is looked at where the version is loaded; a size that no engine reads, and samples
+ * without a model, are refused here. */
+static enum status check_warmup(const struct msg_version_commit *m, struct error *err)
+{
+    if (bytes_equal_str(m->file, WARMUP_FILE))
+        return error_set(err, STATUS_INVALID, "%s has samples; the main file is another",
+                         WARMUP_FILE);
+    for (size_t i = 0; i < m->parts_count; i++)
+        if (bytes_equal_str(m->parts[i].name, WARMUP_FILE) &&
+            m->parts[i].size_bytes > MAX_WARMUP_BYTES)
+            return error_set(err, STATUS_INVALID, "%s may have at most %u bytes", WARMUP_FILE,
+                             MAX_WARMUP_BYTES);
+    return STATUS_OK;
+}
+
 enum status check_parts(const struct msg_version_commit *m, struct error *err)
 {
     size_t chunks = m->chunks.len / DIGEST_SIZE;
     enum status st = check_names(m, err);
+    if (!st)
+        st = check_warmup(m, err);
     for (size_t i = 0; i < m->parts_count && !st; i++) {
         const struct msg_part *p = &m->parts[i];
         chunks += p->chunks.len / DIGEST_SIZE;

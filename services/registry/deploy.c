@@ -197,6 +197,8 @@ void on_rollback(void *arg, const struct rpc_request *from)
     if (!r)
         return;
     enum status st = name_check(m->model, "the model's name", &err);
+    if (!st && m->key.len)
+        st = name_check(m->key, "the key", &err);
     if (st || check_who(m->process, &err)) {
         request_refuse(r, &err);
         return;
@@ -204,5 +206,6 @@ void on_rollback(void *arg, const struct rpc_request *from)
     fcall_begin(&call, "maas_rollback");
     fcall_add(&call, m->model);
     fcall_add(&call, m->process);
+    fcall_add(&call, m->key);
     request_ask(r, &call);
 }

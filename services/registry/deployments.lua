@@ -223,16 +223,37 @@ redis.register_function('maas_deploy', function(_, a)
     return deploy(a[1], a[3], settings, a[2], 'deploy')
 end)
 
--- model who -> deployment
-redis.register_function('maas_rollback', function(_, a)
-    if not model_known(a[1]) then
-        return no_model(a[1])
+-- What a keyed rollback has answered, nil, or an error reply.
+local function rollback_of_key(key, model)
+    local answer = key ~= '' and redis.call('GET', 'maas:key:rollback:' .. key)
+    if not answer then
+        return nil
     end
-    local before = redis.call('HGET', model_key(a[1]), 'before')
+    local out = cjson.decode(answer)
+    if out[2] ~= model then
+        return fail('CONFLICT', "this key belongs to a rollback of model '" .. out[2] .. "'")
+    end
+    return out
+end
+
+-- model who key -> deployment
+redis.register_function('maas_rollback', function(_, a)
+    local model, key = a[1], a[3]
+    local again = rollback_of_key(key, model)
+    if again then
+        return again
+    end
+    if not model_known(model) then
+        return no_model(model)
+    end
+    local before = redis.call('HGET', model_key(model), 'before')
     if not before then
-        return fail('CONFLICT', "model '" .. a[1] .. "' has no deployment before the present one")
+        return fail('CONFLICT', "model '" .. model .. "' has no deployment before the present one")
     end
     local old = cjson.decode(before)
-    return deploy(a[1], old.traffic, old, a[2], 'rollback')
+    local out = deploy(model, old.traffic, old, a[2], 'rollback')
+    if key ~= '' and not out.err then
+        redis.call('SET', 'maas:key:rollback:' .. key, cjson.encode(out), 'PX', DAY_MS)
+    end
+    return out
 end)
-

@@ -17,6 +17,8 @@
 --   maas:manifest:DIGEST       hash size, chunks (32 bytes each, in order), which never change;
 --                              refs: how many versions and files hold it
 --   maas:key:version:KEY       "NAME:N:DIGEST" that a keyed commit has made, for a day
+--   maas:key:rollback:KEY      {name, value ...} of the deployment, as JSON, that a keyed rollback has
+--                              made, for a day
 --   maas:key:training:KEY      job id that a keyed submit has made, for a day
 --   maas:datasets              set of dataset names
 --   maas:dataset:NAME          hash file name -> packed struct file

@@ -29,6 +29,7 @@ void run_finish(struct run *r)
     buf_finish(&r->onnx);
     buf_finish(&r->metrics);
     buf_finish(&r->predictions);
+    buf_finish(&r->warmup);
     uv_mutex_destroy(&r->lock);
 }
 
@@ -312,6 +313,8 @@ void run_execute(struct run *r)
         st = predict(r, &d.test, model, &r->error);
     if (!st)
         run_export(r, model, &d.train);
+    if (!st)
+        run_warmup(r, &d.test);
     r->error.status = st;
     r->seconds = (double)(clock_ms() - begin) / 1000;
     r->learner->destroy(model);

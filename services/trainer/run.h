@@ -56,6 +56,7 @@ struct run {
     struct buf onnx;
     struct buf metrics;     /* JSON object */
     struct buf predictions; /* float32, held-out rows x classes */
+    struct buf warmup;      /* the version's WARMUP_FILE */
     double seconds;
 };
 
@@ -81,5 +82,10 @@ void run_lineage(const struct run *r, const char *job, struct buf *out);
 void run_dataset_digest(const struct run *r, struct digest *out);
 /* Writes the model's file, which says the same in short. */
 void run_export(struct run *r, const void *model, const struct table *t);
+
+/* ---- warmup.c ---- */
+
+/* Fills r->warmup with some of the held-out rows and r->predictions. */
+void run_warmup(struct run *r, const struct table *t);
 
 #endif

@@ -6,6 +6,7 @@
  * away delays a step; a lease that has passed on ends the job here without a word.
  */
 #include "services/trainer/job.h"
+#include "services/trainer/publish.h"
 
 #include "common/base/cache.h"
 #include "common/base/log.h"
@@ -40,8 +41,7 @@ static void stop_work(struct trainer *t)
     t->call = NULL;
     download_destroy(t->download);
     t->download = NULL;
-    upload_destroy(t->upload);
-    t->upload = NULL;
+    publish_stop(t);
 }
 
 static void wait_for_work(struct trainer *t)
@@ -71,7 +71,7 @@ static void on_trimmed(void *arg)
 
 /* The cache is trimmed while no job needs it, so it holds at most its limit and the files of the
  * job that runs. */
-static void go_idle(struct trainer *t)
+void trainer_go_idle(struct trainer *t)
 {
     bool grown = t->has_run && t->config->cache_bytes && !t->stopping;
     stop_work(t);
@@ -97,7 +97,7 @@ static void drop_job(struct trainer *t)
         atomic_store(&t->run.cancel, true);
         return;
     }
-    go_idle(t);
+    trainer_go_idle(t);
 }
 
 /* Said until it is heard, or until the lease has passed on: a job that this trainer does not let
@@ -114,7 +114,7 @@ static void on_given_up(void *arg, const struct rpc_reply *reply)
     if (!heard && (status_retryable(reply->status) || ++t->tries < TRIES_MAX))
         loop_timer_start(t->timer, RETRY_MS, 0);
     else
-        go_idle(t);
+        trainer_go_idle(t);
 }
 
 static void say_verdict(struct trainer *t)
@@ -143,7 +143,7 @@ static void give_up(struct trainer *t, enum training_state state, const char *er
 }
 
 /* A step failed: again in a moment, or for good. */
-static void retry_or_fail(struct trainer *t, enum status st, const char *text)
+void trainer_retry_or_fail(struct trainer *t, enum status st, const char *text)
 {
     if (st == STATUS_CANCELLED)
         return; /* the process is stopping */
@@ -186,73 +186,6 @@ static void beat(void *arg)
     buf_finish(&history);
 }
 
-/* ---- publish ------------------------------------------------------------------------------------- */
-
-static void on_committed(void *arg, const struct rpc_reply *reply)
-{
-    struct trainer *t = arg;
-    t->call = NULL;
-    if (reply->status) {
-        retry_or_fail(t, reply->status, reply->text);
-        return;
-    }
-    log_info("model published", LOG_S("job", t->id), LOG_S("model", t->model),
-             LOG_U("version", ((const struct msg_version *)reply->body)->number),
-             LOG_F("seconds", t->run.seconds));
-    go_idle(t);
-}
-
-static void send_commit(struct trainer *t, const struct manifest *manifest)
-{
-    char key[MAX_NAME + 32];
-    struct buf lineage = { 0 };
-    run_lineage(&t->run, t->id, &lineage);
-    snprintf(key, sizeof key, "%.64s-%llu", t->id, (unsigned long long)t->lease);
-    struct msg_version_commit body = { .key = bytes_str(key),
-                                       .model = bytes_str(t->model),
-                                       .format = bytes_str("onnx"),
-                                       .digest = bytes_of(manifest->digest.byte, DIGEST_SIZE),
-                                       .size_bytes = manifest->size_bytes,
-                                       .chunks = buf_bytes(&manifest->chunks),
-                                       .metrics = buf_bytes(&t->run.metrics),
-                                       .lineage = buf_bytes(&lineage),
-                                       .source = bytes_str("training"),
-                                       .training = bytes_str(t->id),
-                                       .lease = t->lease,
-                                       .deploy = t->deploy };
-    t->state = TRAINER_COMMITTING;
-    t->call = rpc_call(t->registry, MSG_VERSION_COMMIT, &body, NULL, CALL_MS, on_committed, t);
-    buf_finish(&lineage);
-    if (!t->call)
-        retry_or_fail(t, STATUS_BUSY, "the registry has too many calls open");
-}
-
-static void on_uploaded(void *arg, const struct manifest *manifest, const struct error *err)
-{
-    struct trainer *t = arg;
-    if (err)
-        retry_or_fail(t, err->status, err->text);
-    else
-        send_commit(t, manifest);
-}
-
-static void on_drained(void *arg)
-{
-    (void)arg; /* the model was written in one piece */
-}
-
-/* Again from the start after a failed commit: equal chunks cost nothing. */
-static void start_upload(struct trainer *t)
-{
-    static const struct upload_events events = { .drained = on_drained, .done = on_uploaded };
-    upload_destroy(t->upload);
-    t->state = TRAINER_UPLOADING;
-    t->upload = upload_create(t->loop, t->registry, t->config->max_artifact_bytes, &events, t);
-    upload_write(t->upload, buf_bytes(&t->run.onnx));
-    if (t->upload) /* else that was too much for the store, and the job has failed */
-        upload_end(t->upload);
-}
-
 /* ---- run ----------------------------------------------------------------------------------------- */
 
 /* What the thread has left when the job is still this trainer's. */
@@ -278,7 +211,7 @@ static void take_result(struct trainer *t)
         beat(t);
         if (t->kept)
             log_warn("predictions cannot be kept", LOG_S("folder", t->config->predictions));
-        start_upload(t);
+        publish_start(t);
     }
 }
 
@@ -292,7 +225,7 @@ static void on_ran(void *arg)
     t->state = TRAINER_UPLOADING;
     t->tries = 0;
     if (t->lost)
-        go_idle(t);
+        trainer_go_idle(t);
     else
         take_result(t);
 }
@@ -320,7 +253,7 @@ static void on_fetched(void *arg, const struct error *err)
     download_destroy(t->download);
     t->download = NULL;
     if (err) {
-        retry_or_fail(t, err->status, err->text);
+        trainer_retry_or_fail(t, err->status, err->text);
         return;
     }
     t->next_file++;
@@ -347,7 +280,7 @@ static void on_listed(void *arg, const struct rpc_reply *reply)
     struct trainer *t = arg;
     t->call = NULL;
     if (reply->status)
-        retry_or_fail(t, reply->status, reply->text);
+        trainer_retry_or_fail(t, reply->status, reply->text);
     else if (reply->kind != MSG_DATASETS || job_take_files(t, reply->body))
         give_up(t, TRAINING_FAILED, "the data set's record makes no sense");
     else
@@ -360,7 +293,7 @@ static void list_files(struct trainer *t)
     t->state = TRAINER_LISTING;
     t->call = rpc_call(t->registry, MSG_DATASET_GET, &body, NULL, CALL_MS, on_listed, t);
     if (!t->call)
-        retry_or_fail(t, STATUS_BUSY, "the registry has too many calls open");
+        trainer_retry_or_fail(t, STATUS_BUSY, "the registry has too many calls open");
 }
 
 /* ---- claim --------------------------------------------------------------------------------------- */
@@ -373,7 +306,7 @@ static void on_claimed(void *arg, const struct rpc_reply *reply)
     if (reply->status == STATUS_CANCELLED)
         return;
     if (reply->status || reply->kind != MSG_TRAINING) {
-        go_idle(t); /* nothing to do, or the registry is away */
+        trainer_go_idle(t); /* nothing to do, or the registry is away */
         return;
     }
     if (job_take(t, reply->body, &err)) {
@@ -397,7 +330,7 @@ static void claim(struct trainer *t)
     t->state = TRAINER_CLAIMING;
     t->call = rpc_call(t->registry, MSG_TRAINING_CLAIM, &body, NULL, CALL_MS, on_claimed, t);
     if (!t->call)
-        go_idle(t);
+        trainer_go_idle(t);
 }
 
 /* The timer: what the state wants to be started, or started again. */
@@ -415,7 +348,7 @@ static void next_step(struct trainer *t)
         return;
     case TRAINER_UPLOADING:
     case TRAINER_COMMITTING:
-        start_upload(t);
+        publish_start(t);
         return;
     case TRAINER_GIVING_UP:
         say_verdict(t);
@@ -485,7 +418,7 @@ void trainer_finish(struct trainer *t)
     rpc_cancel(t->call);
     rpc_cancel(t->update);
     download_destroy(t->download);
-    upload_destroy(t->upload);
+    publish_stop(t);
     t->finished = true;
     if (t->state == TRAINER_RUNNING)
         atomic_store(&t->run.cancel, true); /* on_ran finishes it */

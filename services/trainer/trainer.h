@@ -6,6 +6,8 @@
 #include "common/net/report.h"
 #include "services/trainer/run.h"
 
+#define TRAINER_FILES 2 /* of a version that it publishes */
+
 struct trainer_config {
     const char *registry;
     const char *cache;
@@ -42,7 +44,9 @@ struct trainer {
     struct rpc_call *call;       /* what the state waits for */
     struct rpc_call *update;     /* progress under way */
     struct download *download;
-    struct upload *upload;
+    struct upload *upload;                /* of the file with the number files_done */
+    struct manifest files[TRAINER_FILES]; /* that are with the registry: model, samples */
+    size_t files_done;
     enum trainer_state state;
     bool stopping;
     bool finished;    /* a pool thread that is still at work finds nobody */
@@ -67,5 +71,12 @@ struct trainer {
 void trainer_init(struct trainer *t, const struct trainer_config *config, struct loop *l);
 /* The memory of t stays until the loop is destroyed: that waits for the training thread. */
 void trainer_finish(struct trainer *t);
+
+/* ---- for the steps that are in files of their own ---- */
+
+/* A step failed: again in a moment, or for good. */
+void trainer_retry_or_fail(struct trainer *t, enum status st, const char *text);
+/* The job is done, or not ours any more. */
+void trainer_go_idle(struct trainer *t);
 
 #endif

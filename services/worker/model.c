@@ -1,16 +1,13 @@
 /* model.c - see model.h. */
 #include "services/worker/model.h"
 
-#include "common/base/clock.h"
 #include "common/base/digest.h"
-#include "common/base/log.h"
 #include "services/worker/files.h"
+#include "services/worker/warmup.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-
-#define TRY_AGAIN_US 100000 /* of a first run: part of that may be what is done only once */
 
 /* ---- jobs against the signature ------------------------------------------------------------ */
 
@@ -93,63 +90,6 @@ void model_interrupt(const struct model *m, bool on)
 
 /* ---- load ---------------------------------------------------------------------------------- */
 
-/* Zeros for one input, dimensions of any size as 1.  false: they would be too large. */
-static bool make_zeros(const struct msg_tensor *t, int64_t shape[MAX_RANK], struct buf *zeros,
-                       struct tensor_in *in)
-{
-    enum datatype type = datatype_from_wire(t->datatype);
-    uint64_t elements;
-    for (size_t k = 0; k < t->shape.count; k++)
-        shape[k] = t->shape.at[k] < 0 ? 1 : t->shape.at[k];
-    size_t size = datatype_size(type); /* BYTES: an empty string is its length */
-    if (shape_elements(shape, t->shape.count, &elements) || elements > MAX_TENSOR_BYTES / 8)
-        return false;
-    size_t len = (size_t)elements * (size ? size : sizeof(uint32_t));
-    buf_reserve(zeros, len + 1);
-    memset(zeros->data, 0, len);
-    *in = (struct tensor_in){ type, shape, t->shape.count, bytes_of(zeros->data, len) };
-    return true;
-}
-
-/* One run with zeros; how long it took, UINT64_MAX: it failed.  Some models dislike zeros: that is
- * no reason to fail. */
-static uint64_t try_run(const struct model *m, const struct tensor_in *in, size_t in_count)
-{
-    struct tensor_out out[MAX_TENSORS];
-    struct error err;
-    size_t count = 0;
-    uint64_t begin = clock_us();
-    enum status st = model_run(m, in, in_count, out, &count, &err);
-    uint64_t took = clock_us() - begin;
-    if (st)
-        log_info("warm-up failed, the model may still serve", LOG_S("reason", err.text));
-    while (count)
-        frame_finish(&out[--count].data);
-    return st ? UINT64_MAX : took;
-}
-
-/* Runs with zeros, so that the first request does not pay for what the runtime does once; and the
- * time of one row from then on, UINT64_MAX: not known. */
-static uint64_t warm_up(const struct model *m)
-{
-    const struct signature *s = &m->signature;
-    struct tensor_in in[MAX_TENSORS];
-    int64_t shapes[MAX_TENSORS][MAX_RANK];
-    struct buf zeros[MAX_TENSORS] = { 0 };
-    uint64_t took = UINT64_MAX;
-    size_t made = 0;
-    while (made < s->inputs_count &&
-           make_zeros(&s->inputs[made], shapes[made], &zeros[made], &in[made]))
-        made++;
-    if (made == s->inputs_count)
-        took = try_run(m, in, made);
-    if (took < TRY_AGAIN_US) /* what is done once is done: now the time is the model's */
-        took = try_run(m, in, made);
-    for (size_t i = 0; i < MAX_TENSORS; i++)
-        buf_finish(&zeros[i]);
-    return took;
-}
-
 /* A file in the cache may have rotted since it was fetched. */
 static enum status verify(const char *path, const struct digest *want, struct error *err)
 {
@@ -175,8 +115,9 @@ static enum status verify(const char *path, const struct digest *want, struct er
 /* The other files of the version, verified. */
 struct others {
     struct version_files list;
-    struct runtime_file files[MAX_VERSION_FILES];
+    struct runtime_file files[MAX_VERSION_FILES]; /* that the model may refer to */
     size_t count;
+    char *warmup; /* path of the samples, or NULL */
 };
 
 static char *beside(const char *list, const char *name)
@@ -191,6 +132,7 @@ static void others_finish(struct others *o)
 {
     while (o->count)
         free((char *)(uintptr_t)o->files[--o->count].path);
+    free(o->warmup);
     files_finish(&o->list);
 }
 
@@ -200,9 +142,13 @@ static enum status read_others(const char *list, struct others *o, struct error 
         return STATUS_OK;
     enum status st = files_read_list(list, &o->list, err);
     for (size_t i = 1; i < o->list.count && !st; i++) { /* the first is the model itself */
-        struct runtime_file *f = &o->files[o->count++];
-        *f = (struct runtime_file){ o->list.at[i].name, beside(list, o->list.at[i].name) };
-        st = verify(f->path, &o->list.at[i].digest, err);
+        const struct version_file *f = &o->list.at[i];
+        char *path = beside(list, f->name);
+        if (strcmp(f->name, WARMUP_FILE) == 0)
+            o->warmup = path;
+        else
+            o->files[o->count++] = (struct runtime_file){ f->name, path };
+        st = verify(path, &f->digest, err);
     }
     return st;
 }
@@ -223,31 +169,42 @@ static bool may_be_short(const struct model *m, const struct model_source *from,
            bytes <= MODEL_SHORT_BYTES;
 }
 
+static enum status load_with(struct model *m, const struct model_source *from,
+                             const struct runtime_options *options, const struct warmup *w,
+                             uint64_t *row_us, struct error *err)
+{
+    enum status st = m->runtime->load(from->path, options, &m->context, &m->signature, err);
+    if (!st)
+        st = warmup_run(w, m, row_us, err);
+    if (st) {
+        model_unload(m);
+        m->signature = (struct signature){ 0 }; /* it borrows from what is gone */
+    }
+    return st;
+}
+
 /* With one thread; then, unless its runs prove to be short, anew with all. */
 static enum status load(struct model *m, const struct model_source *from,
-                        const struct others *others, struct error *err)
+                        const struct others *others, const struct warmup *w, struct error *err)
 {
     bool short_runs = may_be_short(m, from, others);
     struct runtime_options options = { short_runs ? 1 : from->threads, others->files,
                                        others->count };
-    enum status st = m->runtime->load(from->path, &options, &m->context, &m->signature, err);
-    if (st)
+    uint64_t took = UINT64_MAX;
+    enum status st = load_with(m, from, &options, w, &took, err);
+    uint64_t rows = m->signature.batchable ? from->max_batch : 1;
+    if (st || !short_runs || (took < MODEL_SHORT_US && took * rows < MODEL_SHORT_US))
         return st;
-    uint64_t rows = m->signature.batchable ? from->max_batch : 1, took = warm_up(m);
-    if (!short_runs || (took < MODEL_SHORT_US && took * rows < MODEL_SHORT_US))
-        return STATUS_OK;
     model_unload(m);
     m->signature = (struct signature){ 0 };
     options.threads = from->threads;
-    st = m->runtime->load(from->path, &options, &m->context, &m->signature, err);
-    if (!st)
-        warm_up(m);
-    return st;
+    return load_with(m, from, &options, w, &took, err);
 }
 
 enum status model_load(struct model *m, const struct model_source *from, struct error *err)
 {
     struct others others = { 0 };
+    struct warmup warmup = { 0 };
     struct digest want;
     m->runtime = runtime_find(bytes_str(from->format), from->allow_fake);
     if (!m->runtime)
@@ -259,7 +216,10 @@ enum status model_load(struct model *m, const struct model_source *from, struct 
     if (!st)
         st = read_others(from->files, &others, err);
     if (!st)
-        st = load(m, from, &others, err);
+        st = warmup_read(others.warmup, &warmup, err);
+    if (!st)
+        st = load(m, from, &others, &warmup, err);
+    warmup_finish(&warmup);
     others_finish(&others);
     return st;
 }

@@ -17,7 +17,7 @@ static enum status on_file(void *arg, const char *name, uint64_t size, struct er
 {
     struct story *s = arg;
     (void)err;
-    assert(!s->open && strlen(name) <= TAR_NAME_MAX);
+    assert(!s->open && strlen(name) <= TAR_PATH_MAX);
     s->open = true;
     s->left = size;
     buf_append_str(&s->text, name);

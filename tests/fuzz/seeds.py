@@ -132,9 +132,21 @@ def tar():
                 archive.addfile(info, io.BytesIO(name.encode()))
         return out.getvalue()[: 512 * (2 * len(names) + 2)]
 
+    def extended(kind, records):
+        info = tarfile.TarInfo("a")
+        info.size = 1
+        if kind == "g":
+            return tarfile.TarInfo.create_pax_global_header(records) + packed(tarfile.USTAR_FORMAT, "a")
+        info.pax_headers = records
+        return info.create_pax_header(info.get_info(), "utf-8") + b"a" + bytes(511 + 1024)
+
     two = packed(tarfile.USTAR_FORMAT, "maas-backup", "records/1")
     return {
         "ustar": two,
+        "split-name": packed(tarfile.USTAR_FORMAT, "folder/" + "x" * 98),
+        "pax": extended("x", {"path": "./another", "size": "1", "mtime": "1.5"}),
+        "pax-sparse": extended("x", {"GNU.sparse.major": "1"}),
+        "pax-global": extended("g", {"comment": "a word"}),
         "gnu": packed(tarfile.GNU_FORMAT, "./a", "./folder/", "./folder/b"),
         "long-name": packed(tarfile.GNU_FORMAT, "x" * 120),
         "empty": bytes(1024),

@@ -68,11 +68,12 @@ def checked(suite, model, version):
 
 def test_a_model_with_external_data_is_served(suite, tmp_path):
     main, weights, answer = external(tmp_path)
-    done = commit(suite.api, "m", main, {"weights.bin": weights, "labels.txt": b"a\nb\n"}, tags={"team": "blue"})
+    done = commit(suite.api, "m", main, {"weights.bin": weights, "labels.txt": b"a\nb\n"},
+                  tags={"team": "blue"}, description="two files")  # fmt: skip
     assert (done["version"], done["digest"], done["size"]) == ("1", sha(main), len(main))
     shown = checked(suite, "m", 1)
     assert shown["check"] == "passed", shown.get("reason")
-    assert shown["tags"] == {"team": "blue"}
+    assert (shown["tags"], shown["description"]) == ({"team": "blue"}, "two files")
     files = {"model.onnx": main, "weights.bin": weights, "labels.txt": b"a\nb\n"}
     assert {f["name"]: f["digest"] for f in shown["files"]} == {n: sha(d) for n, d in files.items()}
     suite.deploy("m", "1")
@@ -150,4 +151,6 @@ def test_files_that_are_refused(suite):
     fails(400, {"model.onnx": b"1"})
     fails(400, {"a": b"1"}, name="a")
     fails(400, {f"f{i}": b"1" for i in range(64)})
+    fails(400, {}, description=3)
+    fails(400, {}, description="x" * 5000)
     assert suite.api.request("GET", "/api/models/m")[0] == 404

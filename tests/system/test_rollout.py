@@ -186,6 +186,23 @@ def test_shadows_have_engines_and_pools_their_own_workers(three):
     assert set(answers(three.port, [{}] * 20)) == {"1"}
 
 
+def test_a_repeated_rollback_is_one(three):
+    call = three.api.call
+    for version in ("1", "2", "3"):
+        call("PUT", "/api/models/m/deployment", {"version": version})
+    key = {"Idempotency-Key": "once"}
+    first = call("POST", "/api/models/m/rollback", headers=key)["deployment"]
+    again = call("POST", "/api/models/m/rollback", headers=key)["deployment"]
+    assert (first["version"], again["version"], again["revision"]) == ("2", "2", first["revision"])
+    assert call("GET", "/api/models/m/deployment")["deployment"]["version"] == "2"
+    other = call("POST", "/api/models/m/rollback", headers={"Idempotency-Key": "twice"})["deployment"]
+    assert other["version"] == "3"
+    assert call("POST", "/api/models/m/rollback", headers=key)["deployment"]["version"] == "2"  # as it was
+    assert call("GET", "/api/models/m/deployment")["deployment"]["version"] == "3"
+    status, _, answer = three.api.request("POST", "/api/models/n/rollback", headers=key)
+    assert status == 409 and "model 'm'" in answer["error"]
+
+
 def test_rollback_and_history_say_who(three):
     call = three.api.call
     for version in (1, 2):

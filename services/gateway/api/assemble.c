@@ -15,9 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ASSEMBLIES_MAX    8 /* at a time: each reads as fast as it can */
-#define GAPS_NAMED        3
-#define VERSION_BYTES_MAX ((unsigned long long)MAX_CHUNKS * CHUNK_BYTES) /* one manifest's */
+#define ASSEMBLIES_MAX 8 /* at a time: each reads as fast as it can */
+#define GAPS_NAMED     3
 
 struct assembly {
     struct pending base;
@@ -89,6 +88,7 @@ static void send_commit(void *arg)
                                        .size_bytes = first->size_bytes,
                                        .chunks = buf_bytes(&first->chunks),
                                        .tags = buf_bytes(&o->tags),
+                                       .description = bytes_str(o->description),
                                        .source = bytes_str("upload"),
                                        .process = bytes_str(a->target.who),
                                        .file = bytes_str(o->files[0].name),
@@ -301,6 +301,7 @@ static enum status read_request(struct call *c, yyjson_val *body, struct assembl
         st = api_key(c->http, a->target.key, err);
     memcpy(a->target.name, a->order.model, sizeof a->target.name);
     memcpy(a->target.file, a->order.format, sizeof a->target.file);
+    memcpy(a->target.description, a->order.description, sizeof a->target.description);
     return st;
 }
 

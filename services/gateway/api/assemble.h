@@ -46,7 +46,8 @@ struct wanted_file {
 struct order {
     char model[MAX_NAME + 1];
     char format[MAX_NAME + 1];
-    struct buf tags;                             /* JSON object, or empty */
+    struct buf tags; /* JSON object, or empty */
+    char description[MAX_DESCRIPTION + 1];
     struct wanted_file files[MAX_VERSION_FILES]; /* the main one first */
     size_t count;
 };

@@ -63,8 +63,17 @@ static void put_deployment(struct call *c)
 static void rollback(struct call *c)
 {
     struct msg_version_ref ref = { .model = c->params[0] };
-    if (check_model(c) && api_user(c, &ref.process))
-        api_ask(c, MSG_ROLLBACK, &ref, answer_deploy);
+    char key[MAX_NAME + 1];
+    struct error err;
+    if (!check_model(c) || !api_user(c, &ref.process))
+        return;
+    if (api_key(c->http, key, &err)) {
+        api_error(c->http, err.status, "%s", err.text);
+        return;
+    }
+    if (c->http->idempotency_key[0]) /* a key of ours would be of use to nobody */
+        ref.key = bytes_str(key);
+    api_ask(c, MSG_ROLLBACK, &ref, answer_deploy);
 }
 
 const struct route deploy_routes[] = {

@@ -163,7 +163,10 @@ static void upload_version(struct call *c)
     if (!api_user(c, &who))
         return;
     memcpy(target.who, who.data, who.len); /* a name: it fits */
-    upload_begin(c, &target, commit, upload_answer_version);
+    if (archive_is_sent(c))
+        archive_begin(c, &target);
+    else
+        upload_begin(c, &target, commit, upload_answer_version);
 }
 
 const struct route models_routes[] = {

@@ -49,24 +49,6 @@ static enum status find_parameters(yyjson_val *v, const char *where, yyjson_val 
     return STATUS_OK;
 }
 
-static enum status read_shape(yyjson_val *list, const char *where, int64_t shape[MAX_RANK],
-                              size_t *rank, struct error *err)
-{
-    size_t i, max;
-    yyjson_val *d;
-    if (!yyjson_is_arr(list) || yyjson_arr_size(list) > MAX_RANK)
-        return error_set(err, STATUS_INVALID, "%s.shape must be an array of at most %d dimensions",
-                         where, MAX_RANK);
-    yyjson_arr_foreach(list, i, max, d)
-    {
-        if (!yyjson_is_uint(d) || yyjson_get_uint(d) > INT64_MAX)
-            return error_set(err, STATUS_INVALID, "%s.shape[%zu] is not a dimension", where, i);
-        shape[i] = (int64_t)yyjson_get_uint(d);
-    }
-    *rank = yyjson_arr_size(list);
-    return STATUS_OK;
-}
-
 /* ---- inputs ---------------------------------------------------------------------------------- */
 
 /* Where the binary data of each of the request's inputs are. */
@@ -195,7 +177,7 @@ static enum status take_input(struct infer_call *call, yyjson_val *inputs,
     snprintf(data_where, sizeof data_where, "%s.data", where);
     enum status st = check_datatype(in, want, where, err);
     if (!st)
-        st = read_shape(yyjson_obj_get(in, "shape"), where, shape, &rank, err);
+        st = tensor_json_dimensions(yyjson_obj_get(in, "shape"), where, shape, &rank, err);
     if (st)
         return st;
     if (plan->binary[index] && !plan->body)

@@ -102,8 +102,8 @@ static enum status read_tags(yyjson_val *body, struct order *o, struct error *er
 
 enum status order_read(yyjson_val *body, struct bytes upload, struct order *out, struct error *err)
 {
-    static const char *const known[] = { "model", "format", "sha256", "size",
-                                         "name",  "files",  "tags",   NULL };
+    static const char *const known[] = { "model", "format", "sha256",      "size", "name",
+                                         "files", "tags",   "description", NULL };
     struct wanted_file *f = &out->files[0];
     *out = (struct order){ .count = 1 };
     enum status st = refuse_others(body, known, err);
@@ -133,6 +133,8 @@ enum status order_read(yyjson_val *body, struct bytes upload, struct order *out,
         st = read_files(body, out, err);
     if (!st)
         st = read_tags(body, out, err);
+    if (!st)
+        st = read_text(body, "description", out->description, sizeof out->description, err);
     return st;
 }
 

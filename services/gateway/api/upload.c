@@ -109,29 +109,36 @@ static void on_complete(struct pending *p)
 
 static const struct upload_events events = { .drained = on_drained, .done = on_done };
 
-void upload_begin(struct call *c, const struct upload_target *target, upload_commit_fn *commit,
-                  upload_answer_fn *answer)
+bool upload_admit(struct call *c, uint64_t limit, uint64_t *timeout_ms, char key[MAX_NAME + 1])
 {
-    uint64_t limit = c->gateway->config->max_artifact_bytes;
-    uint64_t timeout_ms = PERSIST_TIMEOUT_MS;
     struct error err;
-    char key[MAX_NAME + 1] = "";
-    struct body_upload *u;
     if (c->http->has_length && c->http->content_length > limit) {
         api_error(c->http, STATUS_TOO_LARGE, "the body has %llu bytes; at most %llu are allowed",
                   (unsigned long long)c->http->content_length, (unsigned long long)limit);
-        return;
+        return false;
     }
-    if (api_timeout(c->http, &timeout_ms, &err) || api_key(c->http, key, &err)) {
+    *timeout_ms = PERSIST_TIMEOUT_MS;
+    if (api_timeout(c->http, timeout_ms, &err) || api_key(c->http, key, &err)) {
         api_error(c->http, err.status, "%s", err.text);
-        return;
+        return false;
     }
     if (c->gateway->uploads >= UPLOADS_MAX) {
         api_error(c->http, STATUS_UNAVAILABLE, "%d files are being uploaded already; try again",
                   UPLOADS_MAX);
-        return;
+        return false;
     }
     c->gateway->uploads++;
+    return true;
+}
+
+void upload_begin(struct call *c, const struct upload_target *target, upload_commit_fn *commit,
+                  upload_answer_fn *answer)
+{
+    uint64_t limit = c->gateway->config->max_artifact_bytes, timeout_ms;
+    char key[MAX_NAME + 1] = "";
+    struct body_upload *u;
+    if (!upload_admit(c, limit, &timeout_ms, key))
+        return;
     u = mem_zalloc(sizeof *u);
     u->base = (struct pending){ .gone = on_gone, .body = on_body, .complete = on_complete };
     u->gateway = c->gateway;

@@ -9,7 +9,8 @@
 #include "common/net/artifact.h"
 #include "services/gateway/api/api.h"
 
-#define UPLOAD_TAGS_MAX 4096 /* bytes of tags in a query; more can be said of the version later */
+#define VERSION_BYTES_MAX ((unsigned long long)MAX_CHUNKS * CHUNK_BYTES) /* of all its files */
+#define UPLOAD_TAGS_MAX   4096 /* bytes of tags in a query; more can be said of the version later */
 
 struct body_upload;
 
@@ -37,10 +38,17 @@ typedef int upload_answer_fn(struct gateway *g, const struct upload_target *t,
 /* commit: NULL when nothing is to be made visible; reply is NULL then. */
 void upload_begin(struct call *c, const struct upload_target *target, upload_commit_fn *commit,
                   upload_answer_fn *answer);
+/* What is asked of every upload: its time for the commit, its key, and room, which is taken then
+ * (gateway->uploads).  limit: of the body's bytes.  false: it has been answered. */
+bool upload_admit(struct call *c, uint64_t limit, uint64_t *timeout_ms, char key[MAX_NAME + 1]);
 const struct upload_target *upload_what(const struct body_upload *u);
 void upload_send_commit(struct body_upload *u, enum msg_kind kind, const void *body);
 
 /* models.c: the answer to an upload that has become a version. */
 upload_answer_fn upload_answer_version;
+
+/* archive.c: the body is a tar archive, whose files become those of a version. */
+bool archive_is_sent(const struct call *c);
+void archive_begin(struct call *c, const struct upload_target *target);
 
 #endif

@@ -75,7 +75,7 @@ static void reset_request(struct conn *c)
     if (r->headers.cap > IDLE_HEADERS_BYTES)
         buf_finish(&r->headers);
     r->headers.len = 0;
-    r->request_id[0] = r->encoding[0] = r->accept_encoding[0] = 0;
+    r->request_id[0] = r->content_type[0] = r->encoding[0] = r->accept_encoding[0] = 0;
     r->json_length[0] = r->timeout_ms[0] = r->idempotency_key[0] = r->who[0] = 0;
     r->range[0] = r->if_none_match[0] = r->if_range[0] = 0;
     if (r->fields.cap > IDLE_FIELDS_BYTES)

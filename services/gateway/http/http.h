@@ -42,6 +42,7 @@ struct http_request {
     const char *method;
     struct buf target;                /* as sent */
     char request_id[HTTP_ID_MAX + 1]; /* X-Request-Id if there is a sane one, else one of ours */
+    char content_type[64];            /* Content-Type, or empty; "?": too long to be kept */
     char encoding[16];                /* Content-Encoding, or empty */
     char accept_encoding[64];         /* Accept-Encoding, or empty; "?": too long to be kept */
     char json_length[24];             /* Inference-Header-Content-Length, or empty */

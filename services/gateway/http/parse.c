@@ -93,6 +93,7 @@ static void keep_value(struct conn *c, char *to, size_t size)
 /* The fields that somebody reads.  X(name, member of struct http_request) */
 #define FIELD_LIST(X)                                 \
     X("x-request-id", request_id)                     \
+    X("content-type", content_type)                   \
     X("content-encoding", encoding)                   \
     X("accept-encoding", accept_encoding)             \
     X("inference-header-content-length", json_length) \

@@ -95,6 +95,52 @@ Test(run, a_table_becomes_a_model)
     cr_assert_geq(run.progress.last.number, 1);
 }
 
+/* The numbers of the one tensor in that list of a sample. */
+static yyjson_val *numbers(yyjson_val *sample, const char *list, const char *name, size_t count)
+{
+    yyjson_val *tensor = yyjson_arr_get_first(yyjson_obj_get(sample, list));
+    cr_assert_str_eq(yyjson_get_str(yyjson_obj_get(tensor, "name")), name);
+    cr_assert_eq(yyjson_get_uint(yyjson_arr_get(yyjson_obj_get(tensor, "shape"), 1)), count);
+    yyjson_val *data = yyjson_obj_get(tensor, "data");
+    cr_assert_eq(yyjson_arr_size(data), count);
+    return data;
+}
+
+Test(run, it_leaves_samples_of_the_rows_held_out)
+{
+    const size_t rows = 60, classes = 3;
+    size_t i, max;
+    yyjson_val *sample;
+    add_table(300);
+    run_execute(&run);
+    cr_assert_leq(run.warmup.len, MAX_WARMUP_BYTES);
+    yyjson_doc *doc = yyjson_read((const char *)run.warmup.data, run.warmup.len, 0);
+    yyjson_val *samples = yyjson_obj_get(yyjson_doc_get_root(doc), "samples");
+    const float *computed = (const float *)(const void *)run.predictions.data;
+    cr_assert_eq(yyjson_arr_size(samples), 32);
+    yyjson_arr_foreach(samples, i, max, sample)
+    {
+        numbers(sample, "inputs", ONNX_INPUT, 4);
+        yyjson_val *list = numbers(sample, "outputs", ONNX_OUTPUT, classes);
+        for (size_t c = 0; c < classes; c++)
+            cr_assert_eq((float)yyjson_get_num(yyjson_arr_get(list, c)),
+                         computed[i * rows / 32 * classes + c]);
+    }
+    yyjson_doc_free(doc);
+}
+
+Test(run, samples_of_wide_tables_are_fewer)
+{
+    struct table t;
+    fixture_table(&t, 40, 19999, 1);
+    buf_append(&run.predictions, t.x, t.rows * sizeof(float));
+    run_warmup(&run, &t);
+    yyjson_doc *doc = yyjson_read((const char *)run.warmup.data, run.warmup.len, 0);
+    cr_assert_eq(yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(doc), "samples")), 10);
+    yyjson_doc_free(doc);
+    table_finish(&t);
+}
+
 Test(run, its_history_has_a_line_per_epoch)
 {
     add_table(60);

@@ -1,5 +1,5 @@
 /* tensor_read.c - JSON values to tensor memory. */
-#include "services/gateway/tensor_json.h"
+#include "common/net/tensor_read.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -17,6 +17,7 @@ struct reader {
     unsigned char *at;  /* the next element goes here */
     struct buf strings; /* BYTES: instead of at */
     bool nested;
+    bool nulls;     /* null is NaN */
     uint64_t index; /* of the next element */
     struct error *err;
 };
@@ -80,6 +81,10 @@ static enum status read_unsigned(const struct reader *r, yyjson_val *v, uint64_t
 
 static enum status read_real(const struct reader *r, yyjson_val *v, double *out)
 {
+    if (r->nulls && yyjson_is_null(v)) {
+        *out = NAN;
+        return STATUS_OK;
+    }
     if (!yyjson_is_num(v))
         return wrong(r, v, r->rank, "a number");
     *out = yyjson_get_num(v);
@@ -232,29 +237,47 @@ static uint64_t values_in(yyjson_val *data)
     return yyjson_is_ctn(data) ? (uint64_t)(unsafe_yyjson_get_next(data) - data) - 1 : 1;
 }
 
+static enum status read_tensor(struct reader *r, yyjson_val *data, struct frame *out)
+{
+    uint64_t elements, values = values_in(data);
+    size_t size = datatype_size(r->type);
+    if (r->type == DT_NONE || r->type == DT_FP16 || r->type == DT_BF16)
+        return error_set(r->err, STATUS_INVALID, "%s: %s has no JSON form; send it as binary data",
+                         r->where, datatype_name(r->type));
+    if (shape_elements(r->shape, r->rank, &elements) || elements > MAX_TENSOR_BYTES)
+        return error_set(r->err, STATUS_INVALID, "%s: the shape is negative or too large",
+                         r->where);
+    if (r->type != DT_BYTES)
+        r->at = frame_init_size(out, (size_t)(elements < values ? elements : values) * size);
+    enum status st = read_all(r, data, elements);
+    if (!st && r->type == DT_BYTES) {
+        buf_reserve(&r->strings, 1); /* without elements there is no memory yet */
+        frame_init_buf(out, &r->strings);
+    }
+    if (st && r->type != DT_BYTES)
+        frame_finish(out);
+    buf_finish(&r->strings);
+    return st;
+}
+
 enum status tensor_from_json(yyjson_val *data, enum datatype type, const int64_t *shape,
                              size_t rank, const char *where, struct frame *out, struct error *err)
 {
     struct reader r = { .type = type, .shape = shape, .rank = rank, .where = where, .err = err };
-    uint64_t elements, values = values_in(data);
-    size_t size = datatype_size(type);
-    if (type == DT_NONE || type == DT_FP16 || type == DT_BF16)
-        return error_set(err, STATUS_INVALID, "%s: %s has no JSON form; send it as binary data",
-                         where, datatype_name(type));
-    if (shape_elements(shape, rank, &elements) || elements > MAX_TENSOR_BYTES)
-        return error_set(err, STATUS_INVALID, "%s: the shape is negative or too large", where);
-    if (type != DT_BYTES)
-        r.at = frame_init_size(out, (size_t)(elements < values ? elements : values) * size);
-    enum status st = read_all(&r, data, elements);
-    if (!st && type == DT_BYTES) {
-        buf_reserve(&r.strings, 1); /* without elements there is no memory yet */
-        frame_init_buf(out, &r.strings);
-    }
-    if (st && type != DT_BYTES)
-        frame_finish(out);
-    buf_finish(&r.strings);
-    return st;
+    return read_tensor(&r, data, out);
 }
+
+enum status tensor_from_json_or_null(yyjson_val *data, enum datatype type, const int64_t *shape,
+                                     size_t rank, const char *where, struct frame *out,
+                                     struct error *err)
+{
+    struct reader r = {
+        .type = type, .shape = shape, .rank = rank, .where = where, .nulls = true, .err = err
+    };
+    return read_tensor(&r, data, out);
+}
+
+/* ---- shapes --------------------------------------------------------------------------------------- */
 
 enum status tensor_json_shape(yyjson_val *data, int64_t shape[MAX_RANK], size_t *rank,
                               struct error *err)
@@ -266,5 +289,23 @@ enum status tensor_json_shape(yyjson_val *data, int64_t shape[MAX_RANK], size_t 
         shape[(*rank)++] = (int64_t)yyjson_arr_size(data);
         data = yyjson_arr_get_first(data);
     }
+    return STATUS_OK;
+}
+
+enum status tensor_json_dimensions(yyjson_val *list, const char *where, int64_t shape[MAX_RANK],
+                                   size_t *rank, struct error *err)
+{
+    size_t i, max;
+    yyjson_val *d;
+    if (!yyjson_is_arr(list) || yyjson_arr_size(list) > MAX_RANK)
+        return error_set(err, STATUS_INVALID, "%s.shape must be an array of at most %d dimensions",
+                         where, MAX_RANK);
+    yyjson_arr_foreach(list, i, max, d)
+    {
+        if (!yyjson_is_uint(d) || yyjson_get_uint(d) > INT64_MAX)
+            return error_set(err, STATUS_INVALID, "%s.shape[%zu] is not a dimension", where, i);
+        shape[i] = (int64_t)yyjson_get_uint(d);
+    }
+    *rank = yyjson_arr_size(list);
     return STATUS_OK;
 }
