@@ -1,5 +1,5 @@
 /* training.c - /api/training: jobs that end as a new version. */
-#include "services/gateway/api/api.h"
+#include "services/gateway/api/training.h"
 #include "services/gateway/tensor_json.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@ static void put_number(struct buf *out, const char *name, double value)
         buf_printf(out, ",\"%s\":null", name);
 }
 
-static void put_training(struct buf *out, const struct msg_training *t, bool whole)
+void training_put(struct buf *out, const struct msg_training *t, bool whole)
 {
     buf_append_str(out, "{");
     api_put_string(out, "id", t->id);
@@ -64,7 +64,7 @@ static int answer_one(struct gateway *g, struct http_request *r, const struct rp
 {
     (void)g;
     (void)r;
-    put_training(out, reply->body, true);
+    training_put(out, reply->body, true);
     return 200;
 }
 
@@ -76,7 +76,7 @@ static int answer_submitted(struct gateway *g, struct http_request *r,
     (void)g;
     snprintf(where, sizeof where, "/api/training/%.*s", (int)t->id.len, (const char *)t->id.data);
     api_add_header(r, "location", where);
-    put_training(out, t, true);
+    training_put(out, t, true);
     return 202;
 }
 
@@ -89,7 +89,7 @@ static int answer_list(struct gateway *g, struct http_request *r, const struct r
     buf_append_str(out, "{\"training\":[");
     for (size_t i = 0; i < m->trainings_count; i++) {
         buf_append_str(out, i ? "," : "");
-        put_training(out, &m->trainings[i], false);
+        training_put(out, &m->trainings[i], false);
     }
     buf_append_str(out, "]}");
     return 200;
