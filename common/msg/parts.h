@@ -134,6 +134,7 @@
     F(S, u64, started_ms, 23, 0, "wall time of the last attempt")                              \
     F(S, u64, finished_ms, 24, 0, "wall time")                                                 \
     F(S, u64, lease, 25, 0, "token of the present attempt; a trainer shows it with each call") \
-    F(S, boolean, cancel, 26, 0, "somebody asked to cancel it")
+    F(S, boolean, cancel, 26, 0, "somebody asked to cancel it")                                \
+    F(S, bin, checkpoint, 30, DIGEST_SIZE, "SHA-256 of a state to go on from, or empty")
 
 #endif

@@ -182,6 +182,13 @@ struct i64s {
     F(S, str, history, 10, MAX_JSON, "JSON array, one object per epoch")     \
     F(S, str, error, 11, MAX_REASON, "why it failed")
 
+/* Tells the registry of a state that was uploaded: the job goes on from there if its trainer dies. */
+#define CHECKPOINT_FIELDS(F, L, S)                                                        \
+    L(S, training_update, at, 1, 1, "how far the job was; id and lease as in any update") \
+    F(S, bin, digest, 2, DIGEST_SIZE, "SHA-256 of the state")                             \
+    F(S, u64, size_bytes, 3, 0, "of the state")                                           \
+    F(S, bin, chunks, 4, MAX_CHUNKS *DIGEST_SIZE, "SHA-256 of each chunk, in order")
+
 #define REPORT_FIELDS(F, L, S)                                                               \
     L(S, process, processes, 1, 1, "the sender")                                             \
     F(S, u32, want, 2, 0, "1 << ROLE_x for each role whose processes the answer shall list") \
@@ -304,6 +311,7 @@ struct i64s {
     X(submit, SUBMIT_FIELDS)                   \
     X(trainings, TRAININGS_FIELDS)             \
     X(training_update, TRAINING_UPDATE_FIELDS) \
+    X(checkpoint, CHECKPOINT_FIELDS)           \
     X(report, REPORT_FIELDS)                   \
     X(suite, SUITE_FIELDS)                     \
     X(piece, PIECE_FIELDS)                     \
@@ -375,6 +383,7 @@ struct i64s {
     X(RESTORE_PUT, 58, restore, "a page of records, attached; chunks come with CHUNK_PUT")       \
     X(RESTORE_END, 59, restore, "all of it becomes visible, or nothing")                         \
     X(RESTORE_DROP, 49, restore, "nothing of it is wanted any more")                             \
+    X(TRAINING_CHECKPOINT, 100, checkpoint, "keeps a job's state, in place of the one before")   \
     /* between engines and gateways */                                                           \
     X(HELLO, 60, hello, "an engine offers itself")                                               \
     X(WELCOME, 61, endpoint, "the gateway knows it now")                                         \

@@ -24,6 +24,9 @@
 --   maas:dataset:NAME          hash file name -> packed struct file
 --   maas:dataset:NAME:digests  hash file name -> its digest
 --   maas:training:ID           hash, see maas_training_submit
+--                              checkpoint (digest of a held artifact), checkpoint_update and
+--                              checkpoint_history: while the job has not ended, see
+--                              maas_training_checkpoint
 --   maas:trainings             zset of job ids by number
 --   maas:trainings:count       last number; maas:trainings:lease: last lease token
 --   maas:trainings:queue       zset of waiting ids by number

@@ -53,7 +53,7 @@ redis.register_function{
 -- ---- training: waiting jobs are in queue, running ones in running, the others in neither
 
 local SHOWN = { 'submit', 'update', 'state', 'metrics', 'version', 'error', 'attempts', 'trainer',
-    'created_ms', 'started_ms', 'finished_ms', 'lease', 'cancel' }
+    'created_ms', 'started_ms', 'finished_ms', 'lease', 'cancel', 'checkpoint' }
 
 -- {name, value ...} without the history, which may be long; nil: there is no such job
 local function training(id)
@@ -93,6 +93,7 @@ local function to_end(id, state, message)
         text(now_ms()))
     redis.call('ZREM', 'maas:trainings:queue', id)
     leave_trainer(id)
+    drop_checkpoint(id)
 end
 
 local function forget_old_trainings()
@@ -192,7 +193,11 @@ redis.register_function('maas_training_claim', function(_, a)
     local key = 'maas:training:' .. id
     local lease = redis.call('INCR', 'maas:trainings:lease')
     redis.call('HINCRBY', key, 'attempts', 1)
+    local at = redis.call('HMGET', key, 'checkpoint_update', 'checkpoint_history')
     redis.call('HDEL', key, 'update', 'history')
+    if at[1] then
+        redis.call('HSET', key, 'update', at[1], 'history', at[2])
+    end
     redis.call('HSET', key, 'state', RUNNING, 'trainer', a[1], 'lease', text(lease), 'started_ms',
         text(now))
     redis.call('ZADD', 'maas:trainings:running', now + TRAINING_LEASE_MS, id)
@@ -223,6 +228,24 @@ redis.register_function('maas_training_update', function(_, a)
     if state ~= QUEUED then
         redis.call('HSET', key, 'update', a[4], 'history', a[5])
     end
+    return training_whole(id)
+end)
+
+-- id lease digest size chunks packed history -> hash.  packed, history: how far the job was then
+redis.register_function('maas_training_checkpoint', function(_, a)
+    local id, key = a[1], 'maas:training:' .. a[1]
+    local err = not_yours(id, a[2])
+    if err then
+        return err
+    end
+    if artifacts.check(a[3], a[4], a[5]) then
+        return fail('BUSY', 'the state is not there, whole; upload it again')
+    end
+    local old = redis.call('HGET', key, 'checkpoint')
+    artifacts.hold(a[3], a[4], a[5])
+    artifacts.release_all(old or '')
+    redis.call('HSET', key, 'checkpoint', a[3], 'checkpoint_update', a[6], 'checkpoint_history', a[7])
+    redis.call('ZADD', 'maas:trainings:running', now_ms() + TRAINING_LEASE_MS, id)
     return training_whole(id)
 end)
 

@@ -385,6 +385,7 @@ static void take_fields(const struct redisReply *pairs, struct msg_training *out
     out->finished_ms = number_of(pairs, "finished_ms");
     out->lease = number_of(pairs, "lease");
     out->cancel = number_of(pairs, "cancel") != 0;
+    out->checkpoint = text_of(pairs, "checkpoint");
     if (out->state == TRAINING_DONE)
         out->progress = 1;
 }

@@ -45,6 +45,7 @@ static rpc_handler_fn *const handlers[MSG_KIND_COUNT] = {
     [MSG_TRAINING_CANCEL] = on_training_cancel,
     [MSG_TRAINING_CLAIM] = on_training_claim,
     [MSG_TRAINING_UPDATE] = on_training_update,
+    [MSG_TRAINING_CHECKPOINT] = on_training_checkpoint,
     [MSG_UPLOAD_BEGIN] = on_upload_begin,
     [MSG_UPLOAD_GET] = on_upload_get,
     [MSG_UPLOAD_DROP] = on_upload_drop,

@@ -103,8 +103,8 @@ rpc_handler_fn on_backup_begin, on_backup_read, on_backup_chunks, on_backup_end,
     on_restore_put, on_restore_end, on_restore_drop;            /* backup.c */
 rpc_handler_fn on_file_commit, on_dataset_list, on_dataset_get; /* datasets.c */
 rpc_handler_fn on_training_submit, on_training_get, on_training_list, on_training_cancel,
-    on_training_claim, on_training_update; /* training.c */
-rpc_handler_fn on_report, on_health;       /* presence.c */
+    on_training_claim, on_training_update, on_training_checkpoint; /* training.c */
+rpc_handler_fn on_report, on_health;                               /* presence.c */
 
 struct events *events_create(struct registry *g, struct error *err);
 void events_destroy(struct events *e); /* NULL is fine */

@@ -18,6 +18,8 @@ static const struct option rows[] = {
       "threads of the linear algebra; 0: one per core" },
     { "poll-ms", OPT_AT(struct trainer_config, poll_ms), OPT_U32, "500",
       "between questions for work" },
+    { "checkpoint-ms", OPT_AT(struct trainer_config, checkpoint_ms), OPT_U32, "5000",
+      "a job's state goes to the registry at most so often, for the trainer that has to go on" },
     { "max-artifact-bytes", OPT_AT(struct trainer_config, max_artifact_bytes), OPT_BYTES, "8GiB",
       "larger data files are not fetched" },
     OPTIONS_LOG(struct trainer_config),

@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "services/trainer/evaluate.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -29,8 +30,20 @@ void run_finish(struct run *r)
     buf_finish(&r->onnx);
     buf_finish(&r->metrics);
     buf_finish(&r->predictions);
-    buf_finish(&r->warmup);
+    buf_finish(&r->state);
+    buf_finish(&r->resume);
+    free(r->resume_path);
+    while (r->made_count)
+        buf_finish(&r->made[--r->made_count].data);
     uv_mutex_destroy(&r->lock);
+}
+
+struct buf *run_make(struct run *r, const char *name)
+{
+    assert(r->made_count < RUN_MADE_MAX);
+    struct run_made *m = &r->made[r->made_count++];
+    *m = (struct run_made){ .name = name };
+    return &m->data;
 }
 
 /* ---- data --------------------------------------------------------------------------------------- */
@@ -154,53 +167,6 @@ static enum status verify(struct run *r, struct error *err)
     return STATUS_OK;
 }
 
-/* ---- progress ----------------------------------------------------------------------------------- */
-
-static bool go_on(void *arg, double fraction)
-{
-    struct run *r = arg;
-    uv_mutex_lock(&r->lock);
-    r->progress.fraction = fraction;
-    uv_mutex_unlock(&r->lock);
-    return !atomic_load(&r->cancel);
-}
-
-static void on_epoch(void *arg, const struct epoch *e)
-{
-    struct run *r = arg;
-    uv_mutex_lock(&r->lock);
-    r->progress.last = *e;
-    if (r->progress.history_count < RUN_HISTORY_MAX)
-        r->progress.history[r->progress.history_count++] = *e;
-    uv_mutex_unlock(&r->lock);
-}
-
-/* Six digits are enough for a curve. */
-static double rounded(double loss)
-{
-    return fabs(loss) < 1e9 ? round(loss * 1e6) / 1e6 : loss;
-}
-
-void run_history(const struct run_progress *p, struct buf *out)
-{
-    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-    yyjson_mut_val *list = yyjson_mut_arr(doc);
-    size_t len = 0;
-    yyjson_mut_doc_set_root(doc, list);
-    for (size_t i = 0; i < p->history_count; i++) {
-        const struct epoch *e = &p->history[i];
-        yyjson_mut_val *line = yyjson_mut_arr_add_obj(doc, list);
-        yyjson_mut_obj_add_uint(doc, line, "epoch", e->number);
-        yyjson_mut_obj_add_real(doc, line, "train_loss", rounded(e->train_loss));
-        yyjson_mut_obj_add_real(doc, line, "validation_loss", rounded(e->validation_loss));
-        yyjson_mut_obj_add_real(doc, line, "validation_accuracy", rounded(e->validation_accuracy));
-    }
-    char *text = yyjson_mut_write(doc, 0, &len);
-    buf_append(out, text, len);
-    free(text);
-    yyjson_mut_doc_free(doc);
-}
-
 /* ---- the run ------------------------------------------------------------------------------------ */
 
 /* Moves the held-out rows of a table into one of their own. */
@@ -264,15 +230,20 @@ static enum status split_data(struct run *r, struct data *d, struct split *s, st
 static enum status fit(struct run *r, const struct data *d, const struct split *s, void **model,
                        struct error *err)
 {
-    static const struct learner_events events = { go_on, on_epoch, NULL };
-    const struct lesson lesson = { .table = &d->train,
-                                   .rows = s->rows + s->test,
-                                   .train = s->train,
-                                   .validation = s->validation,
-                                   .threads = r->threads,
-                                   .seed = r->seed,
-                                   .events = &events,
-                                   .arg = r };
+    struct lesson lesson = { .table = &d->train,
+                             .rows = s->rows + s->test,
+                             .train = s->train,
+                             .validation = s->validation,
+                             .threads = r->threads,
+                             .seed = r->seed,
+                             .resume = buf_bytes(&r->resume),
+                             .events = &run_events,
+                             .arg = r };
+    enum status st = r->learner->fit(r->params, &lesson, model, err);
+    if (st != STATUS_INVALID || !lesson.resume.len)
+        return st;
+    run_drop_resume(r, err->text); /* of another release, perhaps: from the start, then */
+    lesson.resume = bytes_of(NULL, 0);
     return r->learner->fit(r->params, &lesson, model, err);
 }
 
@@ -307,8 +278,10 @@ void run_execute(struct run *r)
         st = read_params(r, &d.train, &r->error);
     if (!st)
         st = split_data(r, &d, &split, &r->error);
-    if (!st)
+    if (!st) {
+        run_read_resume(r);
         st = fit(r, &d, &split, &model, &r->error);
+    }
     if (!st)
         st = predict(r, &d.test, model, &r->error);
     if (!st)

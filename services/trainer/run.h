@@ -15,6 +15,7 @@
 
 #define RUN_FILES_MAX   MAX_FILES
 #define RUN_HISTORY_MAX 400 /* epochs; as JSON they stay below MAX_JSON */
+#define RUN_MADE_MAX    8   /* files of a version besides the model */
 
 struct run_file {
     char name[MAX_NAME + 1]; /* in the data set */
@@ -31,6 +32,12 @@ struct run_progress {
     size_t history_count; /* later epochs are left out */
 };
 
+/* A file that becomes a part of the version. */
+struct run_made {
+    const char *name; /* static */
+    struct buf data;
+};
+
 struct run {
     /* set before run_execute */
     struct run_file files[RUN_FILES_MAX];
@@ -42,11 +49,16 @@ struct run {
     uint64_t seed;
     uint32_t threads;
     char description[256];
+    char *resume_path; /* a checkpoint to go on from, or NULL; owned.  progress is as it was then */
+    struct digest resume_digest;
 
     /* shared while it runs */
     uv_mutex_t lock;
-    struct run_progress progress; /* under lock */
+    struct run_progress progress;       /* under lock */
+    struct buf state;                   /* under lock: the newest checkpoint, to be taken */
+    struct run_progress state_progress; /* under lock: how far the run was then */
     atomic_bool cancel;
+    struct buf resume; /* the run's own: what is in resume_path */
 
     /* results */
     struct error error;         /* CORRUPT: fetch the files again; OK: the following are there */
@@ -54,21 +66,35 @@ struct run {
     struct split_shares shares; /* as they were used */
     struct split split;         /* its sizes; rows is NULL */
     struct buf onnx;
-    struct buf metrics;     /* JSON object */
-    struct buf predictions; /* float32, held-out rows x classes */
-    struct buf warmup;      /* the version's WARMUP_FILE */
+    struct buf metrics;                 /* JSON object */
+    struct buf predictions;             /* float32, held-out rows x classes */
+    struct run_made made[RUN_MADE_MAX]; /* see run_make */
+    size_t made_count;
+    char refused[ERROR_TEXT_MAX]; /* why a checkpoint was of no use, or empty */
     double seconds;
 };
 
 void run_init(struct run *r);
 void run_finish(struct run *r);
 void run_execute(struct run *r);
+/* One more file of the version, to be filled. */
+struct buf *run_make(struct run *r, const char *name);
 /* Appends the epochs so far as a JSON array.  Under the lock while the run goes on. */
 void run_history(const struct run_progress *p, struct buf *out);
 /* For those who want to compare what is served with what was computed: FOLDER/JOB.f32.  An empty
  * folder: nothing is kept. */
 enum status run_keep_predictions(const struct run *r, const char *folder,
                                  const char *job) MUST_CHECK;
+
+/* ---- progress.c ---- */
+
+extern const struct learner_events run_events; /* their arg is the run */
+/* Before the run: the epochs that a checkpoint has behind it, as run_history has written them. */
+void run_take_history(struct run *r, struct bytes json);
+/* Fills r->resume, where there is one that is whole. */
+void run_read_resume(struct run *r);
+/* It is of no use: the run begins at its begin. */
+void run_drop_resume(struct run *r, const char *why);
 
 /* ---- lineage.c ---- */
 
@@ -85,7 +111,7 @@ void run_export(struct run *r, const void *model, const struct table *t);
 
 /* ---- warmup.c ---- */
 
-/* Fills r->warmup with some of the held-out rows and r->predictions. */
+/* Makes the version's WARMUP_FILE of some of the held-out rows and r->predictions. */
 void run_warmup(struct run *r, const struct table *t);
 
 #endif

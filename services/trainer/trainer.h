@@ -6,7 +6,7 @@
 #include "common/net/report.h"
 #include "services/trainer/run.h"
 
-#define TRAINER_FILES 2 /* of a version that it publishes */
+#define TRAINER_FILES (RUN_MADE_MAX + 1) /* of a version that it publishes */
 
 struct trainer_config {
     const char *registry;
@@ -15,6 +15,7 @@ struct trainer_config {
     const char *predictions; /* folder, or empty */
     uint32_t threads;
     uint32_t poll_ms;
+    uint32_t checkpoint_ms;
     uint64_t max_artifact_bytes;
     const char *log_format;
     const char *log_level;
@@ -45,7 +46,7 @@ struct trainer {
     struct rpc_call *update;     /* progress under way */
     struct download *download;
     struct upload *upload;                /* of the file with the number files_done */
-    struct manifest files[TRAINER_FILES]; /* that are with the registry: model, samples */
+    struct manifest files[TRAINER_FILES]; /* that are with the registry: the model first */
     size_t files_done;
     enum trainer_state state;
     bool stopping;
@@ -66,6 +67,12 @@ struct trainer {
     enum training_state verdict; /* of a job that is given up */
     char reason[ERROR_TEXT_MAX]; /* why */
     size_t trimmed;              /* files that went from the cache */
+
+    /* the job's checkpoints: checkpoint.c */
+    struct upload *state_upload;
+    struct rpc_call *keep;
+    uint64_t state_ms;                  /* clock_ms() of the last one */
+    struct run_progress state_progress; /* as it was then */
 };
 
 void trainer_init(struct trainer *t, const struct trainer_config *config, struct loop *l);
@@ -78,5 +85,9 @@ void trainer_finish(struct trainer *t);
 void trainer_retry_or_fail(struct trainer *t, enum status st, const char *text);
 /* The job is done, or not ours any more. */
 void trainer_go_idle(struct trainer *t);
+/* The lease has passed on. */
+void trainer_lost(struct trainer *t);
+/* What the state wants to be started, or started again. */
+void trainer_next(struct trainer *t);
 
 #endif

@@ -44,7 +44,7 @@ void run_warmup(struct run *r, const struct table *t)
         add_tensor(doc, sample, "outputs", output, answers + row * width, width);
     }
     char *text = yyjson_mut_write(doc, YYJSON_WRITE_INF_AND_NAN_AS_NULL, &len);
-    buf_append(&r->warmup, text, len);
+    buf_append(run_make(r, WARMUP_FILE), text, len);
     free(text);
     yyjson_mut_doc_free(doc);
 }
