@@ -204,6 +204,8 @@ ifneq ($(findstring clang,$(CC)),)
 $(call objects,$(UNIT_SRC)): CPPFLAGS += -Wno-string-concatenation
 endif
 $(TRAINER_OBJ): | $(B)/gen/onnx.pb-c.h
+# Loops that are made for vectors.
+$(B)/services/trainer/learners/kernels.o: CPPFLAGS += -O3
 
 $(B)/libcommon.a: $(COMMON_OBJ)
 	@rm -f $@.new; ar rcs $@.new $^ && mv $@.new $@
@@ -231,9 +233,9 @@ $(B)/tools/%: $(B)/tests/tools/%.o $(B)/libcommon.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_common)
 
-$(B)/bench/%: $(B)/tests/bench/%.o $(B)/libgateway.a $(B)/libcommon.a
+$(B)/bench/%: $(B)/tests/bench/%.o $(B)/libgateway.a $(B)/libtrainer.a $(B)/libcommon.a
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CXX) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_gateway) $(LIBS_common)
+	$(call say,LINK)$(CXX) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_gateway) $(LIBS_trainer) $(LIBS_common)
 
 # What a fuzzer defines itself takes the place of a library's file that defines the same.
 build/fuzz/bin/%: $(B)/tests/fuzz/fuzz_%.o $(B)/libgateway.a $(B)/libtrainer.a $(B)/libcommon.a
