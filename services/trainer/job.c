@@ -43,8 +43,8 @@ enum status job_take(struct trainer *t, const struct msg_training *m, struct err
     if (!r->learner)
         return refuse_learner(learner, err);
     checkpoint_take(t, m);
-    snprintf(r->description, sizeof r->description, "trained by job %.64s on %.64s", t->id,
-             r->dataset);
+    /* Not by which job: what was trained alike is alike, byte by byte. */
+    snprintf(r->description, sizeof r->description, "trained on the data set %s", r->dataset);
     return STATUS_OK;
 }
 

@@ -171,6 +171,48 @@ def test_job_of_a_dead_trainer_goes_to_the_next(store):
     refused("CONFLICT", commit, peer, training=job["id"], lease=first["lease"])
 
 
+def manifest_count(store):
+    return int(store.cli("EVAL", "return #redis.call('KEYS', 'maas:manifest:*')", "0"))
+
+
+def checkpoint(peer, mine, data, epoch):
+    peer.call("CHUNK_PUT", attachment=data, digest=hashlib.sha256(data).digest())
+    at = {"id": mine["id"], "lease": mine["lease"], "epoch": epoch, "history": f"[{epoch}]"}
+    return peer.call("TRAINING_CHECKPOINT", at=[at], **artifact(data))
+
+
+def test_job_goes_on_from_its_checkpoint(store):
+    peer = store.peer()
+    add_dataset(peer)
+    before = manifest_count(store)
+    job = submit(peer)
+    mine = peer.call("TRAINING_CLAIM", name="t1")
+    assert mine["checkpoint"] == b""
+    checkpoint(peer, mine, b"one", 1)
+    checkpoint(peer, mine, b"two", 2)
+    assert manifest_count(store) == before + 1
+    word = {"id": mine["id"], "lease": mine["lease"], "state": RUNNING}
+    peer.call("TRAINING_UPDATE", **word, epoch=3, history="[3]")
+    store.cli("ZADD", "maas:trainings:running", "1", job["id"])  # as if the lease were over
+    second = peer.call("TRAINING_CLAIM", name="t2")
+    assert second["checkpoint"] == hashlib.sha256(b"two").digest()
+    assert (second["epoch"], second["history"], second["attempts"]) == (2, "[2]", 2)
+    refused("CONFLICT", checkpoint, peer, mine, b"late", 4)
+    lost = {"id": job["id"], "lease": second["lease"]}
+    refused("BUSY", peer.call, "TRAINING_CHECKPOINT", at=[lost], **artifact(b"not there"))
+    refused("INVALID", peer.call, "TRAINING_CHECKPOINT", at=[], **artifact(b"two"))
+    refused("INVALID", peer.call, "TRAINING_CHECKPOINT", at=[{**lost, "history": "{"}], **artifact(b"two"))
+    commit(peer, training=job["id"], lease=second["lease"])
+    assert manifest_count(store) == before + 1  # the version's; the checkpoint is gone
+    assert peer.call("TRAINING_GET", name=job["id"])["checkpoint"] == b""
+    for end in ({"state": BROKEN}, {"state": CANCELLED}):
+        submit(peer)
+        mine = peer.call("TRAINING_CLAIM", name="t3")
+        checkpoint(peer, mine, b"three", 1)
+        peer.call("TRAINING_UPDATE", id=mine["id"], lease=mine["lease"], **end)
+        assert manifest_count(store) == before + 1
+
+
 def test_job_that_kills_three_trainers_fails(store):
     peer = store.peer()
     add_dataset(peer)

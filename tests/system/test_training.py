@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import struct
+import subprocess
 
 import numpy as np
 import pytest
@@ -197,26 +198,45 @@ def test_model_larger_than_the_store_takes_fails_its_job(make_suite):
     assert suite.processes["trainer-1"].alive()
 
 
-def test_trainer_dies_and_another_finishes(make_suite):
-    suite = make_suite(trainers=2)
+def test_trainer_dies_and_another_goes_on_to_the_same_model(make_suite):
+    suite = make_suite(trainers=2, options={"trainer": ["--checkpoint-ms", "100"]})
     suite.api.call("PUT", "/api/datasets/iris/files/iris.csv", iris(1500))
-    job = suite.api.call(
-        "POST",
-        "/api/training",
-        {"model": "m", "dataset": "iris", "target": "species",
-         "params": {"epochs": 4000, "patience": 0, "hidden": [64]}},
-    )  # fmt: skip
-    path = f"/api/training/{job['id']}"
+    body = {"model": "m", "dataset": "iris", "target": "species", "seed": 5,
+            "params": {"epochs": 1500, "patience": 0, "hidden": [64]}}  # fmt: skip
+    path = f"/api/training/{suite.api.call('POST', '/api/training', body)['id']}"
     running = suite.eventually(
         lambda: (j := suite.api.get(path))["epoch"] >= 1 and j, 60, "does not run"
     )
     assert running["state"] == "running"
     pid = int(running["trainer"].split("-")[-2])  # HOST-PID-RANDOM
-    next(p for p in suite.processes.values() if p.pid == pid).kill()
-    done = suite.eventually(
-        lambda: (j := suite.api.get(path))["state"] == "done" and j, 200, "nobody finishes it"
+    first, second = [f"trainer-{i}" for i in (1, 2)]
+    if suite.processes[second].pid == pid:
+        first, second = second, first
+    redis = ["redis-cli", "-s", os.path.join(suite.data, "run/redis.sock"), "--raw", "HGET"]
+    key = "maas:training:" + running["id"]
+    suite.eventually(
+        lambda: subprocess.run([*redis, key, "checkpoint_history"], stdout=subprocess.PIPE).stdout.strip(),
+        60,
+        "no checkpoint",
     )
-    assert done["attempts"] == 2 and done["version"] == "1"
+    suite.processes[first].kill()
+    done = suite.eventually(
+        lambda: (j := suite.api.get(path))["state"] in ("done", "failed") and j, 200, "nobody finishes it"
+    )
+    assert (done["state"], done["attempts"], done["version"]) == ("done", 2, "1"), done
+    log = suite.processes[second].log()
+    assert "goes on from a checkpoint" in log and "began anew" not in log
+    assert [e["epoch"] for e in done["history"]] == list(range(1, 401))
+    undisturbed = train(suite, body)
+    assert undisturbed["history"] == done["history"]
+    assert undisturbed["metrics"] == done["metrics"]
+    assert artifact(suite, 1) == artifact(suite, 2)
+
+
+def artifact(suite, version):
+    """The digests of the model and of what goes with it."""
+    shown = suite.api.get(f"/api/models/m/versions/{version}")
+    return shown["digest"], [(f["name"], f["digest"]) for f in shown["files"]]
 
 
 def idx(name, rows, header):
