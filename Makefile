@@ -223,7 +223,7 @@ $(foreach s,$(SERVICES),$(eval $(call service,$(s))))
 # tests/unit/GROUP/test_x.c is linked with the service of that name, if there is one.
 define unit
 $(B)/tests/unit/$(1)/%: $(B)/tests/unit/$(1)/%.o $(if $(filter $(1),$(SERVICES)),$(B)/lib$(1).a) $(B)/libcommon.a
-	$$(call say,LINK)$(if $(filter gateway,$(1)),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ -lcriterion $(LIBS_$(1)) $(LIBS_common)
+	$$(call say,LINK)$(if $(filter gateway trainer,$(1)),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ -lcriterion $(LIBS_$(1)) $(LIBS_common)
 endef
 $(foreach g,$(sort $(notdir $(patsubst %/,%,$(dir $(UNIT_SRC))))),$(eval $(call unit,$(g))))
 

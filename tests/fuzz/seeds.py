@@ -279,7 +279,13 @@ def binary():
 
 def csv():
     table = "a,b,y\n1,2.5,no\n-3e2,.5,yes\n"
-    return {
+    mixed = b"n,w,b,d,y\n" + b"".join(
+        b"%s,%s,%s,2024-01-%02d,%d.5\n" % (b"" if i % 5 == 0 else b"%d" % i, b"uvw"[i % 3 :][:1], (b"true", b"No", b"NA")[i % 3], i + 1, i)
+        for i in range(25)
+    )
+    tables = {
+        "mixed": mixed,
+        "semicolons": table.replace(",", ";").encode(),
         "plain": table.encode(),
         "crlf-mark": b"\xef\xbb\xbf" + table.replace("\n", "\r\n").encode(),
         "quoted": b'"a","b ""x""",y\n"1",2,"n,o"\n3,"4","y\nes"\n',
@@ -294,6 +300,11 @@ def csv():
         "twice": b"a,a,y\n1,2,3\n",
         "long-cell": b"a,y\n" + b"1" * 5000 + b",2\n",
         "empty": b"",
+    }
+    return {name: b"\0" + data for name, data in tables.items()} | {
+        "dropped": b"\1a,y\n1,2\n3\nx,4\n,\n",
+        "values": b"\4" + mixed,
+        "clipped": b"\x14" + mixed,
     }
 
 
