@@ -9,6 +9,7 @@ import io
 import pathlib
 import struct
 import tarfile
+import zipfile
 import zlib
 
 CORPUS = pathlib.Path(__file__).parent / "corpus"
@@ -326,8 +327,37 @@ def idx():
     }
 
 
+def npy():
+    """The first byte: 1 for an archive."""
+
+    def array(descr, shape, data, order="False", version=1):
+        head = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}".ljust(117) + "\n"
+        size = struct.pack("<H" if version == 1 else "<I", len(head))
+        return b"\x93NUMPY" + bytes([version, 0]) + size + head.encode() + data
+
+    floats = array("<f4", "(2, 2)", struct.pack("<4f", 1, -2.5, 3e38, 0))
+
+    def archive(compression):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", compression) as z:
+            z.writestr(zipfile.ZipInfo("x.npy"), floats, compression)
+        return b"\1" + out.getvalue()
+
+    return {
+        "floats": b"\0" + floats,
+        "bytes": b"\0" + array("|u1", "(3,)", b"abc", version=2),
+        "long": b"\0" + array("<i8", "(1, 1)", struct.pack("<q", -5), version=3),
+        "columns-first": b"\0" + array("<f8", "(1, 2)", bytes(16), order="True"),
+        "text": b"\0" + array("<U1", "(2,)", bytes(8)),
+        "cut-off": b"\0" + floats[:-1],
+        "too-long": b"\0" + floats + b"!",
+        "stored": archive(zipfile.ZIP_STORED),
+        "deflated": archive(zipfile.ZIP_DEFLATED),
+    }
+
+
 def main():
-    for make in (framing, encoding, http, target, byte_range, tar, json, binary, csv, idx):
+    for make in (framing, encoding, http, target, byte_range, tar, json, binary, csv, idx, npy):
         folder = CORPUS / make.__name__
         folder.mkdir(exist_ok=True)
         for name, data in make().items():
