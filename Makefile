@@ -66,7 +66,7 @@ LIBS_common   := -luv -lzmq -lmsgpack-c -l:libcrypto.a -lm
 LIBS_gateway  := -lllhttp -lyyjson -lz
 LIBS_registry := -lhiredis -lyyjson
 LIBS_worker   := -ldl -lyyjson
-LIBS_trainer  := -lopenblas -lprotobuf-c -lcsv -lz -lyyjson -lm
+LIBS_trainer  := -lopenblas -lprotobuf-c -lcsv -lzip -lz -lyyjson -lm
 LIBS_health   :=
 
 SERVICES := $(patsubst services/%/main.c,%,$(wildcard services/*/main.c))
@@ -225,7 +225,7 @@ $(foreach s,$(SERVICES),$(eval $(call service,$(s))))
 # tests/unit/GROUP/test_x.c is linked with the service of that name, if there is one.
 define unit
 $(B)/tests/unit/$(1)/%: $(B)/tests/unit/$(1)/%.o $(if $(filter $(1),$(SERVICES)),$(B)/lib$(1).a) $(B)/libcommon.a
-	$$(call say,LINK)$(if $(filter gateway,$(1)),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ -lcriterion $(LIBS_$(1)) $(LIBS_common)
+	$$(call say,LINK)$(if $(filter gateway trainer,$(1)),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ -lcriterion $(LIBS_$(1)) $(LIBS_common)
 endef
 $(foreach g,$(sort $(notdir $(patsubst %/,%,$(dir $(UNIT_SRC))))),$(eval $(call unit,$(g))))
 

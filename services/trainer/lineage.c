@@ -16,6 +16,7 @@ void run_param_sets(struct run *r, struct param_set sets[RUN_PARAM_SETS])
 {
     sets[0] = (struct param_set){ r->learner->params, r->learner->params_count, r->params };
     sets[1] = (struct param_set){ share_rows, sizeof share_rows / sizeof *share_rows, &r->shares };
+    data_param_sets(&r->data_params, sets + 2);
 }
 
 static int by_name(const void *a, const void *b)
@@ -70,7 +71,10 @@ static void add_data(const struct run *r, yyjson_mut_doc *doc, yyjson_mut_val *r
 /* The parameters as they were used; a test set of its own makes the share of no use. */
 static void add_params(const struct run *r, yyjson_mut_doc *doc, yyjson_mut_val *root)
 {
-    struct run view = { .learner = r->learner, .params = r->params, .shares = r->shares };
+    struct run view = { .learner = r->learner,
+                        .params = r->params,
+                        .shares = r->shares,
+                        .data_params = r->data_params };
     struct param_set sets[RUN_PARAM_SETS];
     yyjson_mut_val *params = yyjson_mut_obj_add_obj(doc, root, "params");
     run_param_sets(&view, sets);
@@ -111,8 +115,9 @@ static char *classes_json(const struct table *t)
     return text;
 }
 
-void run_export(struct run *r, const void *model, const struct table *t)
+void run_export(struct run *r, const void *model, struct data *d)
 {
+    const struct table *t = &d->train;
     struct onnx_graph *graph = onnx_graph_create();
     const char *output = t->outputs ? ONNX_VALUES : ONNX_PROBABILITIES;
     char *classes = classes_json(t), seed[24], hex[DIGEST_HEX_SIZE];
@@ -128,9 +133,9 @@ void run_export(struct run *r, const void *model, const struct table *t)
                                                  { "dataset", r->dataset },
                                                  { "dataset_digest", hex } },
                                       .notes_count = 5 };
-    onnx_graph_input(graph, ONNX_INPUT, ONNX_FLOAT, t->features);
+    const char *input = data_export(d, graph);
     onnx_graph_output(graph, output, ONNX_FLOAT, table_width(t));
-    r->learner->export(model, graph, ONNX_INPUT, output);
+    r->learner->export(model, graph, input, output);
     onnx_graph_write(graph, &about, &r->onnx);
     onnx_graph_destroy(graph);
     free(classes);

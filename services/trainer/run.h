@@ -7,7 +7,7 @@
 #define SERVICES_TRAINER_RUN_H
 
 #include "common/msg/schema.h"
-#include "services/trainer/data/split.h"
+#include "services/trainer/data/load.h"
 #include "services/trainer/learner.h"
 
 #include <stdatomic.h>
@@ -64,7 +64,8 @@ struct run {
     struct error error;         /* CORRUPT: fetch the files again; OK: the following are there */
     void *params;               /* the learner's, as they were used; owned */
     struct split_shares shares; /* as they were used */
-    struct split split;         /* its sizes; rows is NULL */
+    struct data_params data_params;
+    struct split split; /* its sizes; rows is NULL */
     struct buf onnx;
     struct buf metrics;                 /* JSON object */
     struct buf predictions;             /* float32, held-out rows x classes */
@@ -98,16 +99,17 @@ void run_drop_resume(struct run *r, const char *why);
 
 /* ---- lineage.c ---- */
 
-#define RUN_PARAM_SETS 2
+#define RUN_PARAM_SETS (2 + DATA_PARAM_SETS)
 
-/* Where the run's parameters are, for params.h: the learner's, and those of the split. */
+/* Where the run's parameters are, for params.h: the learner's, and those of the split
+ * and the data. */
 void run_param_sets(struct run *r, struct param_set sets[RUN_PARAM_SETS]);
 /* Appends a JSON object: where the model comes from, enough to train it again. */
 void run_lineage(const struct run *r, const char *job, struct buf *out);
 /* One digest for all files: SHA-256 of the lines that sha256sum prints, in order of name. */
 void run_dataset_digest(const struct run *r, struct digest *out);
 /* Writes the model's file, which says the same in short. */
-void run_export(struct run *r, const void *model, const struct table *t);
+void run_export(struct run *r, const void *model, struct data *d);
 
 /* ---- warmup.c ---- */
 

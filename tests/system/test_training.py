@@ -76,15 +76,15 @@ def test_table_to_served_model(training_suite):
     "text, target, says",
     [
         (b"a,b\n1,x\n2\n", "b", "row 3 has 1 columns"),
-        (b"a,b\n1,x\n,y\n", "b", "row 3, column 'a': the value is missing"),
-        (b"a,b\n1,x\nred,y\n", "b", "'red' is not a number"),
-        (b"a,b\nnan,x\n1,y\n", "b", "'nan' is not a number"),
+        (b"a,b\n1,x\n2,\n", "b", "row 3, column 'b': the label is missing"),
+        (b"a,b\n" + b"1,x\n2,y\n" * 5 + b"red,y\n", "b", "row 12, column 'a': 'red' is not a number"),
+        (b"a,b\n" + b"1,x\n2,y\n" * 5 + b"inf,y\n", "b", "'inf' is not a number"),
         (b"a,b\n1,x\n2,y\n", "c", "no column 'c'"),
         (b"a,a\n1,x\n2,y\n", "a", "twice"),
         (b"a,b\n1,x\n2,x\n", "b", "only one class"),
         (b"a,b\n", "b", "no rows"),
     ],
-    ids=["ragged", "missing", "text", "nan", "target", "twice", "one class", "empty"],
+    ids=["ragged", "missing", "text", "infinite", "target", "twice", "one class", "empty"],
 )
 def test_bad_tables_are_named(training_suite, text, target, says):
     suite = training_suite

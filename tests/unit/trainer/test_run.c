@@ -305,11 +305,12 @@ Test(run, a_table_with_too_many_rows_of_too_many_classes)
     struct buf text = { 0 };
     buf_append_str(&text, "a,kind\n");
     for (unsigned i = 0; i < 660000; i++)
-        buf_printf(&text, "1,%u\n", i % 4096);
+        buf_printf(&text, "%u,%u\n", i % 3, i % 4096);
     fixture_write(&f, "table.csv", buf_bytes(&text));
     buf_finish(&text);
     add_file("table.csv", f.path);
     snprintf(run.target, sizeof run.target, "kind");
+    set_params("{\"task\":\"classification\"}");
     run_execute(&run);
     cr_assert_eq(run.error.status, STATUS_TOO_LARGE, "%s", run.error.text);
 }
