@@ -155,15 +155,32 @@ struct i64s {
 
 #define DATASETS_FIELDS(F, L, S) L(S, dataset, datasets, 1, MAX_LIST, "by name")
 
+#define FILE_REF_FIELDS(F, L, S)                    \
+    F(S, str, dataset, 1, MAX_NAME, "dataset name") \
+    F(S, str, file, 2, MAX_NAME, "file name; empty: the whole dataset")
+
+/* What is in a data file.  A claim gets lease and files; a trainer says RUNNING now and then, and DONE,
+ * FAILED or QUEUED (it gives it back) once. */
+#define PROFILE_FIELDS(F, L, S)                                               \
+    F(S, str, dataset, 1, MAX_NAME, "dataset name")                           \
+    F(S, str, file, 2, MAX_NAME, "file name; asked for: empty: the first")    \
+    F(S, str, target, 3, MAX_NAME, "whose classes are counted, or empty")     \
+    F(S, u32, state, 4, 0, "enum training_state")                             \
+    F(S, str, json, 5, MAX_PROFILE, "JSON object when DONE")                  \
+    F(S, str, error, 6, MAX_REASON, "why it failed")                          \
+    F(S, u64, lease, 7, 0, "of who makes it; CONFLICT when it has passed on") \
+    L(S, file, files, 8, MAX_FILES, "of a claim: those of the dataset")
+
 #define SUBMIT_FIELDS(F, L, S)                                                                 \
     F(S, str, key, 1, MAX_NAME, "chosen by the caller; the same key gives the same job again") \
     F(S, str, model, 2, MAX_NAME, "model name")                                                \
     F(S, str, dataset, 3, MAX_NAME, "dataset name")                                            \
     F(S, str, target, 4, MAX_NAME, "label column, empty for IDX")                              \
-    F(S, str, learner, 5, MAX_NAME, "mlp")                                                     \
+    F(S, str, learner, 5, MAX_NAME, "kind of model")                                           \
     F(S, str, params, 6, MAX_JSON, "JSON object")                                              \
     F(S, u64, seed, 7, 0, "of the random numbers")                                             \
-    F(S, boolean, deploy, 8, 0, "deploy the version when it is registered")
+    F(S, boolean, deploy, 8, 0, "deploy the version when it is registered")                    \
+    F(S, u32, max_seconds, 20, 0, "as in training")
 
 #define TRAININGS_FIELDS(F, L, S) L(S, training, trainings, 1, MAX_LIST, "newest first")
 
@@ -312,6 +329,8 @@ struct i64s {
     X(trainings, TRAININGS_FIELDS)             \
     X(training_update, TRAINING_UPDATE_FIELDS) \
     X(checkpoint, CHECKPOINT_FIELDS)           \
+    X(file_ref, FILE_REF_FIELDS)               \
+    X(profile, PROFILE_FIELDS)                 \
     X(report, REPORT_FIELDS)                   \
     X(suite, SUITE_FIELDS)                     \
     X(piece, PIECE_FIELDS)                     \
@@ -342,6 +361,7 @@ struct i64s {
     X(SUITE, 11, suite, "answers REPORT")                                                        \
     X(ALIASES, 12, aliases, "answers ALIAS_PUT")                                                 \
     X(HISTORY, 13, history, "answers HISTORY_GET")                                               \
+    X(PROFILE, 15, profile, "answers PROFILE_*")                                                 \
     X(UPLOAD, 17, upload, "answers UPLOAD_BEGIN and UPLOAD_GET")                                 \
     X(BACKUP, 18, backup,                                                                        \
       "answers BACKUP_READ, with a page of records attached, and BACKUP_CHUNKS")                 \
@@ -384,6 +404,10 @@ struct i64s {
     X(RESTORE_END, 59, restore, "all of it becomes visible, or nothing")                         \
     X(RESTORE_DROP, 49, restore, "nothing of it is wanted any more")                             \
     X(TRAINING_CHECKPOINT, 100, checkpoint, "keeps a job's state, in place of the one before")   \
+    X(DATASET_DELETE, 101, file_ref, "DATASETS: what is left; CONFLICT while a job needs it")    \
+    X(PROFILE_GET, 102, profile, "what is in a file; made if it was not")                        \
+    X(PROFILE_CLAIM, 103, name, "a trainer (name) asks for one to make; NOT_FOUND: none")        \
+    X(PROFILE_UPDATE, 104, profile, "it goes on, or is done")                                    \
     /* between engines and gateways */                                                           \
     X(HELLO, 60, hello, "an engine offers itself")                                               \
     X(WELCOME, 61, endpoint, "the gateway knows it now")                                         \

@@ -1,54 +1,4 @@
--- jobs.lua - datasets, training jobs, presence.
-
--- ---- datasets
-
-local function dataset(name)
-    return { name, redis.call('HGETALL', 'maas:dataset:' .. name) }
-end
-
--- dataset file digest size chunks packed max_files -> {dataset}
-redis.register_function('maas_file_commit', function(_, a)
-    local name, key = a[1], 'maas:dataset:' .. a[1]
-    if redis.call('HEXISTS', key, a[2]) == 0 and redis.call('HLEN', key) >= tonumber(a[7]) then
-        return fail('INVALID', "dataset '" .. name .. "' has " .. a[7] .. ' files already')
-    end
-    if redis.call('SISMEMBER', 'maas:datasets', name) == 0 and
-        redis.call('SCARD', 'maas:datasets') >= DATASETS_MAX then
-        return fail('FULL', 'there are ' .. DATASETS_MAX .. ' datasets, which is the limit')
-    end
-    local err = artifacts.check(a[3], a[4], a[5])
-    if err then
-        return err
-    end
-    local old = redis.call('HGET', key .. ':digests', a[2])
-    artifacts.hold(a[3], a[4], a[5])
-    artifacts.release_all(old or '')
-    redis.call('HSET', key, a[2], a[6])
-    redis.call('HSET', key .. ':digests', a[2], a[3])
-    redis.call('SADD', 'maas:datasets', name)
-    return { dataset(name) }
-end)
-
--- name or '' for all -> {{name, {file, packed ...}}...}
-redis.register_function{
-    function_name = 'maas_datasets',
-    flags = { 'no-writes' },
-    callback = function(_, a)
-        if a[1] ~= '' then
-            if redis.call('SISMEMBER', 'maas:datasets', a[1]) == 0 then
-                return fail('NOT_FOUND', "there is no dataset '" .. a[1] .. "'")
-            end
-            return { dataset(a[1]) }
-        end
-        local out = {}
-        local names = redis.call('SMEMBERS', 'maas:datasets')
-        table.sort(names)
-        for i, name in ipairs(names) do
-            out[i] = dataset(name)
-        end
-        return out
-    end,
-}
+-- jobs.lua - training jobs, presence.
 
 -- ---- training: waiting jobs are in queue, running ones in running, the others in neither
 
@@ -122,7 +72,7 @@ redis.register_function('maas_training_submit', function(_, a)
         return training_whole(again) or no_job(again)
     end
     if redis.call('SISMEMBER', 'maas:datasets', a[2]) == 0 then
-        return fail('NOT_FOUND', "there is no dataset '" .. a[2] .. "'")
+        return no_dataset(a[2])
     end
     if redis.call('ZCARD', 'maas:trainings:queue') >= TRAININGS_WAITING_MAX then
         return fail('BUSY', TRAININGS_WAITING_MAX .. ' training jobs wait already; try again later')

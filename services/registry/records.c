@@ -358,6 +358,7 @@ static void take_submit(const struct msg_submit *s, struct msg_training *out)
     out->params = s->params;
     out->seed = s->seed;
     out->deploy = s->deploy;
+    out->max_seconds = s->max_seconds;
 }
 
 static void take_update(const struct msg_training_update *u, struct msg_training *out)

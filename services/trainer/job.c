@@ -28,6 +28,9 @@ enum status job_take(struct trainer *t, const struct msg_training *m, struct err
     t->deploy = m->deploy;
     t->next_file = 0;
     t->state_ms = clock_ms();
+    t->max_seconds = m->max_seconds;
+    t->end_ms = m->max_seconds ? clock_ms() + (uint64_t)m->max_seconds * 1000 : 0;
+    t->late = false;
     t->tries = t->damaged = 0;
     run_init(r);
     t->has_run = true;

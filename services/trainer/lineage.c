@@ -1,4 +1,5 @@
 /* lineage.c - where a model comes from: in its version's record, and in short in its file. */
+#include "common/msg/dataset.h"
 #include "services/trainer/run.h"
 
 #include <inttypes.h>
@@ -19,26 +20,13 @@ void run_param_sets(struct run *r, struct param_set sets[RUN_PARAM_SETS])
     data_param_sets(&r->data_params, sets + 2);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp((*(const struct run_file *const *)a)->name,
-                  (*(const struct run_file *const *)b)->name);
-}
-
 void run_dataset_digest(const struct run *r, struct digest *out)
 {
-    const struct run_file *sorted[RUN_FILES_MAX];
-    struct buf lines = { 0 };
+    struct msg_file files[RUN_FILES_MAX];
     for (size_t i = 0; i < r->files_count; i++)
-        sorted[i] = &r->files[i];
-    qsort(sorted, r->files_count, sizeof *sorted, by_name);
-    for (size_t i = 0; i < r->files_count; i++) {
-        char hex[DIGEST_HEX_SIZE];
-        digest_hex(&sorted[i]->digest, hex);
-        buf_printf(&lines, "%s  %s\n", hex, sorted[i]->name);
-    }
-    digest_of(buf_bytes(&lines), out);
-    buf_finish(&lines);
+        files[i] = (struct msg_file){ .name = bytes_str(r->files[i].name),
+                                      .digest = bytes_of(r->files[i].digest.byte, DIGEST_SIZE) };
+    dataset_digest(files, r->files_count, out);
 }
 
 /* ---- the version's record ------------------------------------------------------------------------ */

@@ -7,9 +7,11 @@
  */
 #include "services/trainer/checkpoint.h"
 #include "services/trainer/job.h"
+#include "services/trainer/profiler.h"
 #include "services/trainer/publish.h"
 
 #include "common/base/cache.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #include <errno.h>
@@ -186,6 +188,10 @@ static void beat(void *arg)
     struct buf history = { 0 };
     struct msg_training_update u;
     checkpoint_beat(t);
+    if (t->end_ms && t->state == TRAINER_RUNNING && clock_ms() >= t->end_ms) {
+        t->late = true;
+        atomic_store(&t->run.cancel, true);
+    }
     if (t->update || t->state == TRAINER_GIVING_UP)
         return;
     job_fill_update(t, &u, &history);
@@ -204,6 +210,11 @@ static void take_result(struct trainer *t)
         give_up(t, TRAINING_FAILED, t->run.error.text);
     } else if (t->stopping) {
         give_up(t, TRAINING_QUEUED, "");
+    } else if (st == STATUS_CANCELLED && t->late) {
+        char text[96];
+        snprintf(text, sizeof text, "it took longer than \"max_seconds\", which was %u",
+                 t->max_seconds);
+        give_up(t, TRAINING_FAILED, text);
     } else if (st == STATUS_CANCELLED) {
         give_up(t, TRAINING_CANCELLED, "");
     } else if (st == STATUS_CORRUPT && ++t->damaged < DAMAGED_MAX) {
@@ -421,6 +432,7 @@ void trainer_init(struct trainer *t, const struct trainer_config *config, struct
     t->beat = loop_timer_create(l, beat, t);
     t->deadline = loop_timer_create(l, on_deadline, t);
     t->reporter = reporter_create(l, t->registry, ROLE_TRAINER, 0, fill_report, NULL, t);
+    t->profiler = profiler_create(l, t->registry, config, reporter_id(t->reporter));
     loop_on_stop_signal(l, on_stop, t);
     loop_timer_start(t->timer, 0, 0);
 }
@@ -437,6 +449,7 @@ void trainer_finish(struct trainer *t)
         atomic_store(&t->run.cancel, true); /* on_ran finishes it */
     else if (t->has_run)
         run_finish(&t->run);
+    profiler_destroy(t->profiler);
     reporter_destroy(t->reporter);
     rpc_client_destroy(t->registry);
     loop_timer_destroy(t->timer);

@@ -35,11 +35,14 @@ enum trainer_state {
     TRAINER_TRIMMING,   /* the cache, after a job */
 };
 
+struct profiler;
+
 struct trainer {
     const struct trainer_config *config;
     struct loop *loop;
     struct rpc_client *registry;
     struct reporter *reporter;
+    struct profiler *profiler;
     struct loop_timer *timer;    /* polls while idle, starts a step again */
     struct loop_timer *beat;     /* progress and lease while there is a job */
     struct loop_timer *deadline; /* of the process, once it was told to stop */
@@ -60,6 +63,9 @@ struct trainer {
     char id[MAX_NAME + 1];
     char model[MAX_NAME + 1];
     uint64_t lease;
+    uint64_t end_ms; /* clock_ms() when it will have taken too long; 0: never */
+    uint32_t max_seconds;
+    bool late; /* it has */
     bool deploy;
     struct run run;
     bool has_run;

@@ -1,6 +1,7 @@
 """From data to a served model."""
 
 import gzip
+import hashlib
 import json
 import os
 import signal
@@ -101,7 +102,9 @@ def test_bad_tables_are_named(training_suite, text, target, says):
         ({"model": "m"}, 400, '"dataset" is missing'),
         ({"model": "m", "dataset": "nowhere"}, 404, "no dataset 'nowhere'"),
         ({"model": "m/", "dataset": "d"}, 400, "character"),
-        ({"model": "m", "dataset": "d", "learner": "magic"}, 400, "no learner 'magic'"),
+        ({"model": "m", "dataset": "d", "learner": "magic"}, 400, "linear, logistic, mlp, cnn, tree, forest"),
+        ({"model": "m", "dataset": "d", "max_seconds": 0}, 400, "max_seconds"),
+        ({"model": "m", "dataset": "d", "task": "x", "params": {"task": "y"}}, 400, '"task" is there twice'),
         ({"model": "m", "dataset": "d", "params": 3}, 400, "params"),
     ],
 )
@@ -173,6 +176,45 @@ def test_verdict_is_said_until_it_is_heard(training_suite):
         lambda: (j := suite.api.get(path))["state"] == "failed" and j, 30, "is not heard"
     )
     assert ended["attempts"] == 1 and "row 600002, column 'c'" in ended["error"]
+
+
+def test_profiles_limits_and_deletion(training_suite):
+    suite = training_suite
+    suite.api.call("PUT", "/api/datasets/d/files/iris.csv", iris(3000))
+    suite.api.call("PUT", "/api/datasets/d/files/notes.csv", b"a,b\n1,x\n2,y\n")
+    first = suite.api.request("GET", "/api/datasets/d/profile?file=iris.csv&target=species")
+    assert first[0] == 202 and first[2]["state"] == "queued"
+    seen = suite.eventually(
+        lambda: (p := suite.api.get("/api/datasets/d/profile?file=iris.csv&target=species")).get("profile"),
+        30,
+        "no profile",
+    )
+    assert seen["rows"] == 3000 and len(seen["columns"]) == 5
+    assert suite.api.request("GET", "/api/datasets/d/profile?file=none")[0] == 404
+    assert suite.api.request("GET", "/api/datasets/none/profile")[0] == 404
+    suite.api.call("PUT", "/api/datasets/bad/files/bad.csv", b"a,a\n1,2\n")
+    suite.eventually(
+        lambda: suite.api.request("GET", "/api/datasets/bad/profile")[0] == 422, 30, "no error"
+    )
+    # A job that is under way needs its files; one that takes too long ends.
+    suite.api.call("DELETE", "/api/datasets/d/files/notes.csv")
+    body = {"model": "m", "dataset": "d", "target": "species", "max_seconds": 1,
+            "params": {"epochs": 100000, "patience": 0, "hidden": [256]}}  # fmt: skip
+    path = f"/api/training/{suite.api.call('POST', '/api/training', body)['id']}"
+    for each in ("/api/datasets/d", "/api/datasets/d/files/iris.csv"):
+        status, _, answer = suite.api.request("DELETE", each)
+        assert status == 409 and path.split("/")[-1] in answer["error"]
+    ended = suite.eventually(
+        lambda: (j := suite.api.get(path))["state"] not in ("queued", "running") and j, 30, "no end"
+    )
+    assert ended["state"] == "failed" and "max_seconds" in ended["error"], ended
+    shown = suite.api.get("/api/datasets/d")
+    line = f"{shown['files'][0]['digest']}  iris.csv\n"
+    assert shown["digest"] == hashlib.sha256(line.encode()).hexdigest()
+    assert suite.api.call("DELETE", "/api/datasets/d/files/iris.csv") == {"deleted": True}
+    assert suite.api.request("GET", "/api/datasets/d")[0] == 404
+    assert suite.api.request("DELETE", "/api/datasets/d")[0] == 404
+    assert suite.api.request("POST", "/api/training", body)[0] == 404
 
 
 def test_data_files_have_a_bound(make_suite):
