@@ -66,7 +66,7 @@ LIBS_common   := -luv -lzmq -lmsgpack-c -l:libcrypto.a -lm
 LIBS_gateway  := -lllhttp -lyyjson -lz
 LIBS_registry := -lhiredis -lyyjson
 LIBS_worker   := -ldl -lyyjson
-LIBS_trainer  := -lopenblas -lprotobuf-c -lcsv -lz -lyyjson -lm
+LIBS_trainer  := -lopenblas -lprotobuf-c -lcsv -lzip -lz -lyyjson -lm
 LIBS_health   :=
 
 SERVICES := $(patsubst services/%/main.c,%,$(wildcard services/*/main.c))
@@ -204,6 +204,8 @@ ifneq ($(findstring clang,$(CC)),)
 $(call objects,$(UNIT_SRC)): CPPFLAGS += -Wno-string-concatenation
 endif
 $(TRAINER_OBJ): | $(B)/gen/onnx.pb-c.h
+# Loops that are made for vectors.
+$(B)/services/trainer/learners/kernels.o: CPPFLAGS += -O3
 
 $(B)/libcommon.a: $(COMMON_OBJ)
 	@rm -f $@.new; ar rcs $@.new $^ && mv $@.new $@
@@ -223,7 +225,7 @@ $(foreach s,$(SERVICES),$(eval $(call service,$(s))))
 # tests/unit/GROUP/test_x.c is linked with the service of that name, if there is one.
 define unit
 $(B)/tests/unit/$(1)/%: $(B)/tests/unit/$(1)/%.o $(if $(filter $(1),$(SERVICES)),$(B)/lib$(1).a) $(B)/libcommon.a
-	$$(call say,LINK)$(if $(filter gateway,$(1)),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ -lcriterion $(LIBS_$(1)) $(LIBS_common)
+	$$(call say,LINK)$(if $(filter gateway trainer,$(1)),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ -lcriterion $(LIBS_$(1)) $(LIBS_common)
 endef
 $(foreach g,$(sort $(notdir $(patsubst %/,%,$(dir $(UNIT_SRC))))),$(eval $(call unit,$(g))))
 
@@ -231,9 +233,9 @@ $(B)/tools/%: $(B)/tests/tools/%.o $(B)/libcommon.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_common)
 
-$(B)/bench/%: $(B)/tests/bench/%.o $(B)/libgateway.a $(B)/libcommon.a
+$(B)/bench/%: $(B)/tests/bench/%.o $(B)/libgateway.a $(B)/libtrainer.a $(B)/libcommon.a
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CXX) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_gateway) $(LIBS_common)
+	$(call say,LINK)$(CXX) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_gateway) $(LIBS_trainer) $(LIBS_common)
 
 # What a fuzzer defines itself takes the place of a library's file that defines the same.
 build/fuzz/bin/%: $(B)/tests/fuzz/fuzz_%.o $(B)/libgateway.a $(B)/libtrainer.a $(B)/libcommon.a

@@ -31,6 +31,9 @@
     (8u << 20) /* of that file: an engine that starts has ten times as much in memory */
 #define MAX_WARMUP_SAMPLES 256 /* in it: each is a run before the engine is ready */
 
+#define MAX_TRAINING_SECONDS (7 * 86400)  /* that a job may ask for */
+#define MAX_PROFILE          (512u << 10) /* bytes of JSON that tell what is in a data file */
+
 #define MAX_DESCRIPTION 4096 /* bytes of a version's description */
 #define MAX_SHARES      16   /* versions among which a model's requests are split */
 #define MAX_SHADOWS     4    /* versions that get copies of its requests */

@@ -115,7 +115,7 @@
     F(S, str, model, 2, MAX_NAME, "model that gets the new version")                           \
     F(S, str, dataset, 3, MAX_NAME, "dataset name")                                            \
     F(S, str, target, 4, MAX_NAME, "label column of a table, empty for IDX")                   \
-    F(S, str, learner, 5, MAX_NAME, "mlp")                                                     \
+    F(S, str, learner, 5, MAX_NAME, "kind of model")                                           \
     F(S, str, params, 6, MAX_JSON, "JSON object of the learner's parameters")                  \
     F(S, u64, seed, 7, 0, "of the random numbers")                                             \
     F(S, boolean, deploy, 8, 0, "deploy the version when it is registered")                    \
@@ -136,6 +136,8 @@
     F(S, u64, started_ms, 23, 0, "wall time of the last attempt")                              \
     F(S, u64, finished_ms, 24, 0, "wall time")                                                 \
     F(S, u64, lease, 25, 0, "token of the present attempt; a trainer shows it with each call") \
-    F(S, boolean, cancel, 26, 0, "somebody asked to cancel it")
+    F(S, boolean, cancel, 26, 0, "somebody asked to cancel it")                                \
+    F(S, u32, max_seconds, 31, 0, "that a trainer may take for it; 0: no limit")               \
+    F(S, bin, checkpoint, 30, DIGEST_SIZE, "SHA-256 of a state to go on from, or empty")
 
 #endif

@@ -159,15 +159,32 @@ struct i64s {
 
 #define DATASETS_FIELDS(F, L, S) L(S, dataset, datasets, 1, MAX_LIST, "by name")
 
+#define FILE_REF_FIELDS(F, L, S)                    \
+    F(S, str, dataset, 1, MAX_NAME, "dataset name") \
+    F(S, str, file, 2, MAX_NAME, "file name; empty: the whole dataset")
+
+/* What is in a data file.  A claim gets lease and files; a trainer says RUNNING now and then, and DONE,
+ * FAILED or QUEUED (it gives it back) once. */
+#define PROFILE_FIELDS(F, L, S)                                               \
+    F(S, str, dataset, 1, MAX_NAME, "dataset name")                           \
+    F(S, str, file, 2, MAX_NAME, "file name; asked for: empty: the first")    \
+    F(S, str, target, 3, MAX_NAME, "whose classes are counted, or empty")     \
+    F(S, u32, state, 4, 0, "enum training_state")                             \
+    F(S, str, json, 5, MAX_PROFILE, "JSON object when DONE")                  \
+    F(S, str, error, 6, MAX_REASON, "why it failed")                          \
+    F(S, u64, lease, 7, 0, "of who makes it; CONFLICT when it has passed on") \
+    L(S, file, files, 8, MAX_FILES, "of a claim: those of the dataset")
+
 #define SUBMIT_FIELDS(F, L, S)                                                                 \
     F(S, str, key, 1, MAX_NAME, "chosen by the caller; the same key gives the same job again") \
     F(S, str, model, 2, MAX_NAME, "model name")                                                \
     F(S, str, dataset, 3, MAX_NAME, "dataset name")                                            \
     F(S, str, target, 4, MAX_NAME, "label column, empty for IDX")                              \
-    F(S, str, learner, 5, MAX_NAME, "mlp")                                                     \
+    F(S, str, learner, 5, MAX_NAME, "kind of model")                                           \
     F(S, str, params, 6, MAX_JSON, "JSON object")                                              \
     F(S, u64, seed, 7, 0, "of the random numbers")                                             \
-    F(S, boolean, deploy, 8, 0, "deploy the version when it is registered")
+    F(S, boolean, deploy, 8, 0, "deploy the version when it is registered")                    \
+    F(S, u32, max_seconds, 20, 0, "as in training")
 
 #define TRAININGS_FIELDS(F, L, S) L(S, training, trainings, 1, MAX_LIST, "newest first")
 
@@ -185,6 +202,13 @@ struct i64s {
     F(S, f64, validation_accuracy, 9, 0, "0 to 1")                           \
     F(S, str, history, 10, MAX_JSON, "JSON array, one object per epoch")     \
     F(S, str, error, 11, MAX_REASON, "why it failed")
+
+/* Tells the registry of a state that was uploaded: the job goes on from there if its trainer dies. */
+#define CHECKPOINT_FIELDS(F, L, S)                                                        \
+    L(S, training_update, at, 1, 1, "how far the job was; id and lease as in any update") \
+    F(S, bin, digest, 2, DIGEST_SIZE, "SHA-256 of the state")                             \
+    F(S, u64, size_bytes, 3, 0, "of the state")                                           \
+    F(S, bin, chunks, 4, MAX_CHUNKS *DIGEST_SIZE, "SHA-256 of each chunk, in order")
 
 #define REPORT_FIELDS(F, L, S)                                                               \
     L(S, process, processes, 1, 1, "the sender")                                             \
@@ -308,6 +332,9 @@ struct i64s {
     X(submit, SUBMIT_FIELDS)                   \
     X(trainings, TRAININGS_FIELDS)             \
     X(training_update, TRAINING_UPDATE_FIELDS) \
+    X(checkpoint, CHECKPOINT_FIELDS)           \
+    X(file_ref, FILE_REF_FIELDS)               \
+    X(profile, PROFILE_FIELDS)                 \
     X(report, REPORT_FIELDS)                   \
     X(suite, SUITE_FIELDS)                     \
     X(piece, PIECE_FIELDS)                     \
@@ -342,6 +369,7 @@ struct i64s {
     X(ALIASES, 12, aliases, "answers ALIAS_PUT")                                                 \
     X(HISTORY, 13, history, "answers HISTORY_GET")                                               \
     X(ROLLOUT, 14, rollout, "answers ROLLOUT_BEGIN, ROLLOUT_GET and ROLLOUT_ABORT")              \
+    X(PROFILE, 15, profile, "answers PROFILE_*")                                                 \
     X(UPLOAD, 17, upload, "answers UPLOAD_BEGIN and UPLOAD_GET")                                 \
     X(BACKUP, 18, backup,                                                                        \
       "answers BACKUP_READ, with a page of records attached, and BACKUP_CHUNKS")                 \
@@ -387,6 +415,11 @@ struct i64s {
     X(ROLLOUT_GET, 91, name, "the present rollout of a model, or the last one")                  \
     X(ROLLOUT_ABORT, 92, version_ref, "back to the deployment before it")                        \
     X(ROLLOUT_REPORT, 93, rollout_report, "a gateway says how the new version does")             \
+    X(TRAINING_CHECKPOINT, 100, checkpoint, "keeps a job's state, in place of the one before")   \
+    X(DATASET_DELETE, 101, file_ref, "DATASETS: what is left; CONFLICT while a job needs it")    \
+    X(PROFILE_GET, 102, profile, "what is in a file; made if it was not")                        \
+    X(PROFILE_CLAIM, 103, name, "a trainer (name) asks for one to make; NOT_FOUND: none")        \
+    X(PROFILE_UPDATE, 104, profile, "it goes on, or is done")                                    \
     /* between engines and gateways */                                                           \
     X(HELLO, 60, hello, "an engine offers itself")                                               \
     X(WELCOME, 61, endpoint, "the gateway knows it now")                                         \

@@ -1,5 +1,5 @@
 // float_text.cc - the shortest decimal text that reads back as the same number, by the C++17
-// standard library's to_chars; the only C++ in the tree.
+// standard library's to_chars.
 #include <charconv>
 #include <cstddef>
 #include <cstdint>

@@ -57,6 +57,7 @@ struct gateway {
     size_t uploads;             /* under way: api/upload.c */
     size_t downloads;           /* api/artifact.c */
     size_t assemblies;          /* api/assemble.c */
+    size_t event_streams;       /* api/events.c */
     size_t backups;             /* and restores: api/backup.c */
     bool cut_off;               /* route.c: no news from the registry */
     bool changed;               /* engines or the catalog have: who is held may go on */

@@ -89,3 +89,30 @@ void on_file_commit(void *arg, const struct rpc_request *from)
     request_ask(r, &call);
     buf_finish(&packed);
 }
+
+static void answer_delete(struct request *r, const struct redisReply *reply)
+{
+    log_info("dataset files deleted", LOG_S("dataset", r->subject));
+    answer_datasets(r, reply);
+}
+
+void on_dataset_delete(void *arg, const struct rpc_request *from)
+{
+    const struct msg_file_ref *m = from->body;
+    struct request *r = request_open(arg, from, m->dataset, answer_delete);
+    struct error err;
+    struct fcall call;
+    if (!r)
+        return;
+    enum status st = name_check(m->dataset, "the dataset's name", &err);
+    if (!st && m->file.len)
+        st = name_check(m->file, "the file's name", &err);
+    if (st) {
+        request_refuse(r, &err);
+        return;
+    }
+    fcall_begin(&call, "maas_dataset_delete");
+    fcall_add(&call, m->dataset);
+    fcall_add(&call, m->file);
+    request_ask(r, &call);
+}

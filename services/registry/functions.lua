@@ -23,7 +23,13 @@
 --   maas:datasets              set of dataset names
 --   maas:dataset:NAME          hash file name -> packed struct file
 --   maas:dataset:NAME:digests  hash file name -> its digest
+--   maas:dataset:NAME:profile  hash, see datasets.lua
+--   maas:profiles:queue        zset of datasets whose profile is to be made, by when it was asked for
+--   maas:profiles:running      zset of those that are being made, by end of lease
 --   maas:training:ID           hash, see maas_training_submit
+--                              checkpoint (digest of a held artifact), checkpoint_update and
+--                              checkpoint_history: while the job has not ended, see
+--                              maas_training_checkpoint
 --   maas:trainings             zset of job ids by number
 --   maas:trainings:count       last number; maas:trainings:lease: last lease token
 --   maas:trainings:queue       zset of waiting ids by number
@@ -40,7 +46,7 @@
 --
 -- One library in several files, one behind the other (functions.c): this one has what all share,
 -- then come artifacts.lua (with the list of its keys), backup.lua, deployments.lua, rollouts.lua
--- (the same), versions.lua, layout.lua and jobs.lua.
+-- (the same), versions.lua, layout.lua, datasets.lua and jobs.lua.
 
 local DAY_MS = 24 * 3600 * 1000
 local EVENTS_KEPT = 1000             -- who lags further behind takes a snapshot

@@ -1,59 +1,9 @@
--- jobs.lua - datasets, training jobs, presence.
-
--- ---- datasets
-
-local function dataset(name)
-    return { name, redis.call('HGETALL', 'maas:dataset:' .. name) }
-end
-
--- dataset file digest size chunks packed max_files -> {dataset}
-redis.register_function('maas_file_commit', function(_, a)
-    local name, key = a[1], 'maas:dataset:' .. a[1]
-    if redis.call('HEXISTS', key, a[2]) == 0 and redis.call('HLEN', key) >= tonumber(a[7]) then
-        return fail('INVALID', "dataset '" .. name .. "' has " .. a[7] .. ' files already')
-    end
-    if redis.call('SISMEMBER', 'maas:datasets', name) == 0 and
-        redis.call('SCARD', 'maas:datasets') >= DATASETS_MAX then
-        return fail('FULL', 'there are ' .. DATASETS_MAX .. ' datasets, which is the limit')
-    end
-    local err = artifacts.check(a[3], a[4], a[5])
-    if err then
-        return err
-    end
-    local old = redis.call('HGET', key .. ':digests', a[2])
-    artifacts.hold(a[3], a[4], a[5])
-    artifacts.release_all(old or '')
-    redis.call('HSET', key, a[2], a[6])
-    redis.call('HSET', key .. ':digests', a[2], a[3])
-    redis.call('SADD', 'maas:datasets', name)
-    return { dataset(name) }
-end)
-
--- name or '' for all -> {{name, {file, packed ...}}...}
-redis.register_function{
-    function_name = 'maas_datasets',
-    flags = { 'no-writes' },
-    callback = function(_, a)
-        if a[1] ~= '' then
-            if redis.call('SISMEMBER', 'maas:datasets', a[1]) == 0 then
-                return fail('NOT_FOUND', "there is no dataset '" .. a[1] .. "'")
-            end
-            return { dataset(a[1]) }
-        end
-        local out = {}
-        local names = redis.call('SMEMBERS', 'maas:datasets')
-        table.sort(names)
-        for i, name in ipairs(names) do
-            out[i] = dataset(name)
-        end
-        return out
-    end,
-}
+-- jobs.lua - training jobs, presence.
 
 -- ---- training: waiting jobs are in queue, running ones in running, the others in neither
 
 local SHOWN = { 'submit', 'update', 'state', 'metrics', 'version', 'error', 'attempts', 'trainer',
-    'created_ms', 'started_ms', 'finished_ms', 'lease', 'cancel' }
+    'created_ms', 'started_ms', 'finished_ms', 'lease', 'cancel', 'checkpoint' }
 
 -- {name, value ...} without the history, which may be long; nil: there is no such job
 local function training(id)
@@ -93,6 +43,7 @@ local function to_end(id, state, message)
         text(now_ms()))
     redis.call('ZREM', 'maas:trainings:queue', id)
     leave_trainer(id)
+    drop_checkpoint(id)
 end
 
 local function forget_old_trainings()
@@ -121,7 +72,7 @@ redis.register_function('maas_training_submit', function(_, a)
         return training_whole(again) or no_job(again)
     end
     if redis.call('SISMEMBER', 'maas:datasets', a[2]) == 0 then
-        return fail('NOT_FOUND', "there is no dataset '" .. a[2] .. "'")
+        return no_dataset(a[2])
     end
     if redis.call('ZCARD', 'maas:trainings:queue') >= TRAININGS_WAITING_MAX then
         return fail('BUSY', TRAININGS_WAITING_MAX .. ' training jobs wait already; try again later')
@@ -192,7 +143,11 @@ redis.register_function('maas_training_claim', function(_, a)
     local key = 'maas:training:' .. id
     local lease = redis.call('INCR', 'maas:trainings:lease')
     redis.call('HINCRBY', key, 'attempts', 1)
+    local at = redis.call('HMGET', key, 'checkpoint_update', 'checkpoint_history')
     redis.call('HDEL', key, 'update', 'history')
+    if at[1] then
+        redis.call('HSET', key, 'update', at[1], 'history', at[2])
+    end
     redis.call('HSET', key, 'state', RUNNING, 'trainer', a[1], 'lease', text(lease), 'started_ms',
         text(now))
     redis.call('ZADD', 'maas:trainings:running', now + TRAINING_LEASE_MS, id)
@@ -223,6 +178,24 @@ redis.register_function('maas_training_update', function(_, a)
     if state ~= QUEUED then
         redis.call('HSET', key, 'update', a[4], 'history', a[5])
     end
+    return training_whole(id)
+end)
+
+-- id lease digest size chunks packed history -> hash.  packed, history: how far the job was then
+redis.register_function('maas_training_checkpoint', function(_, a)
+    local id, key = a[1], 'maas:training:' .. a[1]
+    local err = not_yours(id, a[2])
+    if err then
+        return err
+    end
+    if artifacts.check(a[3], a[4], a[5]) then
+        return fail('BUSY', 'the state is not there, whole; upload it again')
+    end
+    local old = redis.call('HGET', key, 'checkpoint')
+    artifacts.hold(a[3], a[4], a[5])
+    artifacts.release_all(old or '')
+    redis.call('HSET', key, 'checkpoint', a[3], 'checkpoint_update', a[6], 'checkpoint_history', a[7])
+    redis.call('ZADD', 'maas:trainings:running', now_ms() + TRAINING_LEASE_MS, id)
     return training_whole(id)
 end)
 

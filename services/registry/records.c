@@ -371,6 +371,7 @@ static void take_submit(const struct msg_submit *s, struct msg_training *out)
     out->params = s->params;
     out->seed = s->seed;
     out->deploy = s->deploy;
+    out->max_seconds = s->max_seconds;
 }
 
 static void take_update(const struct msg_training_update *u, struct msg_training *out)
@@ -398,6 +399,7 @@ static void take_fields(const struct redisReply *pairs, struct msg_training *out
     out->finished_ms = number_of(pairs, "finished_ms");
     out->lease = number_of(pairs, "lease");
     out->cancel = number_of(pairs, "cancel") != 0;
+    out->checkpoint = text_of(pairs, "checkpoint");
     if (out->state == TRAINING_DONE)
         out->progress = 1;
 }

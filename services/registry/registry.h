@@ -105,11 +105,12 @@ rpc_handler_fn on_chunk_put, on_chunk_get, on_manifest_get;    /* artifacts.c */
 void count_corrupt_chunk(const char *from);                    /* "store" or "peer" */
 rpc_handler_fn on_upload_begin, on_upload_get, on_upload_drop; /* uploads.c */
 rpc_handler_fn on_backup_begin, on_backup_read, on_backup_chunks, on_backup_end, on_restore_begin,
-    on_restore_put, on_restore_end, on_restore_drop;            /* backup.c */
-rpc_handler_fn on_file_commit, on_dataset_list, on_dataset_get; /* datasets.c */
+    on_restore_put, on_restore_end, on_restore_drop;                               /* backup.c */
+rpc_handler_fn on_file_commit, on_dataset_list, on_dataset_get, on_dataset_delete; /* datasets.c */
+rpc_handler_fn on_profile_get, on_profile_claim, on_profile_update;                /* profiles.c */
 rpc_handler_fn on_training_submit, on_training_get, on_training_list, on_training_cancel,
-    on_training_claim, on_training_update; /* training.c */
-rpc_handler_fn on_report, on_health;       /* presence.c */
+    on_training_claim, on_training_update, on_training_checkpoint; /* training.c */
+rpc_handler_fn on_report, on_health;                               /* presence.c */
 
 struct events *events_create(struct registry *g, struct error *err);
 void events_destroy(struct events *e); /* NULL is fine */

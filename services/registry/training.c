@@ -129,6 +129,20 @@ void on_training_list(void *arg, const struct rpc_request *from)
     request_ask(r, &call);
 }
 
+static enum status check_update(const struct msg_training_update *m, struct error *err)
+{
+    enum status st = name_check(m->id, "the training job's id", err);
+    return st ? st : check_json_array(m->history, "history", err);
+}
+
+/* The history is kept apart: lists of jobs are shown without it. */
+static void pack_update(const struct msg_training_update *m, struct buf *packed)
+{
+    struct msg_training_update short_update = *m;
+    short_update.history = bytes_of(NULL, 0);
+    msg_pack(packed, &schema_training_update, &short_update);
+}
+
 void on_training_update(void *arg, const struct rpc_request *from)
 {
     const struct msg_training_update *m = from->body;
@@ -140,16 +154,11 @@ void on_training_update(void *arg, const struct rpc_request *from)
     struct fcall call;
     if (!r)
         return;
-    enum status st = name_check(m->id, "the training job's id", &err);
-    if (!st)
-        st = check_json_array(m->history, "history", &err);
-    if (st) {
+    if (check_update(m, &err)) {
         request_refuse(r, &err);
         return;
     }
-    struct msg_training_update short_update = *m;
-    short_update.history = bytes_of(NULL, 0); /* kept apart: lists of jobs are shown without it */
-    msg_pack(&packed, &schema_training_update, &short_update);
+    pack_update(m, &packed);
     fcall_begin(&call, "maas_training_update");
     fcall_add(&call, m->id);
     fcall_add_number(&call, m->lease);
@@ -157,6 +166,41 @@ void on_training_update(void *arg, const struct rpc_request *from)
     fcall_add(&call, buf_bytes(&packed));
     fcall_add(&call, m->history);
     fcall_add(&call, m->error);
+    request_ask(r, &call);
+    buf_finish(&packed);
+}
+
+static enum status check_checkpoint(const struct msg_checkpoint *m, struct error *err)
+{
+    if (m->at_count != 1)
+        return error_set(err, STATUS_INVALID, "a checkpoint needs the job that it is of");
+    enum status st = check_update(&m->at[0], err);
+    return st ? st : check_artifact(m->digest, m->size_bytes, m->chunks, err);
+}
+
+void on_training_checkpoint(void *arg, const struct rpc_request *from)
+{
+    const struct msg_checkpoint *m = from->body;
+    struct bytes id = m->at_count ? m->at[0].id : bytes_str("");
+    struct request *r = request_open(arg, from, id, answer_training);
+    struct error err;
+    struct buf packed = { 0 };
+    struct fcall call;
+    if (!r)
+        return;
+    if (check_checkpoint(m, &err)) {
+        request_refuse(r, &err);
+        return;
+    }
+    pack_update(&m->at[0], &packed);
+    fcall_begin(&call, "maas_training_checkpoint");
+    fcall_add(&call, id);
+    fcall_add_number(&call, m->at[0].lease);
+    fcall_add(&call, m->digest);
+    fcall_add_number(&call, m->size_bytes);
+    fcall_add(&call, m->chunks);
+    fcall_add(&call, buf_bytes(&packed));
+    fcall_add(&call, m->at[0].history);
     request_ask(r, &call);
     buf_finish(&packed);
 }

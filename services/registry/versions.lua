@@ -42,10 +42,18 @@ local function leave_trainer(id)
     redis.call('ZREM', 'maas:trainings:running', id)
 end
 
+-- What the job has needed while it had not ended.
+local function drop_checkpoint(id)
+    local key = 'maas:training:' .. id
+    artifacts.release_all(redis.call('HGET', key, 'checkpoint') or '')
+    redis.call('HDEL', key, 'checkpoint', 'checkpoint_update', 'checkpoint_history')
+end
+
 local function finish_training(id, n, metrics)
     redis.call('HSET', 'maas:training:' .. id, 'state', DONE, 'version', n, 'metrics', metrics,
         'finished_ms', text(now_ms()))
     leave_trainer(id)
+    drop_checkpoint(id)
 end
 
 -- nil, or an error reply: the catalog takes no such versions, or bytes, more.

@@ -2,6 +2,8 @@
 #include "services/trainer/job.h"
 
 #include "common/base/cache.h"
+#include "common/base/clock.h"
+#include "services/trainer/checkpoint.h"
 
 #include <stdio.h>
 
@@ -25,6 +27,10 @@ enum status job_take(struct trainer *t, const struct msg_training *m, struct err
     t->lease = m->lease;
     t->deploy = m->deploy;
     t->next_file = 0;
+    t->state_ms = clock_ms();
+    t->max_seconds = m->max_seconds;
+    t->end_ms = m->max_seconds ? clock_ms() + (uint64_t)m->max_seconds * 1000 : 0;
+    t->late = false;
     t->tries = t->damaged = 0;
     run_init(r);
     t->has_run = true;
@@ -39,8 +45,9 @@ enum status job_take(struct trainer *t, const struct msg_training *m, struct err
     r->learner = learner_find(learner);
     if (!r->learner)
         return refuse_learner(learner, err);
-    snprintf(r->description, sizeof r->description, "trained by job %.64s on %.64s", t->id,
-             r->dataset);
+    checkpoint_take(t, m);
+    /* Not by which job: what was trained alike is alike, byte by byte. */
+    snprintf(r->description, sizeof r->description, "trained on the data set %s", r->dataset);
     return STATUS_OK;
 }
 
@@ -61,22 +68,29 @@ enum status job_take_files(struct trainer *t, const struct msg_datasets *m)
     return STATUS_OK;
 }
 
-void job_fill_update(struct trainer *t, struct msg_training_update *u, struct buf *history)
+void job_fill_progress(struct trainer *t, const struct run_progress *p,
+                       struct msg_training_update *u, struct buf *history)
 {
     *u = (struct msg_training_update){ .id = bytes_str(t->id),
                                        .lease = t->lease,
-                                       .state = TRAINING_RUNNING };
-    if (!t->has_run)
-        return;
-    uv_mutex_lock(&t->run.lock);
-    const struct run_progress *p = &t->run.progress;
-    u->epoch = p->last.number;
-    u->epochs = p->epochs;
-    u->progress = p->fraction;
-    u->train_loss = p->last.train_loss;
-    u->validation_loss = p->last.validation_loss;
-    u->validation_accuracy = p->last.validation_accuracy;
+                                       .state = TRAINING_RUNNING,
+                                       .epoch = p->last.number,
+                                       .epochs = p->epochs,
+                                       .progress = p->fraction,
+                                       .train_loss = p->last.train_loss,
+                                       .validation_loss = p->last.validation_loss,
+                                       .validation_accuracy = p->last.validation_accuracy };
     run_history(p, history);
-    uv_mutex_unlock(&t->run.lock);
     u->history = buf_bytes(history);
+}
+
+void job_fill_update(struct trainer *t, struct msg_training_update *u, struct buf *history)
+{
+    if (!t->has_run) {
+        job_fill_progress(t, &(struct run_progress){ 0 }, u, history);
+        return;
+    }
+    uv_mutex_lock(&t->run.lock);
+    job_fill_progress(t, &t->run.progress, u, history);
+    uv_mutex_unlock(&t->run.lock);
 }

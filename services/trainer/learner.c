@@ -2,6 +2,8 @@
 #include "services/trainer/learner.h"
 
 static const struct learner *const learners[] = {
+    &learner_linear,
+    &learner_logistic,
     &learner_mlp,
 };
 

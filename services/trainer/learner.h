@@ -74,7 +74,7 @@ struct learner {
     void (*destroy)(void *model); /* NULL is fine */
 };
 
-extern const struct learner learner_mlp;
+extern const struct learner learner_linear, learner_logistic, learner_mlp;
 
 /* NULL: there is none of that name. */
 const struct learner *learner_find(const char *name);

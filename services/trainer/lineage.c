@@ -1,4 +1,5 @@
 /* lineage.c - where a model comes from: in its version's record, and in short in its file. */
+#include "common/msg/dataset.h"
 #include "services/trainer/run.h"
 
 #include <inttypes.h>
@@ -16,28 +17,16 @@ void run_param_sets(struct run *r, struct param_set sets[RUN_PARAM_SETS])
 {
     sets[0] = (struct param_set){ r->learner->params, r->learner->params_count, r->params };
     sets[1] = (struct param_set){ share_rows, sizeof share_rows / sizeof *share_rows, &r->shares };
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp((*(const struct run_file *const *)a)->name,
-                  (*(const struct run_file *const *)b)->name);
+    data_param_sets(&r->data_params, sets + 2);
 }
 
 void run_dataset_digest(const struct run *r, struct digest *out)
 {
-    const struct run_file *sorted[RUN_FILES_MAX];
-    struct buf lines = { 0 };
+    struct msg_file files[RUN_FILES_MAX];
     for (size_t i = 0; i < r->files_count; i++)
-        sorted[i] = &r->files[i];
-    qsort(sorted, r->files_count, sizeof *sorted, by_name);
-    for (size_t i = 0; i < r->files_count; i++) {
-        char hex[DIGEST_HEX_SIZE];
-        digest_hex(&sorted[i]->digest, hex);
-        buf_printf(&lines, "%s  %s\n", hex, sorted[i]->name);
-    }
-    digest_of(buf_bytes(&lines), out);
-    buf_finish(&lines);
+        files[i] = (struct msg_file){ .name = bytes_str(r->files[i].name),
+                                      .digest = bytes_of(r->files[i].digest.byte, DIGEST_SIZE) };
+    dataset_digest(files, r->files_count, out);
 }
 
 /* ---- the version's record ------------------------------------------------------------------------ */
@@ -70,7 +59,10 @@ static void add_data(const struct run *r, yyjson_mut_doc *doc, yyjson_mut_val *r
 /* The parameters as they were used; a test set of its own makes the share of no use. */
 static void add_params(const struct run *r, yyjson_mut_doc *doc, yyjson_mut_val *root)
 {
-    struct run view = { .learner = r->learner, .params = r->params, .shares = r->shares };
+    struct run view = { .learner = r->learner,
+                        .params = r->params,
+                        .shares = r->shares,
+                        .data_params = r->data_params };
     struct param_set sets[RUN_PARAM_SETS];
     yyjson_mut_val *params = yyjson_mut_obj_add_obj(doc, root, "params");
     run_param_sets(&view, sets);
@@ -111,8 +103,9 @@ static char *classes_json(const struct table *t)
     return text;
 }
 
-void run_export(struct run *r, const void *model, const struct table *t)
+void run_export(struct run *r, const void *model, struct data *d)
 {
+    const struct table *t = &d->train;
     struct onnx_graph *graph = onnx_graph_create();
     const char *output = t->outputs ? ONNX_VALUES : ONNX_PROBABILITIES;
     char *classes = classes_json(t), seed[24], hex[DIGEST_HEX_SIZE];
@@ -128,9 +121,9 @@ void run_export(struct run *r, const void *model, const struct table *t)
                                                  { "dataset", r->dataset },
                                                  { "dataset_digest", hex } },
                                       .notes_count = 5 };
-    onnx_graph_input(graph, ONNX_INPUT, ONNX_FLOAT, t->features);
+    const char *input = data_export(d, graph);
     onnx_graph_output(graph, output, ONNX_FLOAT, table_width(t));
-    r->learner->export(model, graph, ONNX_INPUT, output);
+    r->learner->export(model, graph, input, output);
     onnx_graph_write(graph, &about, &r->onnx);
     onnx_graph_destroy(graph);
     free(classes);

@@ -1,8 +1,10 @@
 /* main.c - the trainer process: options, init, run, finish. */
 #include "common/base/options.h"
+#include "services/trainer/data/profile.h"
 #include "services/trainer/trainer.h"
 
 #include <cblas.h>
+#include <stdio.h>
 
 static const struct option rows[] = {
     { "registry", OPT_AT(struct trainer_config, registry), OPT_STR, "tcp://127.0.0.1:5571",
@@ -18,11 +20,28 @@ static const struct option rows[] = {
       "threads of the linear algebra; 0: one per core" },
     { "poll-ms", OPT_AT(struct trainer_config, poll_ms), OPT_U32, "500",
       "between questions for work" },
+    { "checkpoint-ms", OPT_AT(struct trainer_config, checkpoint_ms), OPT_U32, "5000",
+      "a job's state goes to the registry at most so often, for the trainer that has to go on" },
     { "max-artifact-bytes", OPT_AT(struct trainer_config, max_artifact_bytes), OPT_BYTES, "8GiB",
       "larger data files are not fetched" },
+    { "profile", OPT_AT(struct trainer_config, profile), OPT_STR, "",
+      "prints what is in this CSV file, as JSON, and ends" },
     OPTIONS_LOG(struct trainer_config),
     OPTIONS_END,
 };
+
+static int print_profile(const char *path)
+{
+    const struct source_file file = { path, path, NULL };
+    const struct profile_options options = { .target = "" };
+    struct buf json = { 0 };
+    struct error err;
+    if (profile_csv(&file, &options, &json, &err))
+        die("%s", err.text);
+    puts(buf_cstr(&json));
+    buf_finish(&json);
+    return 0;
+}
 
 int main(int argc, char **argv)
 {
@@ -30,6 +49,8 @@ int main(int argc, char **argv)
     struct trainer trainer;
     options_start(rows, "trainer", "trains models and publishes them as versions", argc, argv,
                   &config);
+    if (config.profile[0])
+        return print_profile(config.profile);
     if (config.threads)
         openblas_set_num_threads((int)config.threads);
     struct loop *loop = loop_create();

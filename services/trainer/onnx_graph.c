@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <uthash.h>
 
 #define IR_VERSION 8
 #define OPSET      17
@@ -17,7 +18,14 @@ struct list {
     size_t count;
 };
 
+/* A name that a tensor has. */
+struct taken {
+    UT_hash_handle hh;
+    const char *name;
+};
+
 struct onnx_graph {
+    struct taken *names;
     struct list nodes, tensors, inputs, outputs;
     struct list kept; /* all memory that the messages point to */
 };
@@ -50,6 +58,27 @@ static char *keep_text(struct onnx_graph *g, const char *s)
     return copy;
 }
 
+/* The name, or one that is like it where an input, an operator or a constant has it already: inputs
+ * are called as people call their columns. */
+static char *keep_name(struct onnx_graph *g, const char *name)
+{
+    struct taken *t = NULL;
+    char *own = keep_text(g, name);
+    size_t len = strlen(name);
+    HASH_FIND_STR(g->names, own, t);
+    while (t) {
+        char *longer = keep(g, len + 2);
+        memcpy(longer, own, len);
+        longer[len++] = '_';
+        own = longer;
+        HASH_FIND_STR(g->names, own, t);
+    }
+    t = keep(g, sizeof *t);
+    t->name = own;
+    HASH_ADD_KEYPTR(hh, g->names, t->name, len, t);
+    return own;
+}
+
 static char **keep_texts(struct onnx_graph *g, const char *const *list, size_t count)
 {
     char **copy = keep(g, count * sizeof *copy);
@@ -67,6 +96,7 @@ void onnx_graph_destroy(struct onnx_graph *g)
 {
     if (!g)
         return;
+    HASH_CLEAR(hh, g->names);
     for (size_t i = 0; i < g->kept.count; i++)
         free(g->kept.at[i]);
     free(g->kept.at);
@@ -112,7 +142,7 @@ static const char *describe(struct onnx_graph *g, struct list *to, const char *n
     v->tensor.shape = &v->shape;
     v->type.value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     v->type.tensor_type = &v->tensor;
-    v->info.name = keep_text(g, name);
+    v->info.name = to == &g->inputs ? keep_name(g, name) : keep_text(g, name);
     v->info.type = &v->type;
     list_add(to, &v->info);
     return v->info.name;
@@ -137,7 +167,7 @@ static Onnx__TensorProto *add_tensor(struct onnx_graph *g, const char *name, enu
 {
     Onnx__TensorProto *t = keep(g, sizeof *t);
     onnx__tensor_proto__init(t);
-    t->name = keep_text(g, name);
+    t->name = keep_name(g, name);
     t->n_dims = rank;
     t->dims = keep(g, rank * sizeof *dims);
     memcpy(t->dims, dims, rank * sizeof *dims);
@@ -260,7 +290,9 @@ const char *onnx_graph_op(struct onnx_graph *g, const struct onnx_op *op)
     n->n_input = op->inputs_count;
     n->input = keep_texts(g, op->inputs, op->inputs_count);
     n->n_output = op->outputs_count;
-    n->output = keep_texts(g, op->outputs, op->outputs_count);
+    n->output = keep(g, op->outputs_count * sizeof *n->output);
+    for (size_t i = 0; i < op->outputs_count; i++)
+        n->output[i] = keep_name(g, op->outputs[i]);
     n->name = n->output[0];
     add_attrs(g, n, op);
     list_add(&g->nodes, n);

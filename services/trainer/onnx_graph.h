@@ -57,7 +57,7 @@ struct onnx_op {
     const char *type;
     const char *const *inputs; /* names; "" where an optional one is left out */
     size_t inputs_count;
-    const char *const *outputs; /* names that nothing else in the graph has */
+    const char *const *outputs; /* names; none is left out */
     size_t outputs_count;
     const struct onnx_attr *attrs;
     size_t attrs_count;
@@ -66,7 +66,8 @@ struct onnx_op {
 struct onnx_graph *onnx_graph_create(void);
 void onnx_graph_destroy(struct onnx_graph *g);
 
-/* Each of these returns the name of what was added, which is good as long as the graph. */
+/* Each of these returns the name of what was added, which is good as long as the graph.  It differs
+ * from the one that was asked for where another has that; so operators take what was returned. */
 
 /* [N, columns] */
 const char *onnx_graph_input(struct onnx_graph *g, const char *name, enum onnx_type type,

@@ -63,6 +63,15 @@ static enum status take_flag(const struct param *row, void *at, yyjson_val *v, s
     return STATUS_OK;
 }
 
+static enum status take_text(const struct param *row, void *at, yyjson_val *v, struct error *err)
+{
+    struct bytes text = bytes_of(yyjson_get_str(v), yyjson_get_len(v));
+    if (!yyjson_is_str(v) || bytes_copy_str(text, (char *)at + row->offset, (size_t)row->high + 1))
+        return error_set(err, STATUS_INVALID, "\"%s\" must be a text of at most %g bytes",
+                         row->name, row->high);
+    return STATUS_OK;
+}
+
 static enum status take_value(const struct param *row, void *at, yyjson_val *v, struct error *err)
 {
     switch (row->kind) {
@@ -72,6 +81,8 @@ static enum status take_value(const struct param *row, void *at, yyjson_val *v, 
         return take_choice(row, at, v, err);
     case PARAM_FLAG:
         return take_flag(row, at, v, err);
+    case PARAM_TEXT:
+        return take_text(row, at, v, err);
     default:
         return take_number(row, at, v, err);
     }
@@ -133,6 +144,8 @@ static yyjson_mut_val *value_of(const struct param *row, const void *at, yyjson_
         return yyjson_mut_str(doc, row->choices[*(const uint32_t *)(const void *)field]);
     if (row->kind == PARAM_FLAG)
         return yyjson_mut_bool(doc, *(const bool *)(const void *)field);
+    if (row->kind == PARAM_TEXT)
+        return yyjson_mut_strcpy(doc, field);
     if (row->kind == PARAM_U32)
         return yyjson_mut_uint(doc, *(const uint32_t *)(const void *)field);
     const char *count = (const char *)at + row->count_offset;

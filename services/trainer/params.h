@@ -16,6 +16,7 @@ enum param_kind {
     PARAM_LIST,   /* uint32_t[PARAM_LIST_MAX], and a size_t that says how many */
     PARAM_CHOICE, /* uint32_t: the index of one of `choices` */
     PARAM_FLAG,   /* bool */
+    PARAM_TEXT,   /* char[high + 1] */
 };
 
 struct param {

@@ -26,17 +26,27 @@ static void on_committed(void *arg, const struct rpc_reply *reply)
     trainer_go_idle(t);
 }
 
+/* The files besides the model. */
+static size_t fill_parts(struct trainer *t, struct msg_part *parts)
+{
+    for (size_t i = 0; i < t->run.made_count; i++) {
+        const struct manifest *m = &t->files[i + 1];
+        parts[i] = (struct msg_part){ .name = bytes_str(t->run.made[i].name),
+                                      .digest = bytes_of(m->digest.byte, DIGEST_SIZE),
+                                      .size_bytes = m->size_bytes,
+                                      .chunks = buf_bytes(&m->chunks) };
+    }
+    return t->run.made_count;
+}
+
 static void send_commit(struct trainer *t)
 {
-    const struct manifest *model = &t->files[0], *warmup = &t->files[1];
+    const struct manifest *model = &t->files[0];
+    struct msg_part parts[RUN_MADE_MAX];
     char key[MAX_NAME + 32];
     struct buf lineage = { 0 };
     run_lineage(&t->run, t->id, &lineage);
     snprintf(key, sizeof key, "%.64s-%llu", t->id, (unsigned long long)t->lease);
-    struct msg_part samples = { .name = bytes_str(WARMUP_FILE),
-                                .digest = bytes_of(warmup->digest.byte, DIGEST_SIZE),
-                                .size_bytes = warmup->size_bytes,
-                                .chunks = buf_bytes(&warmup->chunks) };
     struct msg_version_commit body = { .key = bytes_str(key),
                                        .model = bytes_str(t->model),
                                        .format = bytes_str("onnx"),
@@ -44,8 +54,8 @@ static void send_commit(struct trainer *t)
                                        .size_bytes = model->size_bytes,
                                        .chunks = buf_bytes(&model->chunks),
                                        .file = bytes_str(MODEL_FILE),
-                                       .parts = &samples,
-                                       .parts_count = 1,
+                                       .parts = parts,
+                                       .parts_count = fill_parts(t, parts),
                                        .metrics = buf_bytes(&t->run.metrics),
                                        .lineage = buf_bytes(&lineage),
                                        .source = bytes_str("training"),
@@ -71,7 +81,7 @@ static void on_uploaded(void *arg, const struct manifest *manifest, const struct
     struct manifest *m = &t->files[t->files_done++];
     *m = (struct manifest){ .digest = manifest->digest, .size_bytes = manifest->size_bytes };
     buf_append_bytes(&m->chunks, buf_bytes(&manifest->chunks));
-    if (t->files_done < TRAINER_FILES)
+    if (t->files_done <= t->run.made_count)
         upload_next(t);
     else
         send_commit(t);
@@ -85,7 +95,7 @@ static void on_drained(void *arg)
 static void upload_next(struct trainer *t)
 {
     static const struct upload_events events = { .drained = on_drained, .done = on_uploaded };
-    const struct buf *file = t->files_done ? &t->run.warmup : &t->run.onnx;
+    const struct buf *file = t->files_done ? &t->run.made[t->files_done - 1].data : &t->run.onnx;
     upload_destroy(t->upload);
     t->upload = upload_create(t->loop, t->registry, t->config->max_artifact_bytes, &events, t);
     upload_write(t->upload, buf_bytes(file));

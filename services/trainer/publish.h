@@ -1,4 +1,4 @@
-/* publish.h - from a run's result to a version: the model and its samples become chunks, and the
+/* publish.h - from a run's result to a version: the model and the files that go with it become chunks, and the
  * job's commit makes them a version. */
 #ifndef SERVICES_TRAINER_PUBLISH_H
 #define SERVICES_TRAINER_PUBLISH_H

@@ -1,9 +1,10 @@
-/* run.c - read, split, standardise, train, evaluate, export. */
+/* run.c - read, train, evaluate, export. */
 #include "services/trainer/run.h"
 
 #include "common/base/clock.h"
 #include "services/trainer/evaluate/evaluate.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -29,87 +30,23 @@ void run_finish(struct run *r)
     buf_finish(&r->onnx);
     buf_finish(&r->metrics);
     buf_finish(&r->predictions);
-    buf_finish(&r->warmup);
+    buf_finish(&r->state);
+    buf_finish(&r->resume);
+    free(r->resume_path);
+    while (r->made_count)
+        buf_finish(&r->made[--r->made_count].data);
     uv_mutex_destroy(&r->lock);
 }
 
+struct buf *run_make(struct run *r, const char *name)
+{
+    assert(r->made_count < RUN_MADE_MAX);
+    struct run_made *m = &r->made[r->made_count++];
+    *m = (struct run_made){ .name = name };
+    return &m->data;
+}
+
 /* ---- data --------------------------------------------------------------------------------------- */
-
-/* The file of that name, plain or compressed. */
-static bool find_file(const struct run *r, const char *name, struct source_file *out)
-{
-    for (size_t i = 0; i < r->files_count; i++) {
-        size_t len = strlen(name);
-        if (strncmp(r->files[i].name, name, len) != 0 ||
-            (r->files[i].name[len] && strcmp(r->files[i].name + len, ".gz") != 0))
-            continue;
-        *out = (struct source_file){ r->files[i].name, r->files[i].path, &r->cancel };
-        return true;
-    }
-    return false;
-}
-
-/* What is to be learnt from, and what is held out. */
-struct data {
-    struct table train;
-    struct table test; /* rows 0: the held-out rows are taken from train */
-    bool images;
-};
-
-static bool one_class(const struct table *t)
-{
-    for (size_t i = 1; i < t->rows; i++)
-        if (t->y[i] != t->y[0])
-            return false;
-    return true;
-}
-
-static enum status read_images(const struct run *r, struct data *d, struct error *err)
-{
-    static const char *const names[] = { "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
-                                         "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte" };
-    struct source_file files[4];
-    for (int i = 0; i < 4; i++)
-        if (!find_file(r, names[i], &files[i]))
-            return error_set(err, STATUS_INVALID, "the data set lacks the file %s (or %s.gz)",
-                             names[i], names[i]);
-    enum status st = idx_read(&files[0], &files[1], &d->train, err);
-    if (!st)
-        st = idx_read(&files[2], &files[3], &d->test, err);
-    if (!st && one_class(&d->train))
-        st = error_set(err, STATUS_INVALID,
-                       "%s: there is only one class: there is nothing to learn", files[1].name);
-    if (!st &&
-        (d->test.features != d->train.features || d->test.classes_count > d->train.classes_count))
-        st = error_set(err, STATUS_INVALID,
-                       "the test images have another size, or labels that the "
-                       "training images have not");
-    if (!st)
-        while (d->test.classes_count < d->train.classes_count) { /* rare classes may be missing */
-            size_t n = d->test.classes_count;
-            d->test.classes = mem_resize(d->test.classes, (n + 1) * sizeof *d->test.classes);
-            d->test.classes[d->test.classes_count++] = mem_str(bytes_str(d->train.classes[n]));
-        }
-    return st;
-}
-
-static enum status read_data(const struct run *r, struct data *d, struct error *err)
-{
-    struct source_file file;
-    *d = (struct data){ .images = find_file(r, "train-images-idx3-ubyte", &file) };
-    if (d->images)
-        return read_images(r, d, err);
-    if (r->files_count != 1)
-        return error_set(
-            err, STATUS_INVALID,
-            "a data set has one CSV file or the four IDX files; this one has %zu files",
-            r->files_count);
-    if (!r->target[0])
-        return error_set(err, STATUS_INVALID,
-                         "a table needs \"target\": the name of its label column");
-    file = (struct source_file){ r->files[0].name, r->files[0].path, &r->cancel };
-    return csv_read(&file, r->target, &d->train, err);
-}
 
 static enum status digest_file(const char *path, struct digest *out, const atomic_bool *cancel,
                                struct error *err)
@@ -154,85 +91,23 @@ static enum status verify(struct run *r, struct error *err)
     return STATUS_OK;
 }
 
-/* ---- progress ----------------------------------------------------------------------------------- */
-
-static bool go_on(void *arg, double fraction)
-{
-    struct run *r = arg;
-    uv_mutex_lock(&r->lock);
-    r->progress.fraction = fraction;
-    uv_mutex_unlock(&r->lock);
-    return !atomic_load(&r->cancel);
-}
-
-static void on_epoch(void *arg, const struct epoch *e)
-{
-    struct run *r = arg;
-    uv_mutex_lock(&r->lock);
-    r->progress.last = *e;
-    if (r->progress.history_count < RUN_HISTORY_MAX)
-        r->progress.history[r->progress.history_count++] = *e;
-    uv_mutex_unlock(&r->lock);
-}
-
-/* Six digits are enough for a curve. */
-static double rounded(double loss)
-{
-    return fabs(loss) < 1e9 ? round(loss * 1e6) / 1e6 : loss;
-}
-
-void run_history(const struct run_progress *p, struct buf *out)
-{
-    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-    yyjson_mut_val *list = yyjson_mut_arr(doc);
-    size_t len = 0;
-    yyjson_mut_doc_set_root(doc, list);
-    for (size_t i = 0; i < p->history_count; i++) {
-        const struct epoch *e = &p->history[i];
-        yyjson_mut_val *line = yyjson_mut_arr_add_obj(doc, list);
-        yyjson_mut_obj_add_uint(doc, line, "epoch", e->number);
-        yyjson_mut_obj_add_real(doc, line, "train_loss", rounded(e->train_loss));
-        yyjson_mut_obj_add_real(doc, line, "validation_loss", rounded(e->validation_loss));
-        yyjson_mut_obj_add_real(doc, line, "validation_accuracy", rounded(e->validation_accuracy));
-    }
-    char *text = yyjson_mut_write(doc, 0, &len);
-    buf_append(out, text, len);
-    free(text);
-    yyjson_mut_doc_free(doc);
-}
-
 /* ---- the run ------------------------------------------------------------------------------------ */
 
-/* Moves the held-out rows of a table into one of their own. */
-static void take_test(const struct table *t, const uint32_t *rows, size_t count, struct table *out)
-{
-    *out = (struct table){ .rows = count, .features = t->features };
-    out->x = mem_alloc(count * t->features * sizeof *out->x);
-    out->y = mem_alloc(count * sizeof *out->y);
-    out->classes = mem_alloc(t->classes_count * sizeof *out->classes);
-    for (size_t i = 0; i < count; i++) {
-        memcpy(out->x + i * t->features, t->x + rows[i] * t->features,
-               t->features * sizeof *out->x);
-        out->y[i] = t->y[rows[i]];
-    }
-    while (out->classes_count < t->classes_count) {
-        out->classes[out->classes_count] = mem_str(bytes_str(t->classes[out->classes_count]));
-        out->classes_count++;
-    }
-}
-
-/* The job's parameters: those of the split, and the learner's own. */
+/* The job's parameters: those of the data and the split, and the learner's own.  t: NULL: the data
+ * has not been read, so what the learner's are is not known yet. */
 static enum status read_params(struct run *r, const struct table *t, struct error *err)
 {
     const struct learner *l = r->learner;
     free(r->params);
     r->params = mem_zalloc(l->params_size);
-    l->defaults(r->params, t);
+    if (t)
+        l->defaults(r->params, t);
     r->shares = (struct split_shares){ .test = 0.2, .validation = 0.1 };
+    r->data_params = data_defaults;
     struct param_set sets[RUN_PARAM_SETS];
     run_param_sets(r, sets);
     enum status st = params_parse(buf_bytes(&r->params_json), sets, RUN_PARAM_SETS, err);
-    if (st)
+    if (st || !t)
         return st;
     uv_mutex_lock(&r->lock);
     r->progress.epochs = l->epochs(r->params);
@@ -240,39 +115,52 @@ static enum status read_params(struct run *r, const struct table *t, struct erro
     return STATUS_OK;
 }
 
-static enum status split_data(struct run *r, struct data *d, struct split *s, struct error *err)
+static enum status read_data(struct run *r, struct data *d, struct error *err)
 {
-    if (d->test.rows)
-        r->shares.test = 0; /* the data set says what is held out */
-    enum status st = split_make(&d->train, &r->shares, r->seed, s, err);
+    struct source_file files[RUN_FILES_MAX];
+    for (size_t i = 0; i < r->files_count; i++)
+        files[i] = (struct source_file){ r->files[i].name, r->files[i].path, &r->cancel };
+    const struct data_request request = { .files = files,
+                                          .files_count = r->files_count,
+                                          .target = r->target,
+                                          .params = &r->data_params,
+                                          .shares = r->shares,
+                                          .seed = r->seed };
+    enum status st = data_load(&request, d, err);
     if (st)
         return st;
-    size_t held = d->test.rows ? d->test.rows : s->test;
-    if ((uint64_t)held * d->train.classes_count > MAX_CELLS)
+    bool values = d->train.outputs > 0;
+    if (!(r->learner->tasks & (values ? LEARNS_VALUES : LEARNS_CLASSES)))
+        return error_set(err, STATUS_INVALID, "'%s' cannot learn %s", r->learner->name,
+                         values ? "values; \"task\":\"classification\" makes each number a class"
+                                : "classes");
+    if ((uint64_t)d->test.rows * table_width(&d->train) > MAX_CELLS)
         return error_set(err, STATUS_TOO_LARGE,
                          "%zu held-out rows of %zu classes are too many: there would be more than "
                          "%u probabilities",
-                         held, d->train.classes_count, MAX_CELLS);
-    if (!d->test.rows)
-        take_test(&d->train, s->rows, s->test, &d->test);
-    r->split = *s;
+                         d->test.rows, table_width(&d->train), MAX_CELLS);
+    r->split = d->split;
     r->split.rows = NULL;
-    r->split.test = held;
+    r->split.test = d->test.rows;
     return STATUS_OK;
 }
 
-static enum status fit(struct run *r, const struct data *d, const struct split *s, void **model,
-                       struct error *err)
+static enum status fit(struct run *r, const struct data *d, void **model, struct error *err)
 {
-    static const struct learner_events events = { go_on, on_epoch, NULL };
-    const struct lesson lesson = { .table = &d->train,
-                                   .rows = s->rows + s->test,
-                                   .train = s->train,
-                                   .validation = s->validation,
-                                   .threads = r->threads,
-                                   .seed = r->seed,
-                                   .events = &events,
-                                   .arg = r };
+    struct lesson lesson = { .table = &d->train,
+                             .rows = d->split.rows + d->split.test,
+                             .train = d->split.train,
+                             .validation = d->split.validation,
+                             .threads = r->threads,
+                             .seed = r->seed,
+                             .resume = buf_bytes(&r->resume),
+                             .events = &run_events,
+                             .arg = r };
+    enum status st = r->learner->fit(r->params, &lesson, model, err);
+    if (st != STATUS_INVALID || !lesson.resume.len)
+        return st;
+    run_drop_resume(r, err->text); /* of another release, perhaps: from the start, then */
+    lesson.resume = bytes_of(NULL, 0);
     return r->learner->fit(r->params, &lesson, model, err);
 }
 
@@ -296,31 +184,32 @@ static enum status predict(struct run *r, const struct table *t, const void *mod
 void run_execute(struct run *r)
 {
     struct data d = { 0 };
-    struct split split = { 0 };
     void *model = NULL;
     uint64_t begin = clock_ms();
     r->error = (struct error){ .status = STATUS_OK };
     enum status st = verify(r, &r->error);
     if (!st)
+        st = read_params(r, NULL, &r->error);
+    if (!st)
         st = read_data(r, &d, &r->error);
     if (!st)
         st = read_params(r, &d.train, &r->error);
-    if (!st)
-        st = split_data(r, &d, &split, &r->error);
-    if (!st)
-        st = fit(r, &d, &split, &model, &r->error);
+    if (!st && d.own_test)
+        r->shares.test = 0;
+    if (!st) {
+        run_read_resume(r);
+        st = fit(r, &d, &model, &r->error);
+    }
     if (!st)
         st = predict(r, &d.test, model, &r->error);
     if (!st)
-        run_export(r, model, &d.train);
-    if (!st)
+        run_export(r, model, &d);
+    if (!st && !d.prep)
         run_warmup(r, &d.test);
     r->error.status = st;
     r->seconds = (double)(clock_ms() - begin) / 1000;
     r->learner->destroy(model);
-    split_finish(&split);
-    table_finish(&d.train);
-    table_finish(&d.test);
+    data_finish(&d);
 }
 
 enum status run_keep_predictions(const struct run *r, const char *folder, const char *job)

@@ -5,10 +5,13 @@
  * While there is a job its lease is renewed with each report of progress.  A registry that is
  * away delays a step; a lease that has passed on ends the job here without a word.
  */
+#include "services/trainer/checkpoint.h"
 #include "services/trainer/job.h"
+#include "services/trainer/profiler.h"
 #include "services/trainer/publish.h"
 
 #include "common/base/cache.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #include <errno.h>
@@ -17,14 +20,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BEAT_MS     500 /* between reports of progress; the lease lasts 15 s */
+#define BEAT_MS     300 /* between reports of progress; the lease lasts 15 s */
 #define CALL_MS     10000
 #define RETRY_MS    500
 #define DAMAGED_MAX 3    /* times that the cache may spoil a file of one job */
 #define STOP_MS     8000 /* for the last words to the registry, before the process ends anyway */
 #define TRIES_MAX   60   /* of one step, RETRY_MS apart */
 
-static void next_step(struct trainer *t);
 static void fetch_next(struct trainer *t);
 static void give_up(struct trainer *t, enum training_state state, const char *error);
 
@@ -42,6 +44,7 @@ static void stop_work(struct trainer *t)
     download_destroy(t->download);
     t->download = NULL;
     publish_stop(t);
+    checkpoint_stop(t);
 }
 
 static void wait_for_work(struct trainer *t)
@@ -98,6 +101,12 @@ static void drop_job(struct trainer *t)
         return;
     }
     trainer_go_idle(t);
+}
+
+void trainer_lost(struct trainer *t)
+{
+    log_warn("the lease has passed on; the job is dropped here", LOG_S("job", t->id));
+    drop_job(t);
 }
 
 /* Said until it is heard, or until the lease has passed on: a job that this trainer does not let
@@ -163,8 +172,7 @@ static void on_updated(void *arg, const struct rpc_reply *reply)
     struct trainer *t = arg;
     t->update = NULL;
     if (reply->status == STATUS_CONFLICT || reply->status == STATUS_NOT_FOUND) {
-        log_warn("the lease has passed on; the job is dropped here", LOG_S("job", t->id));
-        drop_job(t);
+        trainer_lost(t);
     } else if (reply->status == STATUS_OK && reply->kind == MSG_TRAINING &&
                ((const struct msg_training *)reply->body)->cancel) {
         atomic_store(&t->run.cancel, true);
@@ -179,6 +187,11 @@ static void beat(void *arg)
     struct trainer *t = arg;
     struct buf history = { 0 };
     struct msg_training_update u;
+    checkpoint_beat(t);
+    if (t->end_ms && t->state == TRAINER_RUNNING && clock_ms() >= t->end_ms) {
+        t->late = true;
+        atomic_store(&t->run.cancel, true);
+    }
     if (t->update || t->state == TRAINER_GIVING_UP)
         return;
     job_fill_update(t, &u, &history);
@@ -197,6 +210,11 @@ static void take_result(struct trainer *t)
         give_up(t, TRAINING_FAILED, t->run.error.text);
     } else if (t->stopping) {
         give_up(t, TRAINING_QUEUED, "");
+    } else if (st == STATUS_CANCELLED && t->late) {
+        char text[96];
+        snprintf(text, sizeof text, "it took longer than \"max_seconds\", which was %u",
+                 t->max_seconds);
+        give_up(t, TRAINING_FAILED, text);
     } else if (st == STATUS_CANCELLED) {
         give_up(t, TRAINING_CANCELLED, "");
     } else if (st == STATUS_CORRUPT && ++t->damaged < DAMAGED_MAX) {
@@ -224,6 +242,10 @@ static void on_ran(void *arg)
     }
     t->state = TRAINER_UPLOADING;
     t->tries = 0;
+    checkpoint_stop(t);
+    if (t->run.refused[0])
+        log_warn("a checkpoint was of no use; the job began anew", LOG_S("job", t->id),
+                 LOG_S("reason", t->run.refused));
     if (t->lost)
         trainer_go_idle(t);
     else
@@ -258,18 +280,19 @@ static void on_fetched(void *arg, const struct error *err)
     }
     t->next_file++;
     t->tries = 0;
-    next_step(t);
+    trainer_next(t);
 }
 
 static void fetch_next(struct trainer *t)
 {
     while (t->next_file < t->run.files_count && access(t->run.files[t->next_file].path, R_OK) == 0)
         cache_touch(t->run.files[t->next_file++].path); /* an earlier job has brought it */
+    t->state = TRAINER_FETCHING;
     if (t->next_file == t->run.files_count) {
-        start_run(t);
+        if (!checkpoint_fetch(t))
+            start_run(t);
         return;
     }
-    t->state = TRAINER_FETCHING;
     t->download = download_create(t->loop, t->registry, &t->run.files[t->next_file].digest,
                                   t->run.files[t->next_file].path, t->config->max_artifact_bytes,
                                   NULL, on_fetched, t);
@@ -333,8 +356,8 @@ static void claim(struct trainer *t)
         trainer_go_idle(t);
 }
 
-/* The timer: what the state wants to be started, or started again. */
-static void next_step(struct trainer *t)
+/* The timer comes here too. */
+void trainer_next(struct trainer *t)
 {
     switch (t->state) {
     case TRAINER_IDLE:
@@ -362,7 +385,7 @@ static void next_step(struct trainer *t)
 
 static void on_timer(void *arg)
 {
-    next_step(arg);
+    trainer_next(arg);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */
@@ -409,6 +432,7 @@ void trainer_init(struct trainer *t, const struct trainer_config *config, struct
     t->beat = loop_timer_create(l, beat, t);
     t->deadline = loop_timer_create(l, on_deadline, t);
     t->reporter = reporter_create(l, t->registry, ROLE_TRAINER, 0, fill_report, NULL, t);
+    t->profiler = profiler_create(l, t->registry, config, reporter_id(t->reporter));
     loop_on_stop_signal(l, on_stop, t);
     loop_timer_start(t->timer, 0, 0);
 }
@@ -419,11 +443,13 @@ void trainer_finish(struct trainer *t)
     rpc_cancel(t->update);
     download_destroy(t->download);
     publish_stop(t);
+    checkpoint_stop(t);
     t->finished = true;
     if (t->state == TRAINER_RUNNING)
         atomic_store(&t->run.cancel, true); /* on_ran finishes it */
     else if (t->has_run)
         run_finish(&t->run);
+    profiler_destroy(t->profiler);
     reporter_destroy(t->reporter);
     rpc_client_destroy(t->registry);
     loop_timer_destroy(t->timer);

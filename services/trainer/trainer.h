@@ -6,7 +6,7 @@
 #include "common/net/report.h"
 #include "services/trainer/run.h"
 
-#define TRAINER_FILES 2 /* of a version that it publishes */
+#define TRAINER_FILES (RUN_MADE_MAX + 1) /* of a version that it publishes */
 
 struct trainer_config {
     const char *registry;
@@ -15,7 +15,9 @@ struct trainer_config {
     const char *predictions; /* folder, or empty */
     uint32_t threads;
     uint32_t poll_ms;
+    uint32_t checkpoint_ms;
     uint64_t max_artifact_bytes;
+    const char *profile;
     const char *log_format;
     const char *log_level;
 };
@@ -33,11 +35,14 @@ enum trainer_state {
     TRAINER_TRIMMING,   /* the cache, after a job */
 };
 
+struct profiler;
+
 struct trainer {
     const struct trainer_config *config;
     struct loop *loop;
     struct rpc_client *registry;
     struct reporter *reporter;
+    struct profiler *profiler;
     struct loop_timer *timer;    /* polls while idle, starts a step again */
     struct loop_timer *beat;     /* progress and lease while there is a job */
     struct loop_timer *deadline; /* of the process, once it was told to stop */
@@ -45,7 +50,7 @@ struct trainer {
     struct rpc_call *update;     /* progress under way */
     struct download *download;
     struct upload *upload;                /* of the file with the number files_done */
-    struct manifest files[TRAINER_FILES]; /* that are with the registry: model, samples */
+    struct manifest files[TRAINER_FILES]; /* that are with the registry: the model first */
     size_t files_done;
     enum trainer_state state;
     bool stopping;
@@ -58,6 +63,9 @@ struct trainer {
     char id[MAX_NAME + 1];
     char model[MAX_NAME + 1];
     uint64_t lease;
+    uint64_t end_ms; /* clock_ms() when it will have taken too long; 0: never */
+    uint32_t max_seconds;
+    bool late; /* it has */
     bool deploy;
     struct run run;
     bool has_run;
@@ -66,6 +74,12 @@ struct trainer {
     enum training_state verdict; /* of a job that is given up */
     char reason[ERROR_TEXT_MAX]; /* why */
     size_t trimmed;              /* files that went from the cache */
+
+    /* the job's checkpoints: checkpoint.c */
+    struct upload *state_upload;
+    struct rpc_call *keep;
+    uint64_t state_ms;                  /* clock_ms() of the last one */
+    struct run_progress state_progress; /* as it was then */
 };
 
 void trainer_init(struct trainer *t, const struct trainer_config *config, struct loop *l);
@@ -78,5 +92,9 @@ void trainer_finish(struct trainer *t);
 void trainer_retry_or_fail(struct trainer *t, enum status st, const char *text);
 /* The job is done, or not ours any more. */
 void trainer_go_idle(struct trainer *t);
+/* The lease has passed on. */
+void trainer_lost(struct trainer *t);
+/* What the state wants to be started, or started again. */
+void trainer_next(struct trainer *t);
 
 #endif

@@ -10,7 +10,7 @@
 
 #define ROWS_MAX  32
 #define CELLS_MAX 200000 /* numbers of at most 25 bytes each: below MAX_WARMUP_BYTES */
-#define ATOL      1e-4   /* of probabilities; both sides add float32 in an order of their own */
+#define ATOL      1e-4   /* of answers; both sides add float32 in an order of their own */
 
 /* One row. */
 static void add_tensor(yyjson_mut_doc *doc, yyjson_mut_val *sample, const char *list,
@@ -27,6 +27,7 @@ static void add_tensor(yyjson_mut_doc *doc, yyjson_mut_val *sample, const char *
 void run_warmup(struct run *r, const struct table *t)
 {
     const float *answers = (const float *)(const void *)r->predictions.data;
+    const char *output = t->outputs ? ONNX_VALUES : ONNX_PROBABILITIES;
     size_t features = t->features, width = table_width(t), len = 0;
     size_t rows = CELLS_MAX / (features + width);
     rows = rows < ROWS_MAX ? rows : ROWS_MAX;
@@ -40,11 +41,10 @@ void run_warmup(struct run *r, const struct table *t)
         size_t row = i * t->rows / rows; /* from all over the table, which may be sorted */
         yyjson_mut_val *sample = yyjson_mut_arr_add_obj(doc, samples);
         add_tensor(doc, sample, "inputs", ONNX_INPUT, t->x + row * features, features);
-        add_tensor(doc, sample, "outputs", t->outputs ? ONNX_VALUES : ONNX_PROBABILITIES,
-                   answers + row * width, width);
+        add_tensor(doc, sample, "outputs", output, answers + row * width, width);
     }
     char *text = yyjson_mut_write(doc, YYJSON_WRITE_INF_AND_NAN_AS_NULL, &len);
-    buf_append(&r->warmup, text, len);
+    buf_append(run_make(r, WARMUP_FILE), text, len);
     free(text);
     yyjson_mut_doc_free(doc);
 }

@@ -9,6 +9,7 @@ import io
 import pathlib
 import struct
 import tarfile
+import zipfile
 import zlib
 
 CORPUS = pathlib.Path(__file__).parent / "corpus"
@@ -291,7 +292,13 @@ def binary():
 
 def csv():
     table = "a,b,y\n1,2.5,no\n-3e2,.5,yes\n"
-    return {
+    mixed = b"n,w,b,d,y\n" + b"".join(
+        b"%s,%s,%s,2024-01-%02d,%d.5\n" % (b"" if i % 5 == 0 else b"%d" % i, b"uvw"[i % 3 :][:1], (b"true", b"No", b"NA")[i % 3], i + 1, i)
+        for i in range(25)
+    )
+    tables = {
+        "mixed": mixed,
+        "semicolons": table.replace(",", ";").encode(),
         "plain": table.encode(),
         "crlf-mark": b"\xef\xbb\xbf" + table.replace("\n", "\r\n").encode(),
         "quoted": b'"a","b ""x""",y\n"1",2,"n,o"\n3,"4","y\nes"\n',
@@ -306,6 +313,11 @@ def csv():
         "twice": b"a,a,y\n1,2,3\n",
         "long-cell": b"a,y\n" + b"1" * 5000 + b",2\n",
         "empty": b"",
+    }
+    return {name: b"\0" + data for name, data in tables.items()} | {
+        "dropped": b"\1a,y\n1,2\n3\nx,4\n,\n",
+        "values": b"\4" + mixed,
+        "clipped": b"\x14" + mixed,
     }
 
 
@@ -327,8 +339,37 @@ def idx():
     }
 
 
+def npy():
+    """The first byte: 1 for an archive."""
+
+    def array(descr, shape, data, order="False", version=1):
+        head = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}".ljust(117) + "\n"
+        size = struct.pack("<H" if version == 1 else "<I", len(head))
+        return b"\x93NUMPY" + bytes([version, 0]) + size + head.encode() + data
+
+    floats = array("<f4", "(2, 2)", struct.pack("<4f", 1, -2.5, 3e38, 0))
+
+    def archive(compression):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", compression) as z:
+            z.writestr(zipfile.ZipInfo("x.npy"), floats, compression)
+        return b"\1" + out.getvalue()
+
+    return {
+        "floats": b"\0" + floats,
+        "bytes": b"\0" + array("|u1", "(3,)", b"abc", version=2),
+        "long": b"\0" + array("<i8", "(1, 1)", struct.pack("<q", -5), version=3),
+        "columns-first": b"\0" + array("<f8", "(1, 2)", bytes(16), order="True"),
+        "text": b"\0" + array("<U1", "(2,)", bytes(8)),
+        "cut-off": b"\0" + floats[:-1],
+        "too-long": b"\0" + floats + b"!",
+        "stored": archive(zipfile.ZIP_STORED),
+        "deflated": archive(zipfile.ZIP_DEFLATED),
+    }
+
+
 def main():
-    for make in (framing, encoding, http, target, byte_range, tar, json, binary, csv, idx):
+    for make in (framing, encoding, http, target, byte_range, tar, json, binary, csv, idx, npy):
         folder = CORPUS / make.__name__
         folder.mkdir(exist_ok=True)
         for name, data in make().items():

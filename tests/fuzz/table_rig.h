@@ -48,8 +48,10 @@ static inline void rig_accepted(const struct table *t)
     assert(t->classes_count <= MAX_CLASSES);
     for (size_t i = 0; i < t->rows * t->features; i++)
         assert(isfinite(t->x[i]));
-    for (size_t i = 0; i < t->rows; i++)
+    for (size_t i = 0; i < t->rows && !t->outputs; i++)
         assert(t->y[i] < t->classes_count);
+    for (size_t i = 0; i < t->rows * t->outputs; i++)
+        assert(isfinite(t->values[i]));
     for (size_t i = 0; i < t->classes_count; i++)
         assert(t->classes[i][0] && strlen(t->classes[i]) <= MAX_LABEL);
 }

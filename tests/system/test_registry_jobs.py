@@ -44,6 +44,54 @@ def test_datasets(store):
     refused("NOT_FOUND", peer.call, "DATASET_GET", name="e")
 
 
+def test_profiles_are_made_once_for_the_files_as_they_are(store):
+    peer = store.peer()
+    add_dataset(peer, data=b"one")
+    want = {"dataset": "d", "target": "x"}
+    asked = peer.call("PROFILE_GET", **want)
+    assert (asked["file"], asked["state"]) == ("a.csv", QUEUED)
+    mine = peer.call("PROFILE_CLAIM", name="t1")
+    assert (mine["dataset"], mine["file"], mine["target"], mine["state"]) == ("d", "a.csv", "x", RUNNING)
+    assert mine["files"][0]["digest"] == hashlib.sha256(b"one").digest()
+    refused("NOT_FOUND", peer.call, "PROFILE_CLAIM", name="t2")
+    word = {"dataset": "d", "lease": mine["lease"]}
+    peer.call("PROFILE_UPDATE", **word, state=RUNNING)
+    refused("INVALID", peer.call, "PROFILE_UPDATE", **word, state=DONE, json="[")
+    refused("INVALID", peer.call, "PROFILE_UPDATE", **word, state=9)
+    peer.call("PROFILE_UPDATE", **word, state=DONE, json='{"rows":1}')
+    refused("CONFLICT", peer.call, "PROFILE_UPDATE", **word, state=RUNNING)
+    done = peer.call("PROFILE_GET", **want)
+    assert (done["state"], done["json"]) == (DONE, '{"rows":1}')
+    add_dataset(peer, data=b"two")  # other files: another profile
+    assert peer.call("PROFILE_GET", **want)["state"] == QUEUED
+    for _ in range(3):
+        mine = peer.call("PROFILE_CLAIM", name="t1")
+        store.cli("ZADD", "maas:profiles:running", "1", "d")  # as if the lease were over
+    refused("NOT_FOUND", peer.call, "PROFILE_CLAIM", name="t1")
+    assert "died 3 times" in peer.call("PROFILE_GET", **want)["error"]
+    assert peer.call("DATASET_DELETE", dataset="d")["datasets"] == []
+    refused("NOT_FOUND", peer.call, "PROFILE_GET", **want)
+    refused("NOT_FOUND", peer.call, "DATASET_DELETE", dataset="d")
+
+
+def test_dataset_is_kept_while_a_job_needs_it(store):
+    peer = store.peer()
+    add_dataset(peer, data=b"one")
+    add_dataset(peer, file="b.csv", data=b"other")
+    files = manifest_count(store)
+    job = submit(peer)
+    assert job["id"] in refused("CONFLICT", peer.call, "DATASET_DELETE", dataset="d")
+    mine = peer.call("TRAINING_CLAIM", name="t1")
+    refused("CONFLICT", peer.call, "DATASET_DELETE", dataset="d", file="b.csv")
+    peer.call("TRAINING_UPDATE", id=mine["id"], lease=mine["lease"], state=CANCELLED)
+    refused("NOT_FOUND", peer.call, "DATASET_DELETE", dataset="d", file="c.csv")
+    left = peer.call("DATASET_DELETE", dataset="d", file="b.csv")["datasets"][0]
+    assert [f["name"] for f in left["files"]] == ["a.csv"]
+    assert peer.call("DATASET_DELETE", dataset="d", file="a.csv")["datasets"] == []
+    assert manifest_count(store) == files - 2
+    refused("NOT_FOUND", submit, peer)
+
+
 # ---- training
 
 
@@ -169,6 +217,48 @@ def test_job_of_a_dead_trainer_goes_to_the_next(store):
     stale = {"id": job["id"], "lease": first["lease"], "state": RUNNING}
     refused("CONFLICT", peer.call, "TRAINING_UPDATE", **stale)
     refused("CONFLICT", commit, peer, training=job["id"], lease=first["lease"])
+
+
+def manifest_count(store):
+    return int(store.cli("EVAL", "return #redis.call('KEYS', 'maas:manifest:*')", "0"))
+
+
+def checkpoint(peer, mine, data, epoch):
+    peer.call("CHUNK_PUT", attachment=data, digest=hashlib.sha256(data).digest())
+    at = {"id": mine["id"], "lease": mine["lease"], "epoch": epoch, "history": f"[{epoch}]"}
+    return peer.call("TRAINING_CHECKPOINT", at=[at], **artifact(data))
+
+
+def test_job_goes_on_from_its_checkpoint(store):
+    peer = store.peer()
+    add_dataset(peer)
+    before = manifest_count(store)
+    job = submit(peer)
+    mine = peer.call("TRAINING_CLAIM", name="t1")
+    assert mine["checkpoint"] == b""
+    checkpoint(peer, mine, b"one", 1)
+    checkpoint(peer, mine, b"two", 2)
+    assert manifest_count(store) == before + 1
+    word = {"id": mine["id"], "lease": mine["lease"], "state": RUNNING}
+    peer.call("TRAINING_UPDATE", **word, epoch=3, history="[3]")
+    store.cli("ZADD", "maas:trainings:running", "1", job["id"])  # as if the lease were over
+    second = peer.call("TRAINING_CLAIM", name="t2")
+    assert second["checkpoint"] == hashlib.sha256(b"two").digest()
+    assert (second["epoch"], second["history"], second["attempts"]) == (2, "[2]", 2)
+    refused("CONFLICT", checkpoint, peer, mine, b"late", 4)
+    lost = {"id": job["id"], "lease": second["lease"]}
+    refused("BUSY", peer.call, "TRAINING_CHECKPOINT", at=[lost], **artifact(b"not there"))
+    refused("INVALID", peer.call, "TRAINING_CHECKPOINT", at=[], **artifact(b"two"))
+    refused("INVALID", peer.call, "TRAINING_CHECKPOINT", at=[{**lost, "history": "{"}], **artifact(b"two"))
+    commit(peer, training=job["id"], lease=second["lease"])
+    assert manifest_count(store) == before + 1  # the version's; the checkpoint is gone
+    assert peer.call("TRAINING_GET", name=job["id"])["checkpoint"] == b""
+    for end in ({"state": BROKEN}, {"state": CANCELLED}):
+        submit(peer)
+        mine = peer.call("TRAINING_CLAIM", name="t3")
+        checkpoint(peer, mine, b"three", 1)
+        peer.call("TRAINING_UPDATE", id=mine["id"], lease=mine["lease"], **end)
+        assert manifest_count(store) == before + 1
 
 
 def test_job_that_kills_three_trainers_fails(store):

@@ -1,10 +1,12 @@
 """From data to a served model."""
 
 import gzip
+import hashlib
 import json
 import os
 import signal
 import struct
+import subprocess
 
 import numpy as np
 import pytest
@@ -75,15 +77,15 @@ def test_table_to_served_model(training_suite):
     "text, target, says",
     [
         (b"a,b\n1,x\n2\n", "b", "row 3 has 1 columns"),
-        (b"a,b\n1,x\n,y\n", "b", "row 3, column 'a': the value is missing"),
-        (b"a,b\n1,x\nred,y\n", "b", "'red' is not a number"),
-        (b"a,b\nnan,x\n1,y\n", "b", "'nan' is not a number"),
+        (b"a,b\n1,x\n2,\n", "b", "row 3, column 'b': the label is missing"),
+        (b"a,b\n" + b"1,x\n2,y\n" * 5 + b"red,y\n", "b", "row 12, column 'a': 'red' is not a number"),
+        (b"a,b\n" + b"1,x\n2,y\n" * 5 + b"inf,y\n", "b", "'inf' is not a number"),
         (b"a,b\n1,x\n2,y\n", "c", "no column 'c'"),
         (b"a,a\n1,x\n2,y\n", "a", "twice"),
         (b"a,b\n1,x\n2,x\n", "b", "only one class"),
         (b"a,b\n", "b", "no rows"),
     ],
-    ids=["ragged", "missing", "text", "nan", "target", "twice", "one class", "empty"],
+    ids=["ragged", "missing", "text", "infinite", "target", "twice", "one class", "empty"],
 )
 def test_bad_tables_are_named(training_suite, text, target, says):
     suite = training_suite
@@ -100,7 +102,9 @@ def test_bad_tables_are_named(training_suite, text, target, says):
         ({"model": "m"}, 400, '"dataset" is missing'),
         ({"model": "m", "dataset": "nowhere"}, 404, "no dataset 'nowhere'"),
         ({"model": "m/", "dataset": "d"}, 400, "character"),
-        ({"model": "m", "dataset": "d", "learner": "magic"}, 400, "no learner 'magic'"),
+        ({"model": "m", "dataset": "d", "learner": "magic"}, 400, "linear, logistic, mlp, cnn, tree, forest"),
+        ({"model": "m", "dataset": "d", "max_seconds": 0}, 400, "max_seconds"),
+        ({"model": "m", "dataset": "d", "task": "x", "params": {"task": "y"}}, 400, '"task" is there twice'),
         ({"model": "m", "dataset": "d", "params": 3}, 400, "params"),
     ],
 )
@@ -174,6 +178,45 @@ def test_verdict_is_said_until_it_is_heard(training_suite):
     assert ended["attempts"] == 1 and "row 600002, column 'c'" in ended["error"]
 
 
+def test_profiles_limits_and_deletion(training_suite):
+    suite = training_suite
+    suite.api.call("PUT", "/api/datasets/d/files/iris.csv", iris(3000))
+    suite.api.call("PUT", "/api/datasets/d/files/notes.csv", b"a,b\n1,x\n2,y\n")
+    first = suite.api.request("GET", "/api/datasets/d/profile?file=iris.csv&target=species")
+    assert first[0] == 202 and first[2]["state"] == "queued"
+    seen = suite.eventually(
+        lambda: (p := suite.api.get("/api/datasets/d/profile?file=iris.csv&target=species")).get("profile"),
+        30,
+        "no profile",
+    )
+    assert seen["rows"] == 3000 and len(seen["columns"]) == 5
+    assert suite.api.request("GET", "/api/datasets/d/profile?file=none")[0] == 404
+    assert suite.api.request("GET", "/api/datasets/none/profile")[0] == 404
+    suite.api.call("PUT", "/api/datasets/bad/files/bad.csv", b"a,a\n1,2\n")
+    suite.eventually(
+        lambda: suite.api.request("GET", "/api/datasets/bad/profile")[0] == 422, 30, "no error"
+    )
+    # A job that is under way needs its files; one that takes too long ends.
+    suite.api.call("DELETE", "/api/datasets/d/files/notes.csv")
+    body = {"model": "m", "dataset": "d", "target": "species", "max_seconds": 1,
+            "params": {"epochs": 100000, "patience": 0, "hidden": [256]}}  # fmt: skip
+    path = f"/api/training/{suite.api.call('POST', '/api/training', body)['id']}"
+    for each in ("/api/datasets/d", "/api/datasets/d/files/iris.csv"):
+        status, _, answer = suite.api.request("DELETE", each)
+        assert status == 409 and path.split("/")[-1] in answer["error"]
+    ended = suite.eventually(
+        lambda: (j := suite.api.get(path))["state"] not in ("queued", "running") and j, 30, "no end"
+    )
+    assert ended["state"] == "failed" and "max_seconds" in ended["error"], ended
+    shown = suite.api.get("/api/datasets/d")
+    line = f"{shown['files'][0]['digest']}  iris.csv\n"
+    assert shown["digest"] == hashlib.sha256(line.encode()).hexdigest()
+    assert suite.api.call("DELETE", "/api/datasets/d/files/iris.csv") == {"deleted": True}
+    assert suite.api.request("GET", "/api/datasets/d")[0] == 404
+    assert suite.api.request("DELETE", "/api/datasets/d")[0] == 404
+    assert suite.api.request("POST", "/api/training", body)[0] == 404
+
+
 def test_data_files_have_a_bound(make_suite):
     suite = make_suite(trainers=1, options={"trainer": ["--cache-bytes", "100000"]})
     cache = os.path.join(suite.data, "cache/trainer-1")
@@ -197,26 +240,45 @@ def test_model_larger_than_the_store_takes_fails_its_job(make_suite):
     assert suite.processes["trainer-1"].alive()
 
 
-def test_trainer_dies_and_another_finishes(make_suite):
-    suite = make_suite(trainers=2)
+def test_trainer_dies_and_another_goes_on_to_the_same_model(make_suite):
+    suite = make_suite(trainers=2, options={"trainer": ["--checkpoint-ms", "100"]})
     suite.api.call("PUT", "/api/datasets/iris/files/iris.csv", iris(1500))
-    job = suite.api.call(
-        "POST",
-        "/api/training",
-        {"model": "m", "dataset": "iris", "target": "species",
-         "params": {"epochs": 4000, "patience": 0, "hidden": [64]}},
-    )  # fmt: skip
-    path = f"/api/training/{job['id']}"
+    body = {"model": "m", "dataset": "iris", "target": "species", "seed": 5,
+            "params": {"epochs": 1500, "patience": 0, "hidden": [64]}}  # fmt: skip
+    path = f"/api/training/{suite.api.call('POST', '/api/training', body)['id']}"
     running = suite.eventually(
         lambda: (j := suite.api.get(path))["epoch"] >= 1 and j, 60, "does not run"
     )
     assert running["state"] == "running"
     pid = int(running["trainer"].split("-")[-2])  # HOST-PID-RANDOM
-    next(p for p in suite.processes.values() if p.pid == pid).kill()
-    done = suite.eventually(
-        lambda: (j := suite.api.get(path))["state"] == "done" and j, 200, "nobody finishes it"
+    first, second = [f"trainer-{i}" for i in (1, 2)]
+    if suite.processes[second].pid == pid:
+        first, second = second, first
+    redis = ["redis-cli", "-s", os.path.join(suite.data, "run/redis.sock"), "--raw", "HGET"]
+    key = "maas:training:" + running["id"]
+    suite.eventually(
+        lambda: subprocess.run([*redis, key, "checkpoint_history"], stdout=subprocess.PIPE).stdout.strip(),
+        60,
+        "no checkpoint",
     )
-    assert done["attempts"] == 2 and done["version"] == "1"
+    suite.processes[first].kill()
+    done = suite.eventually(
+        lambda: (j := suite.api.get(path))["state"] in ("done", "failed") and j, 200, "nobody finishes it"
+    )
+    assert (done["state"], done["attempts"], done["version"]) == ("done", 2, "1"), done
+    log = suite.processes[second].log()
+    assert "goes on from a checkpoint" in log and "began anew" not in log
+    assert [e["epoch"] for e in done["history"]] == list(range(1, 401))
+    undisturbed = train(suite, body)
+    assert undisturbed["history"] == done["history"]
+    assert undisturbed["metrics"] == done["metrics"]
+    assert artifact(suite, 1) == artifact(suite, 2)
+
+
+def artifact(suite, version):
+    """The digests of the model and of what goes with it."""
+    shown = suite.api.get(f"/api/models/m/versions/{version}")
+    return shown["digest"], [(f["name"], f["digest"]) for f in shown["files"]]
 
 
 def idx(name, rows, header):

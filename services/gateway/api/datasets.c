@@ -1,4 +1,5 @@
 /* datasets.c - /api/datasets: files for training, streamed into the artifact store. */
+#include "common/msg/dataset.h"
 #include "services/gateway/api/upload.h"
 
 static void commit(struct body_upload *u, const struct manifest *manifest)
@@ -61,8 +62,12 @@ static void put_file(struct buf *out, const struct msg_file *f)
 
 static void put_dataset(struct buf *out, const struct msg_dataset *d)
 {
+    struct digest digest;
+    dataset_digest(d->files, d->files_count, &digest);
     buf_append_str(out, "{");
     api_put_string(out, "name", d->name);
+    buf_append_str(out, ",");
+    api_put_digest(out, bytes_of(digest.byte, DIGEST_SIZE));
     buf_append_str(out, ",\"files\":[");
     for (size_t i = 0; i < d->files_count; i++) {
         buf_append_str(out, i ? "," : "");
@@ -110,9 +115,79 @@ static void get_dataset(struct call *c)
     api_ask(c, MSG_DATASET_GET, &body, answer_one);
 }
 
+/* What is left of it; with its last file a data set is gone. */
+static int answer_deleted(struct gateway *g, struct http_request *r, const struct rpc_reply *reply,
+                          struct buf *out)
+{
+    const struct msg_datasets *m = reply->body;
+    if (m->datasets_count)
+        return answer_one(g, r, reply, out);
+    buf_append_str(out, "{\"deleted\":true}");
+    return 200;
+}
+
+static void delete_files(struct call *c)
+{
+    struct msg_file_ref body = { .dataset = c->params[0], .file = c->params[1] };
+    struct error err;
+    if (name_check(body.dataset, "the dataset's name", &err) ||
+        (c->params[1].data && name_check(body.file, "the file's name", &err)))
+        api_error(c->http, err.status, "%s", err.text);
+    else
+        api_ask(c, MSG_DATASET_DELETE, &body, answer_deleted);
+}
+
+/* ---- profiles ----------------------------------------------------------------------------------- */
+
+static int answer_profile(struct gateway *g, struct http_request *r, const struct rpc_reply *reply,
+                          struct buf *out)
+{
+    const struct msg_profile *p = reply->body;
+    (void)g;
+    (void)r;
+    buf_append_str(out, "{");
+    if (p->state == TRAINING_FAILED)
+        api_put_string(out, "error", p->error);
+    else
+        buf_printf(out, "\"state\":\"%s\"", training_state_name(p->state));
+    buf_append_str(out, ",");
+    api_put_string(out, "dataset", p->dataset);
+    buf_append_str(out, ",");
+    api_put_string(out, "file", p->file);
+    if (p->state == TRAINING_DONE) {
+        buf_append_str(out, ",");
+        api_put_json(out, "profile", p->json, "{}");
+    }
+    buf_append_str(out, "}");
+    return p->state == TRAINING_DONE ? 200 : p->state == TRAINING_FAILED ? 422 : 202;
+}
+
+/* Made when it is asked for the first time: who asks again learns how far it is. */
+static void get_profile(struct call *c)
+{
+    char file[MAX_NAME + 1] = "", target[MAX_NAME + 1] = "";
+    struct error err;
+    if (api_query(c, "file", file, sizeof file) == STATUS_INVALID ||
+        api_query(c, "target", target, sizeof target) == STATUS_INVALID) {
+        api_error(c->http, STATUS_INVALID, "\"file\" and \"target\" have at most %d bytes",
+                  MAX_NAME);
+        return;
+    }
+    struct msg_profile body = { .dataset = c->params[0],
+                                .file = bytes_str(file),
+                                .target = bytes_str(target) };
+    if (name_check(body.dataset, "the dataset's name", &err))
+        api_error(c->http, err.status, "%s", err.text);
+    else
+        api_ask(c, MSG_PROFILE_GET, &body, answer_profile);
+}
+
 const struct route datasets_routes[] = {
     { "GET", "/api/datasets", list_datasets, NULL },
     { "GET", "/api/datasets/{}", get_dataset, NULL },
     { "PUT", "/api/datasets/{}/files/{}", NULL, upload_file },
+    { "DELETE", "/api/datasets/{}/files/{}", delete_files, NULL },
+    { "DELETE", "/api/datasets/{}", delete_files, NULL },
+    { "GET", "/api/datasets/{}/profile", get_profile, NULL },
     { 0 },
 };

@@ -20,7 +20,8 @@ static const struct route *const tables[] = { predict_routes,  oip_model_routes,
                                               kserve_routes,   models_routes,    deploy_routes,
                                               rollout_routes,  describe_routes,  artifact_routes,
                                               uploads_routes,  backup_routes,    datasets_routes,
-                                              training_routes, ops_routes,       metrics_routes };
+                                              training_routes, events_routes,    ops_routes,
+                                              metrics_routes };
 
 static struct metric_family requests = {
     .name = "maas_gateway_requests_total",

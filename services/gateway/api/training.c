@@ -1,5 +1,5 @@
 /* training.c - /api/training: jobs that end as a new version. */
-#include "services/gateway/api/api.h"
+#include "services/gateway/api/training.h"
 #include "services/gateway/tensor_json.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@ static void put_number(struct buf *out, const char *name, double value)
         buf_printf(out, ",\"%s\":null", name);
 }
 
-static void put_training(struct buf *out, const struct msg_training *t, bool whole)
+void training_put(struct buf *out, const struct msg_training *t, bool whole)
 {
     buf_append_str(out, "{");
     api_put_string(out, "id", t->id);
@@ -41,6 +41,8 @@ static void put_training(struct buf *out, const struct msg_training *t, bool who
     }
     buf_append_str(out, ",");
     api_put_json(out, "metrics", t->metrics, "{}");
+    if (t->max_seconds)
+        buf_printf(out, ",\"max_seconds\":%u", t->max_seconds);
     if (whole) {
         buf_append_str(out, ",");
         api_put_json(out, "params", t->params, "{}");
@@ -64,7 +66,7 @@ static int answer_one(struct gateway *g, struct http_request *r, const struct rp
 {
     (void)g;
     (void)r;
-    put_training(out, reply->body, true);
+    training_put(out, reply->body, true);
     return 200;
 }
 
@@ -76,7 +78,7 @@ static int answer_submitted(struct gateway *g, struct http_request *r,
     (void)g;
     snprintf(where, sizeof where, "/api/training/%.*s", (int)t->id.len, (const char *)t->id.data);
     api_add_header(r, "location", where);
-    put_training(out, t, true);
+    training_put(out, t, true);
     return 202;
 }
 
@@ -89,10 +91,50 @@ static int answer_list(struct gateway *g, struct http_request *r, const struct r
     buf_append_str(out, "{\"training\":[");
     for (size_t i = 0; i < m->trainings_count; i++) {
         buf_append_str(out, i ? "," : "");
-        put_training(out, &m->trainings[i], false);
+        training_put(out, &m->trainings[i], false);
     }
     buf_append_str(out, "]}");
     return 200;
+}
+
+/* What the trainers can learn with.  One that has not all of them says so. */
+static const char *const learners[] = { "linear", "logistic", "mlp",     "cnn",
+                                        "tree",   "forest",   "boosted", "auto" };
+
+/* Parameters that may stand beside "params", too. */
+static const char *const beside[] = { "task", "budget_s", "trials", "on_bad_row" };
+
+/* One text of params and of what stands beside it; owned, or NULL. */
+static enum status join_params(yyjson_val *root, yyjson_val *object, char **params, size_t *len,
+                               struct error *err)
+{
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *all = object ? yyjson_val_mut_copy(doc, object) : yyjson_mut_obj(doc);
+    enum status st = STATUS_OK;
+    yyjson_mut_doc_set_root(doc, all);
+    for (size_t i = 0; i < sizeof beside / sizeof *beside && !st; i++) {
+        yyjson_val *v = yyjson_obj_get(root, beside[i]);
+        if (v && yyjson_mut_obj_get(all, beside[i]))
+            st = error_set(err, STATUS_INVALID, "\"%s\" is there twice: in \"params\", too",
+                           beside[i]);
+        else if (v)
+            yyjson_mut_obj_add_val(doc, all, beside[i], yyjson_val_mut_copy(doc, v));
+    }
+    if (!st && yyjson_mut_obj_size(all))
+        *params = yyjson_mut_write(doc, 0, len);
+    yyjson_mut_doc_free(doc);
+    return st;
+}
+
+static enum status take_limit(yyjson_val *root, struct msg_submit *m, struct error *err)
+{
+    yyjson_val *v = yyjson_obj_get(root, "max_seconds");
+    if (v &&
+        (!yyjson_is_uint(v) || !yyjson_get_uint(v) || yyjson_get_uint(v) > MAX_TRAINING_SECONDS))
+        return error_set(err, STATUS_INVALID, "\"max_seconds\" must be an integer from 1 to %d",
+                         MAX_TRAINING_SECONDS);
+    m->max_seconds = (uint32_t)yyjson_get_uint(v);
+    return STATUS_OK;
 }
 
 /* Reads the members that are not plain strings.  params: owned text, free it. */
@@ -111,12 +153,29 @@ static enum status take_members(yyjson_val *root, struct msg_submit *m, char **p
         return error_set(err, STATUS_INVALID, "\"params\" must be an object");
     m->seed = yyjson_get_uint(seed);
     m->deploy = yyjson_get_bool(deploy);
-    if (object)
-        *params = yyjson_val_write(object, 0, &len);
+    if (take_limit(root, m, err) || join_params(root, object, params, &len, err))
+        return err->status;
     if (len > MAX_JSON)
         return error_set(err, STATUS_TOO_LARGE, "\"params\" has more than %d bytes", MAX_JSON);
     m->params = bytes_of(*params, len);
     return STATUS_OK;
+}
+
+static enum status check_learner(struct bytes name, struct error *err)
+{
+    struct buf all = { 0 };
+    for (size_t i = 0; i < sizeof learners / sizeof *learners; i++) {
+        if (bytes_equal_str(name, learners[i])) {
+            buf_finish(&all);
+            return STATUS_OK;
+        }
+        buf_printf(&all, "%s%s", i ? ", " : "", learners[i]);
+    }
+    enum status st =
+        error_set(err, STATUS_INVALID, "there is no learner '%.*s'; there are: %s",
+                  (int)(name.len < 64 ? name.len : 64), (const char *)name.data, buf_cstr(&all));
+    buf_finish(&all);
+    return st;
 }
 
 static enum status take_submit(yyjson_val *root, struct msg_submit *m, char **params,
@@ -141,10 +200,8 @@ static enum status take_submit(yyjson_val *root, struct msg_submit *m, char **pa
         st = error_set(err, STATUS_INVALID, "\"target\" has more than %d bytes", MAX_NAME);
     if (!st && !m->learner.len)
         m->learner = bytes_str("mlp");
-    if (!st && !bytes_equal_str(m->learner, "mlp"))
-        st = error_set(err, STATUS_INVALID, "there is no learner '%.*s'; there is: mlp",
-                       (int)(m->learner.len < 64 ? m->learner.len : 64),
-                       (const char *)m->learner.data);
+    if (!st)
+        st = check_learner(m->learner, err);
     return st ? st : take_members(root, m, params, err);
 }
 

@@ -77,11 +77,11 @@ static void reset_request(struct conn *c)
     r->headers.len = 0;
     r->request_id[0] = r->content_type[0] = r->encoding[0] = r->accept_encoding[0] = 0;
     r->json_length[0] = r->timeout_ms[0] = r->idempotency_key[0] = r->who[0] = 0;
-    r->range[0] = r->if_none_match[0] = r->if_range[0] = 0;
+    r->range[0] = r->if_none_match[0] = r->if_range[0] = r->last_event[0] = 0;
     if (r->fields.cap > IDLE_FIELDS_BYTES)
         buf_finish(&r->fields);
     r->fields.len = 0;
-    r->stream = r->has_length = r->has_body = false;
+    r->stream = r->has_length = r->has_body = r->unending = false;
     r->content_length = 0;
     r->retry_after_s = 0;
     r->end_us = 0;
@@ -258,7 +258,7 @@ static void on_end(struct conn *c)
 {
     c->eof = true;
     bool writing = c->writes && (c->state == CONN_FLUSHING || c->state == CONN_CLOSING);
-    if (writing || c->state == CONN_STREAMING)
+    if (writing || (c->state == CONN_STREAMING && !c->request.unending))
         conn_set_reading(c, false);
     else
         conn_close(c);

@@ -52,6 +52,7 @@ struct http_request {
     char if_none_match[160];          /* If-None-Match, or empty; "?": too long to be kept */
     char if_range[72];                /* If-Range, or empty; "?": too long to be kept */
     char who[HTTP_ID_MAX + 1];        /* X-User, or empty; "?": too long to be kept */
+    char last_event[24];              /* Last-Event-ID, or empty; "?": too long to be kept */
     struct buf fields;                /* see http_field */
     bool has_length;
     bool has_body;
@@ -64,6 +65,7 @@ struct http_request {
     const void *route;
     void *user;
     int stream_status;      /* of an answer that is being streamed */
+    bool unending;          /* a streamed answer that ends when the client sends its end */
     uint32_t retry_after_s; /* for an answer that asks to come again; 0: 1 */
     uint64_t begin_us;      /* clock_us() when the header, then the whole request was there */
     uint64_t end_us;        /* the same when the answer was ready; 0: not known */

@@ -102,7 +102,8 @@ static void keep_value(struct conn *c, char *to, size_t size)
     X("range", range)                                 \
     X("if-none-match", if_none_match)                 \
     X("if-range", if_range)                           \
-    X("x-user", who)
+    X("x-user", who)                                  \
+    X("last-event-id", last_event)
 
 static int on_name_end(llhttp_t *p)
 {

@@ -1,7 +1,8 @@
-/* source.c - zlib's reader with errors that people can act upon. */
+/* source.c - zlib's and libzip's readers with errors that people can act upon. */
 #include "services/trainer/data/source.h"
 
 #include <errno.h>
+#include <zip.h>
 #include <zlib.h>
 
 #define STREAM_BUFFER_BYTES (128u << 10)
@@ -41,6 +42,40 @@ static enum status stream_error(struct source *s, struct error *err)
     return error_set(err, STATUS_INVALID, "its compressed data is damaged (%s)", text);
 }
 
+enum status source_open_member(struct source *s, const struct source_file *file, const char *member,
+                               struct error *err)
+{
+    int code = 0;
+    *s = (struct source){ .file = file };
+    s->archive = zip_open(file->path, ZIP_RDONLY, &code);
+    if (!s->archive)
+        return error_set(err,
+                         code == ZIP_ER_OPEN || code == ZIP_ER_READ ? STATUS_IO : STATUS_INVALID,
+                         "it is no zip archive that can be read");
+    s->member = zip_fopen(s->archive, member, 0);
+    if (s->member)
+        return STATUS_OK;
+    bool absent = zip_error_code_zip(zip_get_error(s->archive)) == ZIP_ER_NOENT;
+    source_close(s);
+    return error_set(err, absent ? STATUS_NOT_FOUND : STATUS_INVALID,
+                     absent ? "it has no array '%.64s'" : "its array '%.64s' cannot be read",
+                     member);
+}
+
+/* -1: failed. */
+static int read_some(struct source *s, void *data, size_t len)
+{
+    return s->member ? (int)zip_fread(s->member, data, len)
+                     : gzread(s->stream, data, (unsigned)len);
+}
+
+static enum status read_error(struct source *s, int n, struct error *err)
+{
+    if (!s->member)
+        return stream_error(s, err);
+    return n < 0 ? error_set(err, STATUS_INVALID, "its compressed data is damaged") : STATUS_OK;
+}
+
 enum status source_read(struct source *s, void *data, size_t len, size_t *got, struct error *err)
 {
     *got = 0;
@@ -48,11 +83,11 @@ enum status source_read(struct source *s, void *data, size_t len, size_t *got, s
         size_t want = len - *got < READ_STEP_BYTES ? len - *got : READ_STEP_BYTES;
         if (s->file->cancelled && atomic_load(s->file->cancelled))
             return error_set(err, STATUS_CANCELLED, "cancelled");
-        int n = gzread(s->stream, (char *)data + *got, (unsigned)want);
+        int n = read_some(s, (char *)data + *got, want);
         if (n > 0)
             *got += (size_t)n;
-        if (n < (int)want)
-            return stream_error(s, err);
+        if (n < (int)want && (n <= 0 || !s->member))
+            return read_error(s, n, err);
     }
     return STATUS_OK;
 }
@@ -61,5 +96,11 @@ void source_close(struct source *s)
 {
     if (s->stream)
         gzclose_r(s->stream);
+    if (s->member)
+        zip_fclose(s->member);
+    if (s->archive)
+        zip_discard(s->archive);
     s->stream = NULL;
+    s->member = NULL;
+    s->archive = NULL;
 }

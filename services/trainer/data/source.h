@@ -17,16 +17,23 @@ struct source_file {
 };
 
 struct gzFile_s;
+struct zip;
+struct zip_file;
 
 struct source {
     const struct source_file *file; /* borrowed */
     struct gzFile_s *stream;        /* private */
+    struct zip *archive;            /* private: of members of zip archives */
+    struct zip_file *member;        /* private */
 };
 
 /* file: borrowed until source_close.  IO: cannot be opened.  INVALID: named .gz, but not
  * compressed. */
 enum status source_open(struct source *s, const struct source_file *file,
                         struct error *err) MUST_CHECK;
+/* A member of a zip archive (.npz).  NOT_FOUND: it has none of that name. */
+enum status source_open_member(struct source *s, const struct source_file *file, const char *member,
+                               struct error *err) MUST_CHECK;
 /* Reads len bytes; *got is less only at the end of the file.  INVALID: the compressed data is cut
  * off or damaged. */
 enum status source_read(struct source *s, void *data, size_t len, size_t *got,

@@ -1,7 +1,8 @@
 /* split.h - which rows are learnt from, which are watched meanwhile, which are held out.
  *
- * Seeded and stratified: each class has its share of each part, give or take one row, and at
- * least one row to be learnt from.
+ * Stratified: each class has its share of each part, give or take one row, and at least one row to be
+ * learnt from.  Random: whatever the classes are.  By group: all rows of a group are in the same
+ * part.  By order: the last rows are held out, those before them are watched.
  */
 #ifndef SERVICES_TRAINER_SPLIT_H
 #define SERVICES_TRAINER_SPLIT_H
@@ -21,9 +22,18 @@ struct split {
     size_t validation;
 };
 
-/* INVALID: too few rows. */
+/* Stratified where there are classes, else at random.  INVALID: too few rows. */
 enum status split_make(const struct table *t, const struct split_shares *shares, uint64_t seed,
                        struct split *out, struct error *err) MUST_CHECK;
+enum status split_random(size_t rows, const struct split_shares *shares, uint64_t seed,
+                         struct split *out, struct error *err) MUST_CHECK;
+/* group: of each row, below `groups`.  INVALID: too few groups. */
+enum status split_groups(const uint32_t *group, size_t groups, size_t rows,
+                         const struct split_shares *shares, uint64_t seed, struct split *out,
+                         struct error *err) MUST_CHECK;
+/* key: of each row; equal ones stay in the order of the table. */
+enum status split_ordered(const double *key, size_t rows, const struct split_shares *shares,
+                          struct split *out, struct error *err) MUST_CHECK;
 void split_finish(struct split *s); /* zeroed is fine */
 
 #endif

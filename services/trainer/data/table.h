@@ -37,12 +37,6 @@ static inline size_t table_width(const struct table *t)
     return t->outputs ? t->outputs : t->classes_count;
 }
 
-/* A CSV file (RFC 4180; .gz or plain): a header row, one label column, all others numeric.
- * INVALID, TOO_LARGE: *err names the file, the row (1 is the header; empty lines do not count)
- * and the column. */
-enum status csv_read(const struct source_file *file, const char *target, struct table *out,
-                     struct error *err) MUST_CHECK;
-
 /* A pair of IDX files (.gz or plain): images of unsigned bytes (magic 0x00000803) and labels
  * (0x00000801); http://yann.lecun.com/exdb/mnist.  Pixels become floats of 0 to 255.
  * Classes are "0", "1" ... up to the highest label. */

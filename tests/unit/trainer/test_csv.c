@@ -1,31 +1,62 @@
 /* test_csv.c - tables: what is read, and what is said about those that cannot be. */
+#include "services/trainer/data/target.h"
 #include "tests/unit/trainer/fixture.h"
 
 #include <criterion/parameterized.h>
+#include <math.h>
 
 static struct fixture f;
-static struct table t;
+static struct dataframe d;
+static struct table t; /* its target, and its numbers */
+static struct dataframe_options options;
+static enum task task;
 static struct error err;
 
 static void init(void)
 {
     fixture_init(&f);
-    t = (struct table){ 0 };
+    options = (struct dataframe_options){ .csv.drop_bad = false };
+    task = TASK_AUTO;
     err = (struct error){ .status = STATUS_OK };
 }
 
 static void finish(void)
 {
     table_finish(&t);
+    dataframe_finish(&d);
     fixture_finish(&f);
 }
 
 TestSuite(csv, .init = init, .fini = finish);
 
+/* The columns of numbers that are no target, side by side. */
+static void take_numbers(void)
+{
+    t.x = mem_zalloc(d.rows * d.columns_count * sizeof *t.x);
+    for (size_t i = 0; i < d.columns_count; i++)
+        t.features += d.columns[i].number && !d.columns[i].target;
+    for (size_t i = 0, k = 0; i < d.columns_count; i++) {
+        if (!d.columns[i].number || d.columns[i].target)
+            continue;
+        for (size_t row = 0; row < d.rows; row++)
+            t.x[row * t.features + k] = d.columns[i].number[row];
+        k++;
+    }
+}
+
 static enum status read_named(const char *name, const char *target)
 {
     const struct source_file file = { name, fixture_path(&f, name), NULL };
-    return csv_read(&file, target, &t, &err);
+    options.targets = &target;
+    options.targets_count = 1;
+    dataframe_finish(&d);
+    table_finish(&t);
+    enum status st = dataframe_read_csv(&file, &options, &d, &err);
+    if (!st)
+        st = target_read(&d, &target, 1, task, &t, &err);
+    if (!st)
+        take_numbers();
+    return st;
 }
 
 static enum status read_bytes(struct bytes text, const char *target)
@@ -39,16 +70,12 @@ static enum status read_text(const char *text, const char *target)
     return read_bytes(bytes_str(text), target);
 }
 
-/* A table after a failure owns nothing. */
 static void assert_refused(enum status st, const char *says)
 {
     cr_assert(st == STATUS_INVALID || st == STATUS_TOO_LARGE, "%s", status_name(st));
     cr_assert_eq(err.status, st);
     cr_assert_not_null(strstr(err.text, says), "\"%s\" does not say \"%s\"", err.text, says);
     cr_assert_null(t.x);
-    cr_assert_null(t.y);
-    cr_assert_null(t.classes);
-    cr_assert_eq(t.rows, 0);
 }
 
 static void assert_classes(size_t count, const char *const *names)
@@ -133,6 +160,120 @@ Test(csv, many_rows_cross_every_block)
     buf_finish(&text);
 }
 
+/* Rows enough for a column of numbers in which the next cell is a mistake. */
+#define NINE "1,x\n2,y\n3,x\n4,y\n5,x\n6,y\n7,x\n8,y\n9,x\n"
+
+/* ---- types ------------------------------------------------------------------------------ */
+
+Test(csv, types_are_found_in_all_rows)
+{
+    static const enum column_type types[] = { COLUMN_INTEGER, COLUMN_NUMBER,   COLUMN_BOOLEAN,
+                                              COLUMN_DATE,    COLUMN_CATEGORY, COLUMN_CATEGORY };
+    cr_assert_eq(read_text("i,n,b,d,c,k\n1,1,true,2024-01-31,x,u\n,NA,No,2023-12-01 10:00,1,v\n"
+                           "-3,1e-3,,2024-02-29T23:59:59Z,n/a,u\n",
+                           "k"),
+                 STATUS_OK, "%s", err.text);
+    for (size_t i = 0; i < 6; i++)
+        cr_assert_eq(d.columns[i].type, types[i], "column %zu", i);
+    cr_assert(isnan(d.columns[0].number[1]) && isnan(d.columns[1].number[1]));
+    cr_assert_eq(d.columns[2].code[2], CODE_MISSING);
+    cr_assert_eq(d.columns[4].code[2], CODE_MISSING);
+    cr_assert_eq(d.columns[0].missing, 1);
+    cr_assert_str_eq(d.columns[4].words[1], "1");
+}
+
+Test(csv, a_column_of_many_words_is_text)
+{
+    struct buf text = { 0 };
+    buf_append_str(&text, "a,t,k\n");
+    for (int i = 0; i < 60; i++)
+        buf_printf(&text, "1,word %d,%c\n", i < 20 ? 0 : i, 'x' + i % 2);
+    cr_assert_eq(read_bytes(buf_bytes(&text), "k"), STATUS_OK, "%s", err.text);
+    cr_assert_eq(d.columns[1].type, COLUMN_TEXT);
+    cr_assert_null(d.columns[1].code);
+    cr_assert_not(d.columns[1].all_differ);
+    buf_finish(&text);
+}
+
+struct delimited {
+    char text[48];
+    char delimiter;
+};
+
+ParameterizedTestParameters(csv, delimiters)
+{
+    static struct delimited tables[] = {
+        { "a;k\n1,x;u\n2,y;v\n", 0 },     { "a\tk\n1\tu\n2\tv\n", 0 },  { "a|k\n1|u\n2|v\n", 0 },
+        { "\"a,a,a\";k\n1;u\n2;v\n", 0 }, { "a,a:k\n1:u\n2:v\n", ':' },
+    };
+    return cr_make_param_array(struct delimited, tables, sizeof tables / sizeof *tables);
+}
+
+ParameterizedTest(struct delimited *c, csv, delimiters, .init = init, .fini = finish)
+{
+    options.csv.delimiter = c->delimiter;
+    cr_assert_eq(read_text(c->text, "k"), STATUS_OK, "%s", err.text);
+    cr_assert_eq(d.columns_count, 2);
+    cr_assert_str_eq(t.classes[1], "v");
+}
+
+Test(csv, bad_rows_can_be_left_out)
+{
+    options.csv.drop_bad = true;
+    cr_assert_eq(read_text("a,k\n" NINE "1,2,3\nred,y\n1\n7,\n8,Gr\xfcn\n10,x\n", "k"), STATUS_OK,
+                 "%s", err.text);
+    cr_assert_eq(d.rows, 10);
+    cr_assert_eq(d.dropped, 5);
+    cr_assert_not_null(strstr(d.dropped_first.text, "row 11"), "%s", d.dropped_first.text);
+    cr_assert_eq(t.x[9], 10);
+    assert_classes(2, (const char *const[]){ "x", "y" });
+}
+
+Test(csv, all_rows_may_be_bad)
+{
+    options.csv.drop_bad = true;
+    assert_refused(read_text("a,k\n1,\n2,\n", "k"), "row 2, column 'k': the label is missing");
+}
+
+/* ---- targets ---------------------------------------------------------------------------- */
+
+Test(csv, numbers_that_differ_are_values)
+{
+    struct buf text = { 0 };
+    buf_append_str(&text, "a,k\n");
+    for (int i = 0; i < 30; i++)
+        buf_printf(&text, "1,%d.5\n", i);
+    cr_assert_eq(read_bytes(buf_bytes(&text), "k"), STATUS_OK, "%s", err.text);
+    cr_assert_eq(t.outputs, 1);
+    cr_assert_eq(t.values[29], 29.5f);
+    table_finish(&t);
+    task = TASK_CLASSES;
+    cr_assert_eq(read_bytes(buf_bytes(&text), "k"), STATUS_OK, "%s", err.text);
+    cr_assert_eq(t.classes_count, 30);
+    cr_assert_str_eq(t.classes[2], "2.5");
+    buf_finish(&text);
+}
+
+Test(csv, words_are_no_values)
+{
+    task = TASK_VALUES;
+    assert_refused(read_text("a,k\n1,x\n2,y\n", "k"), "column 'k' has words");
+    assert_refused(read_text("a,k\n1,3\n2,3\n", "k"), "the same value");
+}
+
+Test(csv, several_columns_are_values)
+{
+    const char *const names[] = { "k", "l" };
+    fixture_write(&f, "t.csv", bytes_str("a,k,l\n1,2,3\n4,5,6\n"));
+    const struct source_file file = { "t.csv", f.path, NULL };
+    options.targets = names;
+    options.targets_count = 2;
+    cr_assert_eq(dataframe_read_csv(&file, &options, &d, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(target_read(&d, names, 2, TASK_AUTO, &t, &err), STATUS_OK, "%s", err.text);
+    cr_assert_arr_eq(t.values, ((float[]){ 2, 3, 5, 6 }), 4 * sizeof(float));
+    cr_assert_eq(table_width(&t), 2);
+}
+
 /* ---- what is wrong with the others ------------------------------------------------------ */
 
 struct bad {
@@ -155,17 +296,14 @@ ParameterizedTestParameters(csv, is_refused_with_a_reason)
         { "a,,k\n1,1,x\n2,2,y\n", "k", "column 2 has no name" },
         { "a,k\n1,x\n2\n", "k", "row 3 has 1 columns" },
         { "a,k\n1,x\n2,y,3\n", "k", "row 3 has more than the 2 columns" },
-        { "a,k\n,x\n2,y\n", "k", "row 2, column 'a': the value is missing" },
-        { "a,k\n  ,x\n2,y\n", "k", "row 2, column 'a': the value is missing" },
         { "a,k\n1,\n2,y\n", "k", "row 2, column 'k': the label is missing" },
-        { "a,k\n1,x\nred,y\n", "k", "row 3, column 'a': 'red' is not a number" },
-        { "a,k\n1,x\n1.2.3,y\n", "k", "'1.2.3' is not a number" },
-        { "a,k\n1,x\n\"1,5\",y\n", "k", "'1,5' is not a number" },
-        { "a,k\nnan,x\n1,y\n", "k", "row 2, column 'a': 'nan' is not a number" },
-        { "a,k\n1,x\n-inf,y\n", "k", "'-inf' is not a number" },
-        { "a,k\n1,x\nInfinity,y\n", "k", "'Infinity' is not a number" },
-        { "a,k\n1,x\n1e39,y\n", "k", "'1e39' is not a number" },
-        { "a,k\n1,x\n1e999,y\n", "k", "'1e999' is not a number" },
+        { "a,k\n" NINE "red,y\n", "k", "row 11, column 'a': 'red' is not a number" },
+        { "a,k\n" NINE "1.2.3,y\n", "k", "'1.2.3' is not a number" },
+        { "a,k\n" NINE "\"1,5\",y\n", "k", "'1,5' is not a number" },
+        { "a,k\n" NINE "-inf,y\n", "k", "'-inf' is not a number" },
+        { "a,k\n" NINE "Infinity,y\n", "k", "'Infinity' is not a number" },
+        { "a,k\n" NINE "1e39,y\n", "k", "'1e39' is not a number" },
+        { "a,k\n" NINE "1e999,y\n", "k", "'1e999' is not a number" },
         { "a,k\n1,x\n2,x\n", "k", "one class" },
         { "a,k\n1,x\n2,\"y\n", "k", "row 3" },
         { "a,k\n1,x\n\"2\"2,y\n", "k", "row 3" },
@@ -263,7 +401,7 @@ Test(csv, a_name_in_gz_that_is_not_compressed_is_refused)
 
 Test(csv, hexadecimal_is_not_a_number)
 {
-    assert_refused(read_text("a,k\n0x1F,x\n2,y\n", "k"), "'0x1F' is not a number");
+    assert_refused(read_text("a,k\n" NINE "0x1F,y\n", "k"), "'0x1F' is not a number");
 }
 
 Test(csv, a_byte_order_mark_is_skipped)
@@ -285,7 +423,7 @@ Test(csv, mixed_labels_are_sorted_as_text)
 
 Test(csv, errors_name_the_file)
 {
-    assert_refused(read_text("a,k\n1,x\nred,y\n", "k"), "t.csv: row 3, column 'a'");
+    assert_refused(read_text("a,k\n" NINE "red,y\n", "k"), "t.csv: row 11, column 'a'");
 }
 
 Test(csv, can_be_cancelled)
@@ -293,7 +431,7 @@ Test(csv, can_be_cancelled)
     const atomic_bool cancelled = true;
     fixture_write(&f, "t.csv", bytes_str("a,k\n1,x\n2,y\n"));
     const struct source_file file = { "t.csv", f.path, &cancelled };
-    cr_assert_eq(csv_read(&file, "k", &t, &err), STATUS_CANCELLED);
+    cr_assert_eq(dataframe_read_csv(&file, &options, &d, &err), STATUS_CANCELLED);
 }
 
 static long peak_kib(void)

@@ -1,21 +1,25 @@
 /* test_onnx.c - the exported file: its parts as protobuf-c reads them back, and its answers as
  * ONNX Runtime gives them (compare_onnx.py). */
-#include "services/trainer/learners/mlp.h"
+#include "services/trainer/learners/descent.h"
 #include "tests/unit/trainer/fixture.h"
 
 #include "onnx.pb-c.h"
 
+#include <criterion/parameterized.h>
+
 static struct fixture f;
 static struct table t;
-static struct mlp m;
-static struct mlp_params p;
+static struct network m;
+static enum activation activation;
+static enum loss loss;
 static struct buf file;
 static Onnx__ModelProto *model;
 
 static void init(void)
 {
     fixture_init(&f);
-    mlp_default(&p, false);
+    activation = ACTIVATION_RELU;
+    loss = LOSS_SOFTMAX;
 }
 
 static void finish(void)
@@ -23,7 +27,7 @@ static void finish(void)
     onnx__model_proto__free_unpacked(model, NULL);
     model = NULL;
     buf_finish(&file);
-    mlp_finish(&m);
+    network_finish(&m);
     table_finish(&t);
     fixture_finish(&f);
 }
@@ -38,24 +42,48 @@ static void write_file(const char *description)
                                       .notes = { { "one", "Grün \"1\"" }, { "two", "" } },
                                       .notes_count = 2 };
     onnx_graph_input(graph, ONNX_INPUT, ONNX_FLOAT, m.features);
-    onnx_graph_output(graph, ONNX_PROBABILITIES, ONNX_FLOAT, mlp_classes(&m));
-    mlp_export(&m, graph, ONNX_INPUT, ONNX_PROBABILITIES);
+    const char *output = t.outputs ? ONNX_VALUES : ONNX_PROBABILITIES;
+    onnx_graph_output(graph, output, ONNX_FLOAT, table_width(&t));
+    network_export(&m, graph, ONNX_INPUT, output);
     onnx_graph_write(graph, &about, &file);
     onnx_graph_destroy(graph);
 }
 
-/* A network with random weights, standardised on three clouds, and its file. */
+static void make_network(size_t hidden_count, size_t features)
+{
+    uint32_t hidden[MAX_HIDDEN];
+    for (size_t i = 0; i < hidden_count; i++)
+        hidden[i] = (uint32_t)(9 + i);
+    const struct network_shape shape = { .features = features,
+                                         .outputs = loss == LOSS_BINARY ? 1 : table_width(&t),
+                                         .hidden = hidden,
+                                         .hidden_count = hidden_count,
+                                         .activation = activation,
+                                         .loss = loss };
+    network_init(&m, &shape, false);
+    network_randomise(&m, 0);
+}
+
+/* Values beside the classes: outputs of them. */
+static void add_values(size_t outputs)
+{
+    t.outputs = outputs;
+    t.values = mem_alloc(t.rows * outputs * sizeof *t.values);
+    for (size_t i = 0; i < t.rows * outputs; i++)
+        t.values[i] = 1000 + 10 * (float)(i % 7);
+}
+
+/* A network with random weights, standardised on clouds, and its file. */
 static void export_network(size_t hidden_count, size_t features, size_t classes)
 {
     uint32_t rows[64];
     fixture_clouds(&t, 64, features, classes, 2);
-    p.hidden_count = hidden_count;
-    for (size_t i = 0; i < hidden_count; i++)
-        p.hidden[i] = (uint32_t)(9 + i);
+    if (loss >= LOSS_SQUARED)
+        add_values(classes);
     for (uint32_t i = 0; i < 64; i++)
         rows[i] = i;
-    mlp_init(&m, features, classes, &p);
-    mlp_standardise(&m, &t, rows, 64, true);
+    make_network(hidden_count, features);
+    network_standardise(&m, &t, rows, 64, true);
     for (size_t l = 0; l < m.layers_count; l++)
         for (size_t i = 0; i < m.layers[l].out; i++)
             m.layers[l].b[i] = 0.1f * (float)i - 0.2f;
@@ -169,7 +197,7 @@ Test(onnx, appends)
 {
     buf_append_str(&file, "before");
     fixture_clouds(&t, 4, 2, 2, 1);
-    mlp_init(&m, 2, 2, &p);
+    make_network(1, 2);
     write_file("");
     cr_assert_arr_eq(file.data, "before", 6);
     model = onnx__model_proto__unpack(NULL, file.len - 6, file.data + 6);
@@ -182,11 +210,11 @@ Test(onnx, appends)
 static void assert_same_answers(void)
 {
     char command[512];
-    size_t size = t.rows * t.classes_count * sizeof(float);
+    size_t size = t.rows * table_width(&t) * sizeof(float);
     float *out = mem_alloc(size);
     for (size_t i = 0; i < t.features; i++)
         t.x[i] *= 50;
-    mlp_predict(&m, t.x, t.rows, out);
+    network_predict(&m, t.x, t.rows, out);
     fixture_write(&f, "model.onnx", buf_bytes(&file));
     fixture_write(&f, "inputs", bytes_of(t.x, t.rows * t.features * sizeof *t.x));
     fixture_write(&f, "probabilities", bytes_of(out, size));
@@ -207,5 +235,29 @@ Test(onnx, answers_what_the_network_answers)
 Test(onnx, answers_what_softmax_regression_answers)
 {
     export_network(0, 7, 4);
+    assert_same_answers();
+}
+
+ParameterizedTestParameters(onnx, answers_what_each_kind_answers)
+{
+    static uint32_t kinds[9]; /* an activation and a loss */
+    for (uint32_t i = 0; i < 9; i++)
+        kinds[i] = i;
+    return cr_make_param_array(uint32_t, kinds, 9);
+}
+
+ParameterizedTest(uint32_t *kind, onnx, answers_what_each_kind_answers)
+{
+    static const enum loss losses[] = { LOSS_BINARY, LOSS_SQUARED, LOSS_HUBER };
+    activation = *kind % 3;
+    loss = losses[*kind / 3];
+    export_network(loss == LOSS_HUBER ? 0 : 2, 5, 2);
+    assert_same_answers();
+}
+
+Test(onnx, answers_one_value)
+{
+    loss = LOSS_SQUARED;
+    export_network(0, 3, 1);
     assert_same_answers();
 }

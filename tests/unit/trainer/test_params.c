@@ -1,5 +1,5 @@
 /* test_params.c - parameters: defaults, limits, and what is said about bad ones. */
-#include "services/trainer/learners/mlp.h"
+#include "services/trainer/learners/descent.h"
 #include "services/trainer/run.h"
 #include "tests/unit/tsan.h"
 
@@ -9,13 +9,13 @@
 #include <yyjson.h>
 
 static struct run r;
-static struct mlp_params p;
+static struct descent_params p;
 static struct error err;
 
 static enum status parse(const char *json)
 {
     struct param_set sets[RUN_PARAM_SETS];
-    mlp_default(&p, false);
+    learner_mlp.defaults(&p, &(struct table){ 0 });
     r = (struct run){ .learner = &learner_mlp, .params = &p, .shares = { .test = 0.2 } };
     run_param_sets(&r, sets);
     return params_parse(bytes_str(json), sets, RUN_PARAM_SETS, &err);
@@ -24,7 +24,7 @@ static enum status parse(const char *json)
 Test(params, defaults_are_within_the_limits)
 {
     for (int images = 0; images < 2; images++) {
-        mlp_default(&p, images);
+        learner_mlp.defaults(&p, &(struct table){ .image = { images, 28, 28 } });
         cr_assert(p.hidden_count >= 1 && p.hidden_count <= MAX_HIDDEN);
         for (size_t i = 0; i < p.hidden_count; i++)
             cr_assert(p.hidden[i] >= 1 && p.hidden[i] <= MAX_HIDDEN_UNITS);
@@ -37,8 +37,8 @@ Test(params, defaults_are_within_the_limits)
 
 Test(params, nothing_given_changes_nothing)
 {
-    struct mlp_params before;
-    mlp_default(&before, false);
+    struct descent_params before;
+    learner_mlp.defaults(&before, &(struct table){ 0 });
     cr_assert_eq(parse(""), STATUS_OK);
     cr_assert_arr_eq(&p, &before, sizeof p);
     cr_assert_eq(parse("{}"), STATUS_OK);
@@ -151,7 +151,11 @@ Test(params, all_are_shown_with_their_values)
     char *text = yyjson_mut_write(doc, 0, NULL);
     cr_assert_str_eq(text, "{\"hidden\":[3,2],\"epochs\":60,\"batch\":16,\"lr\":0.5,"
                            "\"lr_decay\":1.0,\"momentum\":0.9,\"weight_decay\":0.0001,"
-                           "\"patience\":15,\"validation\":0.0,\"test\":0.25}");
+                           "\"patience\":15,\"optimizer\":\"momentum\",\"schedule\":\"step\","
+                           "\"lr_step\":1,\"warmup\":0,\"beta1\":0.9,\"beta2\":0.999,\"l1\":0.0,"
+                           "\"clip_norm\":0.0,\"activation\":\"relu\",\"dropout\":0.0,"
+                           "\"loss\":\"auto\",\"huber\":1.0,\"balanced\":false,"
+                           "\"validation\":0.0,\"test\":0.25}");
     free(text);
     yyjson_mut_doc_free(doc);
 }

@@ -113,15 +113,15 @@ Test(run, it_leaves_samples_of_the_rows_held_out)
     yyjson_val *sample;
     add_table(300);
     run_execute(&run);
-    cr_assert_leq(run.warmup.len, MAX_WARMUP_BYTES);
-    yyjson_doc *doc = yyjson_read((const char *)run.warmup.data, run.warmup.len, 0);
+    cr_assert_leq(run.made[0].data.len, MAX_WARMUP_BYTES);
+    yyjson_doc *doc = yyjson_read((const char *)run.made[0].data.data, run.made[0].data.len, 0);
     yyjson_val *samples = yyjson_obj_get(yyjson_doc_get_root(doc), "samples");
     const float *computed = (const float *)(const void *)run.predictions.data;
     cr_assert_eq(yyjson_arr_size(samples), 32);
     yyjson_arr_foreach(samples, i, max, sample)
     {
         numbers(sample, "inputs", ONNX_INPUT, 4);
-        yyjson_val *list = numbers(sample, "outputs", ONNX_OUTPUT, classes);
+        yyjson_val *list = numbers(sample, "outputs", ONNX_PROBABILITIES, classes);
         for (size_t c = 0; c < classes; c++)
             cr_assert_eq((float)yyjson_get_num(yyjson_arr_get(list, c)),
                          computed[i * rows / 32 * classes + c]);
@@ -135,7 +135,7 @@ Test(run, samples_of_wide_tables_are_fewer)
     fixture_table(&t, 40, 19999, 1);
     buf_append(&run.predictions, t.x, t.rows * sizeof(float));
     run_warmup(&run, &t);
-    yyjson_doc *doc = yyjson_read((const char *)run.warmup.data, run.warmup.len, 0);
+    yyjson_doc *doc = yyjson_read((const char *)run.made[0].data.data, run.made[0].data.len, 0);
     cr_assert_eq(yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(doc), "samples")), 10);
     yyjson_doc_free(doc);
     table_finish(&t);
@@ -305,11 +305,12 @@ Test(run, a_table_with_too_many_rows_of_too_many_classes)
     struct buf text = { 0 };
     buf_append_str(&text, "a,kind\n");
     for (unsigned i = 0; i < 660000; i++)
-        buf_printf(&text, "1,%u\n", i % 4096);
+        buf_printf(&text, "%u,%u\n", i % 3, i % 4096);
     fixture_write(&f, "table.csv", buf_bytes(&text));
     buf_finish(&text);
     add_file("table.csv", f.path);
     snprintf(run.target, sizeof run.target, "kind");
+    set_params("{\"task\":\"classification\"}");
     run_execute(&run);
     cr_assert_eq(run.error.status, STATUS_TOO_LARGE, "%s", run.error.text);
 }
