@@ -56,6 +56,7 @@ struct run {
     struct split split; /* its sizes; rows is NULL */
     struct buf onnx;
     struct buf metrics;     /* JSON object */
+    struct buf data_report; /* the same: what was done to the data (data_json) */
     struct buf predictions; /* float32, held-out rows x classes */
     double seconds;
 };

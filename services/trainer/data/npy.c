@@ -11,15 +11,15 @@
 #define SLAB_BYTES   65536u
 
 /* How a type's bytes become a float. */
-#define CONVERT(type)                                                \
+#define CONVERT(type)                                                  \
     static void from_##type(const void *from, size_t count, float *to) \
-    {                                                                \
-        const char *p = from;                                        \
-        for (size_t i = 0; i < count; i++) {                         \
-            type value;                                              \
-            memcpy(&value, p + i * sizeof value, sizeof value);      \
-            to[i] = (float)value;                                    \
-        }                                                            \
+    {                                                                  \
+        const char *p = from;                                          \
+        for (size_t i = 0; i < count; i++) {                           \
+            type value;                                                \
+            memcpy(&value, p + i * sizeof value, sizeof value);        \
+            to[i] = (float)value;                                      \
+        }                                                              \
     }
 CONVERT(int8_t)
 CONVERT(int16_t)
@@ -40,10 +40,12 @@ struct item {
 };
 
 static const struct item items[] = {
-    { "f4", 4, false, from_float },   { "f8", 8, false, from_double }, { "u1", 1, true, from_uint8_t },
-    { "i1", 1, true, from_int8_t },   { "b1", 1, true, from_uint8_t }, { "i2", 2, true, from_int16_t },
-    { "u2", 2, true, from_uint16_t }, { "i4", 4, true, from_int32_t }, { "u4", 4, true, from_uint32_t },
-    { "i8", 8, true, from_int64_t },  { "u8", 8, true, from_uint64_t },
+    { "f4", 4, false, from_float },   { "f8", 8, false, from_double },
+    { "u1", 1, true, from_uint8_t },  { "i1", 1, true, from_int8_t },
+    { "b1", 1, true, from_uint8_t },  { "i2", 2, true, from_int16_t },
+    { "u2", 2, true, from_uint16_t }, { "i4", 4, true, from_int32_t },
+    { "u4", 4, true, from_uint32_t }, { "i8", 8, true, from_int64_t },
+    { "u8", 8, true, from_uint64_t },
 };
 
 static enum status read_exactly(struct source *s, void *to, size_t len, struct error *err)

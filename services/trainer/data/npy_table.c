@@ -134,8 +134,10 @@ static enum status take_y(struct npy *y, enum task task, const struct table *lik
 {
     size_t outputs = y->rank == 2 ? y->dims[1] : 1, count = 0;
     if (y->rank > 2 || y->dims[0] != out->rows)
-        return error_set(err, STATUS_INVALID, "y has %zu rows, x has %zu; and y is [rows] or "
-                         "[rows, outputs]", y->dims[0], out->rows);
+        return error_set(err, STATUS_INVALID,
+                         "y has %zu rows, x has %zu; and y is [rows] or "
+                         "[rows, outputs]",
+                         y->dims[0], out->rows);
     if (outputs > MAX_TARGETS || (outputs > 1 && task == TASK_CLASSES))
         return error_set(err, STATUS_INVALID, "y has %zu columns", outputs);
     if (like)
@@ -147,7 +149,7 @@ static enum status take_y(struct npy *y, enum task task, const struct table *lik
     float *labels = outputs == 1 ? different(y, &count) : NULL;
     if (task == TASK_AUTO)
         task = outputs == 1 && count <= (y->whole ? AUTO_INTEGERS : AUTO_NUMBERS) ? TASK_CLASSES
-                                                                                 : TASK_VALUES;
+                                                                                  : TASK_VALUES;
     enum status st = STATUS_OK;
     if (task == TASK_CLASSES) {
         st = take_classes(y, labels, count, out, err);

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define WORD_BYTES 128 /* of a word in a table, roughly, with its text */
+#define WORD_BYTES  128 /* of a word in a table, roughly, with its text */
 #define WORDS_LEAST 8u
 
 static enum status on_header(void *arg, char *const *names, size_t count, struct error *err)

@@ -31,8 +31,8 @@ static enum column_type type_of(const struct profile_column *c)
         return type;
     for (size_t i = 0; i < c->words.count; i++)
         kept += c->words.list[i].count;
-    bool many = c->words.count > TEXT_ROWS &&
-                (double)c->words.count > TEXT_SHARE * (double)c->counted;
+    bool many =
+        c->words.count > TEXT_ROWS && (double)c->words.count > TEXT_SHARE * (double)c->counted;
     bool longer = (double)c->long_words > TEXT_SHARE * (double)c->counted;
     bool spread = c->reduced && (double)kept < TEXT_SHARE * (double)c->counted;
     return many || longer || spread ? COLUMN_TEXT : type;
@@ -107,8 +107,8 @@ static void put_column(const struct profile *p, size_t column, yyjson_mut_doc *d
     if (c->guess.count[CELL_BAD])
         yyjson_mut_obj_add_uint(doc, o, "not_utf8", c->guess.count[CELL_BAD]);
     if (type == COLUMN_NUMBER || type == COLUMN_INTEGER) {
-        uint64_t others = c->guess.count[CELL_WORD] + c->guess.count[CELL_BOOLEAN] +
-                          c->guess.count[CELL_DATE];
+        uint64_t others =
+            c->guess.count[CELL_WORD] + c->guess.count[CELL_BOOLEAN] + c->guess.count[CELL_DATE];
         put_numbers(p, column, doc, o);
         if (others)
             yyjson_mut_obj_add_uint(doc, o, "not_numbers", others);

@@ -42,14 +42,15 @@ static enum status stream_error(struct source *s, struct error *err)
     return error_set(err, STATUS_INVALID, "its compressed data is damaged (%s)", text);
 }
 
-enum status source_open_member(struct source *s, const struct source_file *file,
-                               const char *member, struct error *err)
+enum status source_open_member(struct source *s, const struct source_file *file, const char *member,
+                               struct error *err)
 {
     int code = 0;
     *s = (struct source){ .file = file };
     s->archive = zip_open(file->path, ZIP_RDONLY, &code);
     if (!s->archive)
-        return error_set(err, code == ZIP_ER_OPEN || code == ZIP_ER_READ ? STATUS_IO : STATUS_INVALID,
+        return error_set(err,
+                         code == ZIP_ER_OPEN || code == ZIP_ER_READ ? STATUS_IO : STATUS_INVALID,
                          "it is no zip archive that can be read");
     s->member = zip_fopen(s->archive, member, 0);
     if (s->member)
@@ -64,7 +65,8 @@ enum status source_open_member(struct source *s, const struct source_file *file,
 /* -1: failed. */
 static int read_some(struct source *s, void *data, size_t len)
 {
-    return s->member ? (int)zip_fread(s->member, data, len) : gzread(s->stream, data, (unsigned)len);
+    return s->member ? (int)zip_fread(s->member, data, len)
+                     : gzread(s->stream, data, (unsigned)len);
 }
 
 static enum status read_error(struct source *s, int n, struct error *err)

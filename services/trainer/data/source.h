@@ -32,8 +32,8 @@ struct source {
 enum status source_open(struct source *s, const struct source_file *file,
                         struct error *err) MUST_CHECK;
 /* A member of a zip archive (.npz).  NOT_FOUND: it has none of that name. */
-enum status source_open_member(struct source *s, const struct source_file *file,
-                               const char *member, struct error *err) MUST_CHECK;
+enum status source_open_member(struct source *s, const struct source_file *file, const char *member,
+                               struct error *err) MUST_CHECK;
 /* Reads len bytes; *got is less only at the end of the file.  INVALID: the compressed data is cut
  * off or damaged. */
 enum status source_read(struct source *s, void *data, size_t len, size_t *got,

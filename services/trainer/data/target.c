@@ -114,9 +114,8 @@ enum status target_read(const struct dataframe *f, const char *const *names, siz
         task =
             count > 1 || is_of_values(dataframe_column(f, names[0])) ? TASK_VALUES : TASK_CLASSES;
     out->rows = f->rows;
-    enum status st = task == TASK_VALUES
-                         ? take_values(f, names, count, out, err)
-                         : take_classes(f, dataframe_column(f, names[0]), out, err);
+    enum status st = task == TASK_VALUES ? take_values(f, names, count, out, err)
+                                         : take_classes(f, dataframe_column(f, names[0]), out, err);
     if (st)
         table_finish(out);
     return st;

@@ -203,11 +203,8 @@ struct delimited {
 ParameterizedTestParameters(csv, delimiters)
 {
     static struct delimited tables[] = {
-        { "a;k\n1,x;u\n2,y;v\n", 0 },
-        { "a\tk\n1\tu\n2\tv\n", 0 },
-        { "a|k\n1|u\n2|v\n", 0 },
-        { "\"a,a,a\";k\n1;u\n2;v\n", 0 },
-        { "a,a:k\n1:u\n2:v\n", ':' },
+        { "a;k\n1,x;u\n2,y;v\n", 0 },     { "a\tk\n1\tu\n2\tv\n", 0 },  { "a|k\n1|u\n2|v\n", 0 },
+        { "\"a,a,a\";k\n1;u\n2;v\n", 0 }, { "a,a:k\n1:u\n2:v\n", ':' },
     };
     return cr_make_param_array(struct delimited, tables, sizeof tables / sizeof *tables);
 }

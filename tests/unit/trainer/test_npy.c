@@ -60,8 +60,9 @@ Test(npy, every_type_of_numbers)
 
 Test(npy, archives_are_read)
 {
-    python("x = np.arange(100000, dtype=\"f4\").reshape(-1, 10); np.savez_compressed(\"z.npz\", x=x, "
-           "y=x[:, 0]); np.savez(\"s.npz\", x=x)");
+    python(
+        "x = np.arange(100000, dtype=\"f4\").reshape(-1, 10); np.savez_compressed(\"z.npz\", x=x, "
+        "y=x[:, 0]); np.savez(\"s.npz\", x=x)");
     cr_assert_eq(read_array("z.npz", "x.npy"), STATUS_OK, "%s", err.text);
     cr_assert_eq(a.data[99999], 99999.0f);
     cr_assert_eq(read_array("s.npz", "x.npy"), STATUS_OK, "%s", err.text);

@@ -127,7 +127,8 @@ Test(prep, a_column_that_says_the_target_is_left_out)
     buf_append_str(&words, "a,leak,y\n");
     buf_append_str(&values, "a,leak,y\n");
     for (int i = 0; i < 60; i++) {
-        buf_printf(&words, "%d,%d,%s\n", i * 37 % 11, i % 3 * 5, (const char *[]){ "p", "q", "r" }[i % 3]);
+        buf_printf(&words, "%d,%d,%s\n", i * 37 % 11, i % 3 * 5,
+                   (const char *[]){ "p", "q", "r" }[i % 3]);
         buf_printf(&values, "%d,%d.25,%d.25\n", i * 37 % 11, i * 7 % 60, i * 7 % 60);
     }
     fixture_write(&f, "t.csv", buf_bytes(&words));
@@ -216,7 +217,8 @@ Test(prep, missing_numbers_are_filled)
 
 /* Values of a column as clients send them: what the file has, and in every fifth row a number that
  * training has not seen, or none.  Words of held-out rows were not seen by the fit, either. */
-static void put_column(yyjson_mut_doc *doc, yyjson_mut_val *root, size_t column, struct dataframe *to)
+static void put_column(yyjson_mut_doc *doc, yyjson_mut_val *root, size_t column,
+                       struct dataframe *to)
 {
     char name[64];
     struct column *c = &to->columns[column];
@@ -344,7 +346,8 @@ Test(prep, the_graph_goes_on_with_the_learner)
     struct buf text = { 0 };
     buf_append_str(&text, "mean,w0,scale,prep_filled,y\n");
     for (int i = 0; i < 100; i++)
-        buf_printf(&text, "%d,%c,%d.5,%d,%c\n", i * 7 % 13, 'u' + i % 3, i * 3 % 11, i % 4, 'p' + i % 3 % 2);
+        buf_printf(&text, "%d,%c,%d.5,%d,%c\n", i * 7 % 13, 'u' + i % 3, i * 3 % 11, i % 4,
+                   'p' + i % 3 % 2);
     fixture_write(&f, "t.csv", buf_bytes(&text));
     cr_assert_eq(load_file("y"), STATUS_OK, "%s", err.text);
     learner->defaults(p, &d.train);

@@ -58,8 +58,8 @@ Test(profile, says_what_columns_hold)
 {
     buf_append_str(&text, "i,n,b,d,c,y\n");
     for (int i = 0; i < 1000; i++)
-        buf_printf(&text, "%d,%s,%s,2024-01-%02d,%s,%c\n", i, i % 4 ? "2.5" : "", i % 2 ? "yes" : "no",
-                   i % 28 + 1, i % 10 ? "often" : "rare", 'p' + i % 5 / 4);
+        buf_printf(&text, "%d,%s,%s,2024-01-%02d,%s,%c\n", i, i % 4 ? "2.5" : "",
+                   i % 2 ? "yes" : "no", i % 28 + 1, i % 10 ? "often" : "rare", 'p' + i % 5 / 4);
     buf_append_str(&text, "500,2.5\n");
     cr_assert_eq(profile(""), STATUS_OK, "%s", err.text);
     cr_assert_eq(number("/rows"), 1000);
