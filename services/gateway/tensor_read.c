@@ -78,8 +78,13 @@ static enum status read_unsigned(const struct reader *r, yyjson_val *v, uint64_t
     return *out > high ? out_of_range(r) : STATUS_OK;
 }
 
+/* null: not a number, as it is written in answers; models of tables take it for a missing value. */
 static enum status read_real(const struct reader *r, yyjson_val *v, double *out)
 {
+    if (yyjson_is_null(v)) {
+        *out = NAN;
+        return STATUS_OK;
+    }
     if (!yyjson_is_num(v))
         return wrong(r, v, r->rank, "a number");
     *out = yyjson_get_num(v);

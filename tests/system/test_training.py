@@ -91,7 +91,7 @@ def test_raw_rows_are_served(training_suite):
     assert job["metrics"]["accuracy"] >= 0.85, job["metrics"]
     suite.eventually(lambda: suite.serving("shop") == "1", 60, "not serving")
     columns = {
-        "age": [[70], [70], [20], [40]],
+        "age": [[70], [70], [20], [None]],
         "city": [["Köln"], ["Rome"], ["Rome"], ["Atlantis"]],
         "member": [["true"], ["TRUE"], ["no"], [""]],
     }
