@@ -17,7 +17,6 @@ struct reader {
     unsigned char *at;  /* the next element goes here */
     struct buf strings; /* BYTES: instead of at */
     bool nested;
-    bool nulls;     /* null is NaN */
     uint64_t index; /* of the next element */
     struct error *err;
 };
@@ -79,9 +78,10 @@ static enum status read_unsigned(const struct reader *r, yyjson_val *v, uint64_t
     return *out > high ? out_of_range(r) : STATUS_OK;
 }
 
+/* null: not a number, as it is written in answers; models of tables take it for a missing value. */
 static enum status read_real(const struct reader *r, yyjson_val *v, double *out)
 {
-    if (r->nulls && yyjson_is_null(v)) {
+    if (yyjson_is_null(v)) {
         *out = NAN;
         return STATUS_OK;
     }
@@ -264,16 +264,6 @@ enum status tensor_from_json(yyjson_val *data, enum datatype type, const int64_t
                              size_t rank, const char *where, struct frame *out, struct error *err)
 {
     struct reader r = { .type = type, .shape = shape, .rank = rank, .where = where, .err = err };
-    return read_tensor(&r, data, out);
-}
-
-enum status tensor_from_json_or_null(yyjson_val *data, enum datatype type, const int64_t *shape,
-                                     size_t rank, const char *where, struct frame *out,
-                                     struct error *err)
-{
-    struct reader r = {
-        .type = type, .shape = shape, .rank = rank, .where = where, .nulls = true, .err = err
-    };
     return read_tensor(&r, data, out);
 }
 

@@ -18,11 +18,6 @@ enum status tensor_from_json(struct yyjson_val *data, enum datatype type, const 
                              size_t rank, const char *where, struct frame *out,
                              struct error *err) MUST_CHECK;
 
-/* The same where null stands for a number that is not finite, as in our own answers: it is read
- * as NaN. */
-enum status tensor_from_json_or_null(struct yyjson_val *data, enum datatype type,
-                                     const int64_t *shape, size_t rank, const char *where,
-                                     struct frame *out, struct error *err) MUST_CHECK;
 
 /* The shape of nested arrays, from their first elements; a ragged one is found by
  * tensor_from_json.  INVALID: deeper than MAX_RANK. */

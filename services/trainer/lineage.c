@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <yyjson.h>
 
+#define REPORT_MAX (MAX_JSON / 2) /* bytes; of tables with more columns the report is left out */
+
 static const struct param share_rows[] = {
     { "validation", PARAM_REAL, offsetof(struct split_shares, validation), 0, 0.9, 0, NULL },
     { "test", PARAM_REAL, offsetof(struct split_shares, test), 0.01, 0.9, 0, NULL },
@@ -54,6 +56,10 @@ static void add_data(const struct run *r, yyjson_mut_doc *doc, yyjson_mut_val *r
     yyjson_mut_obj_add_uint(doc, rows, "train", r->split.train);
     yyjson_mut_obj_add_uint(doc, rows, "validation", r->split.validation);
     yyjson_mut_obj_add_uint(doc, rows, "test", r->split.test);
+    if (r->data_report.len && r->data_report.len <= REPORT_MAX)
+        yyjson_mut_obj_add_val(
+            doc, root, "data",
+            yyjson_mut_rawn(doc, (const char *)r->data_report.data, r->data_report.len));
 }
 
 /* The parameters as they were used; a test set of its own makes the share of no use. */

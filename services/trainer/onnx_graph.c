@@ -54,7 +54,7 @@ static void *keep(struct onnx_graph *g, size_t size)
 static char *keep_text(struct onnx_graph *g, const char *s)
 {
     char *copy = keep(g, strlen(s) + 1);
-    memcpy(copy, s, strlen(s));
+    memcpy(copy, s, strlen(s) + 1);
     return copy;
 }
 

@@ -29,6 +29,7 @@ void run_finish(struct run *r)
     free(r->params);
     buf_finish(&r->onnx);
     buf_finish(&r->metrics);
+    buf_finish(&r->data_report);
     buf_finish(&r->predictions);
     buf_finish(&r->state);
     buf_finish(&r->resume);
@@ -115,6 +116,19 @@ static enum status read_params(struct run *r, const struct table *t, struct erro
     return STATUS_OK;
 }
 
+static void report_data(struct run *r, const struct data *d)
+{
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *root = yyjson_mut_obj(doc);
+    size_t len = 0;
+    yyjson_mut_doc_set_root(doc, root);
+    data_json(d, doc, root);
+    char *text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
+    buf_append(&r->data_report, text, len);
+    free(text);
+    yyjson_mut_doc_free(doc);
+}
+
 static enum status read_data(struct run *r, struct data *d, struct error *err)
 {
     struct source_file files[RUN_FILES_MAX];
@@ -139,6 +153,7 @@ static enum status read_data(struct run *r, struct data *d, struct error *err)
                          "%zu held-out rows of %zu classes are too many: there would be more than "
                          "%u probabilities",
                          d->test.rows, table_width(&d->train), MAX_CELLS);
+    report_data(r, d);
     r->split = d->split;
     r->split.rows = NULL;
     r->split.test = d->test.rows;

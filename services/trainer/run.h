@@ -72,6 +72,7 @@ struct run {
     struct run_made made[RUN_MADE_MAX]; /* see run_make */
     size_t made_count;
     char refused[ERROR_TEXT_MAX]; /* why a checkpoint was of no use, or empty */
+    struct buf data_report; /* JSON object: what was done to the data (data_json) */
     double seconds;
 };
 

@@ -316,6 +316,7 @@ def csv():
     }
     return {name: b"\0" + data for name, data in tables.items()} | {
         "dropped": b"\1a,y\n1,2\n3\nx,4\n,\n",
+        "dropped-last": b"\1a,y\n1,2\n2,3\nx,4,5\n",
         "values": b"\4" + mixed,
         "clipped": b"\x14" + mixed,
     }

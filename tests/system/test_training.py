@@ -67,10 +67,43 @@ def test_table_to_served_model(training_suite):
     samples = suite.api.get("/api/models/iris/versions/1/files/warmup.json")
     assert len(json.loads(samples)["samples"]) == 30  # each row that was held out
     rows = [[0, 0, 0, 1], [2, -1, 1, 1], [4, -2, 0, 1]]
-    got = suite.api.call("POST", "/predict", {"inputs": rows})["outputs"]
+    names = ["length", "width", "height", "depth"]
+    columns = {name: [[row[i]] for row in rows] for i, name in enumerate(names)}
+    got = suite.api.call("POST", "/predict", {"inputs": columns})["outputs"]
     # Classes are sorted: setosa, versicolor, virginica.
     assert [int(np.argmax(p)) for p in got] == [0, 2, 1]
     assert all(abs(sum(p) - 1) < 1e-5 for p in got)
+
+
+def mixed(rows=400, seed=5):
+    """Numbers, words and booleans, some missing; with a row that is bad."""
+    rng = np.random.default_rng(seed)
+    lines = ["age;city;member;bought"]
+    for i in range(rows):
+        age, city, member = int(rng.integers(18, 80)), "Köln Paris Rome".split()[i % 3], i % 7 < 3
+        bought = "yes" if (age > 45) != (city == "Rome") else "no"
+        lines.append(f"{age if i % 11 else ''};{city if i % 13 else ''};{str(member).lower()};{bought}")
+    return "\n".join([*lines, "oops;Rome;true;no"]).encode() + b"\n"
+
+
+def test_raw_rows_are_served(training_suite):
+    suite = training_suite
+    suite.api.call("PUT", "/api/datasets/shop/files/shop.csv", mixed())
+    body = {"model": "shop", "dataset": "shop", "target": "bought", "seed": 1, "deploy": True}
+    job = train(suite, body)
+    assert job["state"] == "failed" and "row 402, column 'age': 'oops'" in job["error"], job
+    job = train(suite, {**body, "params": {"on_bad_row": "drop"}})
+    assert job["state"] == "done", job
+    assert job["metrics"]["accuracy"] >= 0.85, job["metrics"]
+    suite.eventually(lambda: suite.serving("shop") == "1", 60, "not serving")
+    columns = {
+        "age": [[70], [70], [20], [None]],
+        "city": [["Köln"], ["Rome"], ["Rome"], ["Atlantis"]],
+        "member": [["true"], ["TRUE"], ["no"], [""]],
+    }
+    got = suite.api.call("POST", "/predict", {"inputs": columns})["outputs"]
+    assert [int(np.argmax(p)) for p in got[:3]] == [1, 0, 1]  # no, yes
+    assert abs(sum(got[3]) - 1) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,11 @@ static bool has_numbers(const struct column *c)
     return c->type == COLUMN_NUMBER || c->type == COLUMN_INTEGER;
 }
 
+/* A row that turns out to be bad at its end needs room behind the others. */
 static void prepare(struct reader *r)
 {
     struct dataframe *f = r->frame;
+    size_t rows = r->rows + 1;
     r->words = mem_zalloc(f->columns_count * sizeof *r->words);
     r->last = mem_zalloc(f->columns_count * sizeof *r->last);
     r->way = mem_zalloc(f->columns_count * sizeof *r->way);
@@ -102,9 +104,9 @@ static void prepare(struct reader *r)
         c->type = guess_type(&r->guesses[i]);
         r->way[i] = c->type == COLUMN_INTEGER ? 1 : 0;
         if (has_numbers(c))
-            c->number = mem_alloc(r->rows * sizeof *c->number);
+            c->number = mem_alloc(rows * sizeof *c->number);
         if (!has_numbers(c) || c->target)
-            c->code = mem_alloc(r->rows * sizeof *c->code);
+            c->code = mem_alloc(rows * sizeof *c->code);
     }
 }
 

@@ -160,7 +160,21 @@ static enum status split_rows(const struct data_request *r, struct data *d, stru
                                     : split_make(&d->train, &shares, r->seed, &d->split, err);
 }
 
-/* The training rows must show two classes, if only a few of each. */
+/* A split by group or order may leave one class alone. */
+static enum status check_training_rows(const struct data *d, struct error *err)
+{
+    const uint32_t *rows = d->split.rows + d->split.test;
+    const struct table *t = &d->train;
+    for (size_t i = 1; i < d->split.train && !t->outputs; i++)
+        if (t->y[rows[i]] != t->y[rows[0]])
+            return STATUS_OK;
+    return t->outputs ? STATUS_OK
+                      : error_set(err, STATUS_INVALID,
+                                  "the rows to be learnt from are all of class '%.64s': there is "
+                                  "nothing to learn",
+                                  t->classes[t->y[rows[0]]]);
+}
+
 static enum status fit_prep(const struct data_request *r, struct data *d, struct error *err)
 {
     struct prep_params params = r->params->prep;
@@ -196,6 +210,8 @@ static enum status read_table(const struct data_request *r, struct data *d, stru
     }
     if (!st)
         st = split_rows(r, d, err);
+    if (!st)
+        st = check_training_rows(d, err);
     if (!st)
         st = fit_prep(r, d, err);
     if (!st) {

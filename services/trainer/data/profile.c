@@ -1,6 +1,7 @@
 /* profile.c - see profile.h. */
 #include "services/trainer/data/profile_parts.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -11,6 +12,7 @@ static enum status on_header(void *arg, char *const *names, size_t count, struct
 {
     struct profile *p = arg;
     const char *target = p->options->target ? p->options->target : "";
+    assert(count); /* a line that is not empty has a cell */
     if (count > PROFILE_COLUMNS)
         return error_set(err, STATUS_TOO_LARGE, "it has more than %u columns", PROFILE_COLUMNS);
     p->columns = mem_zalloc(count * sizeof *p->columns);

@@ -17,7 +17,7 @@ const struct param prep_param_rows[PREP_PARAMS] = {
     { "impute_constant", PARAM_REAL, FIELD(impute_constant), -1e30, 1e30, 0, NULL },
     { "indicator", PARAM_FLAG, FIELD(indicator), 0, 0, 0, NULL },
     { "scale", PARAM_CHOICE, FIELD(scale), 0, 0, 0, scale_words },
-    { "clip", PARAM_REAL, FIELD(clip), 0, 0.25, 0, NULL },
+    { "clip_share", PARAM_REAL, FIELD(clip), 0, 0.25, 0, NULL },
     { "max_categories", PARAM_U32, FIELD(max_categories), 1, 4096, 0, NULL },
     { "input", PARAM_CHOICE, FIELD(input), 0, 0, 0, input_words },
     { "drop", PARAM_TEXT, FIELD(drop), 0, PREP_NAMES - 1, 0, NULL },

@@ -108,7 +108,7 @@ Test(json, the_wrong_kind_is_named_with_its_place)
 {
     refuses("inputs[0].data[0][1]: expected a number, found string", "[[1,\"x\"]]", DT_FP32,
             SHAPE(1, 2));
-    refuses("inputs[0].data[2]: expected a number, found null", "[1,2,null]", DT_FP32, SHAPE(3));
+    refuses("inputs[0].data[2]: expected an integer, found null", "[1,2,null]", DT_INT32, SHAPE(3));
     refuses("inputs[0].data[1][0]: expected a number, found array", "[[1],[[2]]]", DT_FP32,
             SHAPE(2, 1));
     refuses("inputs[0].data[1]: expected an array, found uint", "[[1,2],3]", DT_FP32, SHAPE(2, 2));

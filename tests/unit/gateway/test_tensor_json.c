@@ -47,6 +47,8 @@ Test(tensor_json, every_type_goes_round)
 {
     round_trip("[[0.1,-2]]", DT_FP32, "[[0.1,-2]]");
     round_trip("[0.1,1e300]", DT_FP64, "[[0.1,1e+300]]");
+    round_trip("[[null,-2]]", DT_FP32, "[[null,-2]]");
+    round_trip("[[null,-2]]", DT_FP64, "[[null,-2]]");
     round_trip("[[-128,127]]", DT_INT8, "[[-128,127]]");
     round_trip("[[-9223372036854775808,9223372036854775807]]", DT_INT64,
                "[[-9223372036854775808,9223372036854775807]]");
@@ -60,7 +62,7 @@ Test(tensor_json, what_does_not_fit_is_named)
     refuses("[[1]]", DT_FP32, 1, 2, "1 elements");
     refuses("[[1,2],[3]]", DT_FP32, 2, 2, "dimension 1");
     refuses("[[1,[2]]]", DT_FP32, 1, 2, "expected a number");
-    refuses("[[1,null]]", DT_FP32, 1, 2, "expected a number");
+    refuses("[[1,null]]", DT_INT8, 1, 2, "expected an integer");
     refuses("[[1,1e39]]", DT_FP32, 1, 2, "out of the range of FP32");
     refuses("[[128,0]]", DT_INT8, 1, 2, "out of the range of INT8");
     refuses("[[-1,0]]", DT_UINT8, 1, 2, "out of the range of UINT8");

@@ -158,7 +158,7 @@ ParameterizedTest(struct bad *bad, npy, bad_arrays_are_refused, .init = init, .f
 Test(npy, files_may_be_cut_off_anywhere)
 {
     static const char header[] = "\x93NUMPY\1\0\x46\0{'descr': '<f4', 'fortran_order': False, "
-                                 "'shape': (2, 1), }           \n";
+                                 "'shape': (2, 1), }          \n";
     char whole[sizeof header - 1 + 8] = { 0 };
     memcpy(whole, header, sizeof header - 1);
     for (size_t len = 0; len < sizeof whole; len++) {

@@ -16,7 +16,10 @@ static enum status parse(const char *json)
 {
     struct param_set sets[RUN_PARAM_SETS];
     learner_mlp.defaults(&p, &(struct table){ 0 });
-    r = (struct run){ .learner = &learner_mlp, .params = &p, .shares = { .test = 0.2 } };
+    r = (struct run){ .learner = &learner_mlp,
+                      .params = &p,
+                      .shares = { .test = 0.2 },
+                      .data_params = data_defaults };
     run_param_sets(&r, sets);
     return params_parse(bytes_str(json), sets, RUN_PARAM_SETS, &err);
 }
@@ -142,7 +145,14 @@ ParameterizedTest(struct bad *bad, params, is_refused_with_a_reason)
 Test(params, all_are_shown_with_their_values)
 {
     struct param_set sets[RUN_PARAM_SETS];
-    cr_assert_eq(parse("{\"hidden\":[3,2],\"lr\":0.5,\"test\":0.25}"), STATUS_OK);
+    cr_assert_eq(
+        parse(
+            "{\"hidden\":[3,2],\"lr\":0.5,\"test\":0.25,"
+            "\"task\":\"auto\",\"on_bad_row\":\"fail\",\"delimiter\":\"\",\"split\":\"stratified\","
+            "\"group\":\"\",\"order\":\"\",\"impute\":\"mean\",\"impute_constant\":0.0,"
+            "\"indicator\":true,\"scale\":\"standard\",\"clip_share\":0.01,"
+            "\"max_categories\":64,\"input\":\"columns\",\"drop\":\"\",\"keep\":\"\"}"),
+        STATUS_OK);
     run_param_sets(&r, sets);
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *object = yyjson_mut_obj(doc);
@@ -155,7 +165,27 @@ Test(params, all_are_shown_with_their_values)
                            "\"lr_step\":1,\"warmup\":0,\"beta1\":0.9,\"beta2\":0.999,\"l1\":0.0,"
                            "\"clip_norm\":0.0,\"activation\":\"relu\",\"dropout\":0.0,"
                            "\"loss\":\"auto\",\"huber\":1.0,\"balanced\":false,"
-                           "\"validation\":0.0,\"test\":0.25}");
+                           "\"validation\":0.0,\"test\":0.25,"
+                           "\"task\":\"auto\",\"on_bad_row\":\"fail\",\"delimiter\":\"\",\"split\":\"stratified\","
+                           "\"group\":\"\",\"order\":\"\",\"impute\":\"mean\",\"impute_constant\":0.0,"
+                           "\"indicator\":true,\"scale\":\"standard\",\"clip_share\":0.01,"
+                           "\"max_categories\":64,\"input\":\"columns\",\"drop\":\"\",\"keep\":\"\"}");
     free(text);
     yyjson_mut_doc_free(doc);
+}
+
+Test(params, those_of_the_data)
+{
+    cr_assert_eq(parse("{\"task\":\"regression\",\"on_bad_row\":\"drop\",\"delimiter\":\"\\t\","
+                       "\"scale\":\"clip\",\"drop\":\"id,when\",\"indicator\":false}"),
+                 STATUS_OK, "%s", err.text);
+    cr_assert_eq(r.data_params.task, TASK_VALUES);
+    cr_assert_eq(r.data_params.on_bad_row, 1);
+    cr_assert_str_eq(r.data_params.delimiter, "\t");
+    cr_assert_eq(r.data_params.prep.scale, SCALE_CLIP);
+    cr_assert_str_eq(r.data_params.prep.drop, "id,when");
+    cr_assert_not(r.data_params.prep.indicator);
+    cr_assert_eq(parse("{\"delimiter\":\"ab\"}"), STATUS_INVALID);
+    cr_assert_not_null(strstr(err.text, "\"delimiter\" must be a text of at most 1 bytes"));
+    cr_assert_eq(parse("{\"drop\":1}"), STATUS_INVALID);
 }

@@ -164,6 +164,13 @@ Test(prep, only_training_rows_are_learnt_from)
     buf_finish(&text);
 }
 
+Test(prep, a_split_may_leave_one_class_alone)
+{
+    snprintf(params.order, sizeof params.order, "t");
+    cr_assert_eq(load("a,t,y\n1,1,p\n2,2,p\n1,3,p\n2,4,p\n3,5,q\n", "y"), STATUS_INVALID);
+    cr_assert_not_null(strstr(err.text, "all of class 'p'"), "%s", err.text);
+}
+
 Test(prep, groups_stay_together)
 {
     struct buf text = { 0 };

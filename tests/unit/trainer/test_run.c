@@ -445,6 +445,9 @@ Test(run, its_lineage_is_enough_to_train_it_again)
     digest_hex(&digest, hex);
     cr_assert_str_eq(string_at(root, "/dataset_digest"), hex);
     cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/rows/test")), 12);
+    cr_assert_eq(yyjson_arr_size(yyjson_ptr_get(root, "/data/inputs")), 4);
+    cr_assert_str_eq(string_at(root, "/data/inputs/3/column"), "four");
+    cr_assert_str_eq(string_at(root, "/params/scale"), "standard");
     cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/rows/validation")), 5);
     cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/rows/train")), 43);
     cr_assert_eq(yyjson_get_uint(yyjson_ptr_get(root, "/params/epochs")), 3);
