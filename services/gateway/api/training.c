@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* What trainers know (services/trainer/learner.c); a job with another name never ends well. */
+static const char *const learners[] = { "linear", "logistic", "mlp",     "cnn",
+                                        "tree",   "forest",   "boosted", "auto" };
+
 static void put_number(struct buf *out, const char *name, double value)
 {
     if (isfinite(value))
@@ -119,6 +123,23 @@ static enum status take_members(yyjson_val *root, struct msg_submit *m, char **p
     return STATUS_OK;
 }
 
+static enum status check_learner(struct bytes name, struct error *err)
+{
+    struct buf names = { 0 };
+    for (size_t i = 0; i < sizeof learners / sizeof *learners; i++) {
+        if (bytes_equal_str(name, learners[i])) {
+            buf_finish(&names);
+            return STATUS_OK;
+        }
+        buf_printf(&names, "%s%s", i ? ", " : "", learners[i]);
+    }
+    enum status st = error_set(err, STATUS_INVALID, "there is no learner '%.*s'; there are: %s",
+                               (int)(name.len < 64 ? name.len : 64), (const char *)name.data,
+                               buf_cstr(&names));
+    buf_finish(&names);
+    return st;
+}
+
 static enum status take_submit(yyjson_val *root, struct msg_submit *m, char **params,
                                struct error *err)
 {
@@ -141,10 +162,8 @@ static enum status take_submit(yyjson_val *root, struct msg_submit *m, char **pa
         st = error_set(err, STATUS_INVALID, "\"target\" has more than %d bytes", MAX_NAME);
     if (!st && !m->learner.len)
         m->learner = bytes_str("mlp");
-    if (!st && !bytes_equal_str(m->learner, "mlp"))
-        st = error_set(err, STATUS_INVALID, "there is no learner '%.*s'; there is: mlp",
-                       (int)(m->learner.len < 64 ? m->learner.len : 64),
-                       (const char *)m->learner.data);
+    if (!st)
+        st = check_learner(m->learner, err);
     return st ? st : take_members(root, m, params, err);
 }
 
