@@ -133,9 +133,9 @@ static enum status check_learner(struct bytes name, struct error *err)
         }
         buf_printf(&names, "%s%s", i ? ", " : "", learners[i]);
     }
-    enum status st = error_set(err, STATUS_INVALID, "there is no learner '%.*s'; there are: %s",
-                               (int)(name.len < 64 ? name.len : 64), (const char *)name.data,
-                               buf_cstr(&names));
+    enum status st =
+        error_set(err, STATUS_INVALID, "there is no learner '%.*s'; there are: %s",
+                  (int)(name.len < 64 ? name.len : 64), (const char *)name.data, buf_cstr(&names));
     buf_finish(&names);
     return st;
 }
