@@ -90,7 +90,7 @@ CC_FILES   := $(filter %.cc,$(call find_c,common services))
 say = $(if $(V),,@printf '%-5s %s\n' '$(1)' '$@';)
 
 .PHONY: help all build-tests run test test-unit test-system test-full test-clients valgrind check \
-        layers format format-fix tidy fuzz build-fuzz shellcheck text bench chaos compose-test clean distclean
+        layers format format-fix tidy fuzz build-fuzz shellcheck text bench bench-train bench-peers chaos compose-test clean distclean
 
 help: ## prints this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -153,8 +153,12 @@ build-fuzz: $(FUZZ_BIN)
 bench: all $(BENCH_BIN) ## speed beside nginx and others, in build/bench.json (ARGS="--only predict,echo")
 	@python3 tests/bench/bench.py --bin $(B)/bin --out build/bench.json $(ARGS)
 
-bench-peers: ## installs the other side of a benchmark: Flask, gunicorn, TorchScript (large)
-	@apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-flask gunicorn python3-torch
+bench-train: all $(BENCH_BIN) ## speed and quality of training, in build/bench-train.json (ARGS="--only epoch,steps")
+	@python3 tests/bench/train.py --bin $(B)/bin --out build/bench-train.json $(ARGS)
+
+bench-peers: ## installs the other side that is large: Flask, gunicorn, PyTorch, scikit-learn, XGBoost
+	@apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-flask gunicorn \
+	    python3-torch python3-sklearn python3-xgboost
 
 chaos: all ## everything breaks under load (SECONDS=600 SEED=); numbers in build/chaos.json
 	@exec python3 tests/chaos/chaos.py --bin $(B)/bin --out build/chaos.json --seconds $(SECONDS) --seed "$(SEED)"

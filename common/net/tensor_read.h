@@ -12,12 +12,11 @@
 struct yyjson_val;
 
 /* Reads the elements of data into a frame of exactly that tensor.  where: the place in the
- * request, for *err ("inputs[0].data"), which names the element too.  INVALID: wrong type, count
- * or range.  Never needs more memory than eight times the JSON text. */
+ * request, for *err ("inputs[0].data"), which names the element too.  A null
+ * is NaN, where there is one (FP32, FP64).  INVALID: wrong type, count or range.  Never needs more memory than eight times the JSON text. */
 enum status tensor_from_json(struct yyjson_val *data, enum datatype type, const int64_t *shape,
                              size_t rank, const char *where, struct frame *out,
                              struct error *err) MUST_CHECK;
-
 
 /* The shape of nested arrays, from their first elements; a ragged one is found by
  * tensor_from_json.  INVALID: deeper than MAX_RANK. */

@@ -5,6 +5,7 @@
 
 #include <cblas.h>
 #include <stdio.h>
+#include <uv.h>
 
 static const struct option rows[] = {
     { "registry", OPT_AT(struct trainer_config, registry), OPT_STR, "tcp://127.0.0.1:5571",
@@ -14,10 +15,8 @@ static const struct option rows[] = {
       "after a job the longest unused data files go until the rest is no more; 0: never" },
     { "predictions", OPT_AT(struct trainer_config, predictions), OPT_STR, "",
       "folder that gets each job's held-out probabilities as JOB.f32; empty: none" },
-    /* On a machine that is shared, two threads that wait for each other at every product took
-     * 110 s where one took 25. */
-    { "threads", OPT_AT(struct trainer_config, threads), OPT_U32, "1",
-      "threads of the linear algebra; 0: one per core" },
+    { "threads", OPT_AT(struct trainer_config, threads), OPT_U32, "0",
+      "threads of a training; another number gives another model; 0: one per core" },
     { "poll-ms", OPT_AT(struct trainer_config, poll_ms), OPT_U32, "500",
       "between questions for work" },
     { "checkpoint-ms", OPT_AT(struct trainer_config, checkpoint_ms), OPT_U32, "5000",
@@ -51,8 +50,11 @@ int main(int argc, char **argv)
                   &config);
     if (config.profile[0])
         return print_profile(config.profile);
-    if (config.threads)
-        openblas_set_num_threads((int)config.threads);
+    if (!config.threads)
+        config.threads = uv_available_parallelism();
+    /* Learners share the work themselves: on a machine that is shared, two threads of OpenBLAS that
+     * wait for each other at every product took 110 s where one took 25. */
+    openblas_set_num_threads(1);
     struct loop *loop = loop_create();
     trainer_init(&trainer, &config, loop);
     log_info("started", LOG_S("id", reporter_id(trainer.reporter)));

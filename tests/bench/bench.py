@@ -34,15 +34,14 @@ def ok(r):
     return r["value"] >= r["goal"] if r["relation"] == ">=" else r["value"] <= r["goal"]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(every, out_path, about):
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--bin", default="build/gcc/bin")
-    parser.add_argument("--out", default="build/bench.json")
+    parser.add_argument("--out", default=out_path)
     parser.add_argument("--only", default="", help="names of cases, with commas")
     args = parser.parse_args()
     wanted = [name for name in args.only.split(",") if name]
     with open(args.out, "w", encoding="utf-8") as out:
-        every = {**cases.CASES, **limits.CASES, **many.CASES, **catalog.CASES, **artifacts.CASES}
         for name, case in every.items():
             if wanted and name not in wanted:
                 continue
@@ -53,4 +52,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main({**cases.CASES, **limits.CASES, **many.CASES, **catalog.CASES, **artifacts.CASES}, "build/bench.json", __doc__)

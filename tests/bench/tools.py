@@ -112,7 +112,8 @@ class Bench:
     def __init__(self, bin_dir, **options):
         self.directory = tempfile.mkdtemp(prefix="maas-bench-")
         options.setdefault("workers", 1)
-        self.suite = Suite(bin_dir, self.directory, trainers=0, **options).start()
+        options.setdefault("trainers", 0)
+        self.suite = Suite(bin_dir, self.directory, **options).start()
         self.api = Api("127.0.0.1", self.suite.port)
         self.suite.eventually(
             lambda: self.api.request("GET", "/api/models")[0] == 200, WAIT_SECONDS, "no catalog"

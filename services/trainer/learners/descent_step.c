@@ -8,9 +8,10 @@
 
 double descent_rate(const struct descent_params *p, uint64_t step, uint64_t steps_each)
 {
+    uint64_t whole = step / steps_each;
     double rate = p->lr, epoch = (double)step / (double)steps_each;
     if (p->schedule == SCHEDULE_STEP && p->lr_decay < 1)
-        rate *= pow(p->lr_decay, (double)(step / steps_each / p->lr_step));
+        rate *= pow(p->lr_decay, floor((double)whole / p->lr_step));
     else if (p->schedule == SCHEDULE_COSINE)
         rate *= 0.5 * (1 + cos(M_PI * epoch / p->epochs));
     if (epoch < p->warmup)

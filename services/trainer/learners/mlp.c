@@ -26,9 +26,9 @@ static void defaults(void *params_, const struct table *t)
         p->lr = 0.01; /* squares have larger gradients than probabilities */
     if (!images)
         return;
-    p->epochs = 10;
+    p->epochs = 15;
     p->batch = 128;
-    p->lr_decay = 0.8;
+    p->schedule = SCHEDULE_COSINE;
     p->patience = 5;
 }
 
