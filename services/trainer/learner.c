@@ -3,6 +3,9 @@
 
 static const struct learner *const learners[] = {
     &learner_mlp,
+    &learner_tree,
+    &learner_forest,
+    &learner_boosted,
 };
 
 #define LEARNERS (sizeof learners / sizeof *learners)

@@ -35,12 +35,16 @@ static void list_add(struct list *l, void *item)
     l->at[l->count++] = item;
 }
 
-/* Zeroed memory that lives as long as the graph. */
 static void *keep(struct onnx_graph *g, size_t size)
 {
     void *memory = mem_zalloc(size ? size : 1);
     list_add(&g->kept, memory);
     return memory;
+}
+
+void *onnx_graph_keep(struct onnx_graph *g, size_t size)
+{
+    return keep(g, size);
 }
 
 static char *keep_text(struct onnx_graph *g, const char *s)

@@ -65,6 +65,8 @@ struct onnx_op {
 
 struct onnx_graph *onnx_graph_create(void);
 void onnx_graph_destroy(struct onnx_graph *g);
+/* Zeroed memory that lives as long as the graph: for data that it borrows. */
+void *onnx_graph_keep(struct onnx_graph *g, size_t size);
 
 /* Each of these returns the name of what was added, which is good as long as the graph. */
 
