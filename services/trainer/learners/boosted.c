@@ -4,11 +4,13 @@
  * a tree per class.  The validation rows say when to stop; the trees up to the best round are kept.
  */
 #include "services/trainer/learners/trees.h"
+#include "services/trainer/random.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#define METRICS 4 /* loss and error of the training rows, then of the validation's */
+#define LEAST_PROBABILITY 1e-7 /* in a logarithm */
+#define LEAST_HESSIAN     1e-16f
 
 struct boosted_params {
     uint32_t rounds;
@@ -61,226 +63,146 @@ static uint32_t epochs(const void *params)
 /* ---- growing ------------------------------------------------------------------------------------ */
 
 struct boosted {
-    struct tree_lesson t;
+    struct growth g;
     const struct boosted_params *params;
-    struct ensemble *e;
-    struct xgb_matrix *matrices[2]; /* training, validation */
-    size_t matrices_count;
-    struct xgb_booster *booster;
-    uint32_t round; /* that comes next */
     struct best {
         double loss;
         uint32_t rounds; /* after which it was */
         uint32_t zero;
     } best;
-    double variance; /* of the validation's values */
+    struct random random; /* of a round */
 };
 
-static enum status add_labels(struct boosted *b, struct xgb_matrix *m, const uint32_t *of,
-                              size_t count, struct error *err)
+/* The probabilities of a row's classes; one sum is that of the second of two. */
+static void probabilities(const struct boosted *b, const float *sums, float *p)
 {
-    const struct lesson *l = b->t.lesson;
-    if (l->table->outputs) {
-        float *values = tree_values(l, b->e, of, count);
-        enum status st = xgb_matrix_labels(m, values, count, l->table->outputs, err);
-        free(values);
-        return st;
+    size_t n = b->g.e->sums;
+    float top = n == 1 ? 0 : sums[0], all = 0;
+    if (n == 1) {
+        p[1] = 1 / (1 + expf(-sums[0]));
+        p[0] = 1 - p[1];
+        return;
     }
-    float *numbers = mem_alloc(count * sizeof *numbers);
-    for (size_t i = 0; i < count; i++)
-        numbers[i] = (float)l->table->y[of[i]];
-    enum status st = xgb_matrix_labels(m, numbers, count, 1, err);
-    for (size_t i = 0; i < count; i++)
-        numbers[i] = (float)tree_weight(l, of[i]);
-    if (!st && l->class_weights)
-        st = xgb_matrix_weights(m, numbers, count, err);
-    free(numbers);
-    return st;
+    for (size_t k = 1; k < n; k++)
+        top = fmaxf(top, sums[k]);
+    for (size_t k = 0; k < n; k++)
+        all += p[k] = expf(sums[k] - top);
+    for (size_t k = 0; k < n; k++)
+        p[k] /= all;
 }
 
-static enum status make_matrix(struct boosted *b, const uint32_t *of, size_t count,
-                               struct error *err)
+static void judge_classes(const struct boosted *b, struct tree_watched *w, float *p)
 {
-    const struct xgb_rows from = { .lesson = b->t.lesson,
-                                   .rows = of,
-                                   .count = count,
-                                   .bins = b->t.bins,
-                                   .threads = b->t.threads,
-                                   .like = b->matrices[0] };
-    struct xgb_matrix **m = &b->matrices[b->matrices_count];
-    enum status st = xgb_matrix_create(&from, m, err);
-    if (st)
-        return st;
-    b->matrices_count++;
-    return add_labels(b, *m, of, count, err);
+    size_t n = b->g.e->sums, right = 0, classes = b->g.t.outputs;
+    double loss = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        size_t best = 0, y = b->g.t.lesson->table->y[w->rows[i]];
+        probabilities(b, w->sums + i * n, p);
+        for (size_t k = 1; k < classes; k++)
+            best = p[k] > p[best] ? k : best;
+        loss -= log(fmax((double)p[y], LEAST_PROBABILITY));
+        right += best == y;
+    }
+    if (!w->count)
+        return;
+    w->loss = loss / (double)w->count;
+    w->accuracy = (double)right / (double)w->count;
 }
 
-static enum status make_matrices(struct boosted *b, struct error *err)
+static void judge(struct boosted *b, struct tree_watched *w, float *p)
 {
-    const struct lesson *l = b->t.lesson;
-    enum status st = make_matrix(b, l->rows, l->train, err);
-    return st || !l->validation ? st : make_matrix(b, l->rows + l->train, l->validation, err);
+    if (b->g.t.lesson->table->outputs)
+        growth_judge_values(&b->g, w, 1);
+    else
+        judge_classes(b, w, p);
 }
 
-/* The objective, and two metrics of it: a loss, and how many rows are wrong. */
-static void say_objective(const struct boosted *b, struct xgb_settings *s)
+/* First and second derivatives of the loss by the sums of row i. */
+static void derive(struct boosted *b, size_t i, float weight, float *p)
 {
-    if (b->e->end == ENSEMBLE_VALUES) {
-        xgb_say(s, "objective", "reg:squarederror");
-        xgb_say(s, "base_score", "0");
-        xgb_say(s, "eval_metric", "rmse");
-        xgb_say(s, "eval_metric", "mae"); /* so that there are two */
-    } else if (b->e->end == ENSEMBLE_SIGMOID) {
-        xgb_say(s, "objective", "binary:logistic");
-        xgb_say(s, "base_score", "0.5");
-        xgb_say(s, "eval_metric", "logloss");
-        xgb_say(s, "eval_metric", "error");
-    } else {
-        xgb_say(s, "objective", "multi:softprob");
-        xgb_say(s, "num_class", "%zu", b->e->sums);
-        xgb_say(s, "base_score", "0.5"); /* the same for all classes: of no effect */
-        xgb_say(s, "eval_metric", "mlogloss");
-        xgb_say(s, "eval_metric", "merror");
+    struct growth *g = &b->g;
+    size_t n = g->e->sums;
+    float *gradients = g->gradients + i * n, *hessians = g->hessians + i * n;
+    if (g->e->end == ENSEMBLE_VALUES) {
+        for (size_t k = 0; k < n; k++) {
+            gradients[k] = weight * (g->train.sums[i * n + k] - g->train.targets[i * n + k]);
+            hessians[k] = weight;
+        }
+        return;
+    }
+    size_t y = g->t.lesson->table->y[g->train.rows[i]];
+    probabilities(b, g->train.sums + i * n, p);
+    if (n == 1) {
+        gradients[0] = weight * (p[1] - (float)y);
+        hessians[0] = weight * fmaxf(p[1] * p[0], LEAST_HESSIAN);
+        return;
+    }
+    for (size_t k = 0; k < n; k++) {
+        gradients[k] = weight * (p[k] - (k == y));
+        hessians[k] = weight * fmaxf(2 * p[k] * (1 - p[k]), LEAST_HESSIAN); /* as XGBoost has it */
     }
 }
 
-static enum status make_booster(struct boosted *b, struct bytes state, struct error *err)
+/* Rows that the round does not see weigh nothing. */
+static void fill_gradients(struct boosted *b, float *p)
 {
-    const struct boosted_params *p = b->params;
+    for (size_t i = 0; i < b->g.train.count; i++) {
+        bool seen = b->params->rows >= 1 || random_uniform(&b->random) < b->params->rows;
+        float weight = (float)tree_weight(b->g.t.lesson, b->g.train.rows[i]);
+        derive(b, i, seen ? weight : 0, p);
+    }
+}
+
+static enum status grow_round(struct boosted *b, float *p, struct error *err)
+{
+    const struct boosted_params *params = b->params;
+    struct random from = { .state = b->g.t.lesson->seed + b->g.rounds };
     struct xgb_settings s = { 0 };
-    tree_settings(&b->t, 1, b->t.lesson->seed * 0x9e3779b97f4a7c15u, &s);
-    say_objective(b, &s);
-    xgb_say(&s, "eta", "%.9g", p->lr);
-    xgb_say(&s, "max_depth", "%u", p->max_depth);
-    xgb_say(&s, "min_child_weight", "%.9g", p->min_weight);
-    xgb_say(&s, "gamma", "%.9g", p->min_gain);
-    xgb_say(&s, "subsample", "%.9g", p->rows);
-    xgb_say(&s, "colsample_bytree", "%.9g", p->columns);
-    xgb_say(&s, "alpha", "%.9g", p->l1);
-    xgb_say(&s, "lambda", "%.9g", p->l2);
-    return xgb_booster_create(&s, b->matrices, b->matrices_count, state, &b->booster, err);
-}
-
-/* The validation's values are standardised by the training rows' mean and deviation. */
-static void fit_variance(struct boosted *b)
-{
-    const struct lesson *l = b->t.lesson;
-    size_t count = l->validation * l->table->outputs;
-    float *values = tree_values(l, b->e, l->rows + l->train, l->validation);
-    double sum = 0, squares = 0;
-    for (size_t i = 0; i < count; i++) {
-        sum += (double)values[i];
-        squares += (double)values[i] * (double)values[i];
-    }
-    if (count)
-        b->variance = squares / (double)count - sum / (double)count * (sum / (double)count);
-    free(values);
-}
-
-/* Says how the round went, and remembers the best.  INVALID: a loss is no number. */
-static enum status judge(struct boosted *b, struct error *err)
-{
-    double m[METRICS] = { 0 };
-    size_t want = METRICS / 2 * b->matrices_count;
-    enum status st = xgb_evaluate(b->booster, (int)b->round, b->matrices, b->matrices_count, m,
-                                  want, err);
-    if (st)
-        return st;
-    if (b->e->end == ENSEMBLE_VALUES) {
-        m[0] *= m[0];
-        m[2] *= m[2];
-        m[3] = b->variance > 0 ? m[2] / b->variance : 1;
-    }
-    double watched = b->matrices_count > 1 ? m[2] : m[0];
-    if (!isfinite(m[0]) || !isfinite(m[2]))
-        return error_set(err, STATUS_INVALID, "the loss is no number after round %u",
-                         b->round + 1);
-    b->round++;
-    if (b->round == 1 || watched < b->best.loss)
-        b->best = (struct best){ .loss = watched, .rounds = b->round };
-    tree_epoch(b->t.lesson, b->round, m[0], m[2], b->matrices_count > 1 ? 1 - m[3] : 0);
-    return STATUS_OK;
-}
-
-static enum status keep(struct boosted *b, struct tree_checkpoints *c, struct error *err)
-{
-    struct bytes state;
-    struct buf payload = { 0 };
-    if (!tree_checkpoint_due(c, &b->t))
-        return STATUS_OK;
-    enum status st = xgb_state(b->booster, &state, err);
-    if (st)
-        return st;
-    buf_append(&payload, &b->best, sizeof b->best);
-    buf_append_bytes(&payload, state);
-    tree_checkpoint(c, &b->t, b->round, &payload);
-    buf_finish(&payload);
-    return STATUS_OK;
+    b->random.state = random_u64(&from);
+    tree_settings(&b->g.t, random_u64(&b->random), &s);
+    xgb_say(&s, "max_depth", "%u", params->max_depth);
+    xgb_say(&s, "min_child_weight", "%.9g", params->min_weight);
+    xgb_say(&s, "gamma", "%.9g", params->min_gain);
+    xgb_say(&s, "colsample_bytree", "%.9g", params->columns);
+    xgb_say(&s, "alpha", "%.9g", params->l1);
+    xgb_say(&s, "lambda", "%.9g", params->l2);
+    fill_gradients(b, p);
+    return growth_round(&b->g, &s, false, (float)params->lr, err);
 }
 
 /* Stopping early needs rows that are not learnt from. */
 static bool enough(const struct boosted *b)
 {
-    bool early = b->params->patience && b->matrices_count > 1;
-    return b->round == b->params->rounds ||
-           (early && b->round && b->round - b->best.rounds >= b->params->patience);
+    bool early = b->params->patience && b->g.validation.count;
+    return b->g.rounds == b->params->rounds ||
+           (early && b->g.rounds - b->best.rounds >= b->params->patience);
 }
 
-static enum status grow_all(struct boosted *b, struct error *err)
+static enum status grow_all(struct boosted *b, float *p, struct error *err)
 {
-    const struct lesson *l = b->t.lesson;
-    struct tree_checkpoints checkpoints = { 0 };
-    enum status st = STATUS_OK;
-    while (!enough(b) && !st) {
-        if (!l->events->go_on(l->arg, (double)b->round / b->params->rounds))
+    const struct lesson *l = b->g.t.lesson;
+    struct tree_watched *watched = l->validation ? &b->g.validation : &b->g.train;
+    while (!enough(b)) {
+        if (!l->events->go_on(l->arg, (double)b->g.rounds / b->params->rounds))
             return error_set(err, STATUS_CANCELLED, "cancelled");
-        st = xgb_update(b->booster, (int)b->round, b->matrices[0], err);
-        if (!st)
-            st = judge(b, err);
-        if (!st)
-            st = keep(b, &checkpoints, err);
+        enum status st = grow_round(b, p, err);
+        if (st)
+            return st;
+        judge(b, &b->g.train, p);
+        judge(b, &b->g.validation, p);
+        if (!isfinite(b->g.train.loss) || !isfinite(watched->loss))
+            return error_set(err, STATUS_INVALID, "the loss is no number after round %u",
+                             b->g.rounds);
+        if (b->g.rounds == 1 || watched->loss < b->best.loss)
+            b->best = (struct best){ .loss = watched->loss, .rounds = b->g.rounds };
+        growth_tell(&b->g, &b->best, sizeof b->best);
     }
-    return st;
-}
-
-static enum status take_trees(struct boosted *b, struct error *err)
-{
-    struct bytes json;
-    uint32_t best = b->matrices_count > 1 ? b->best.rounds : b->round;
-    enum status st = xgb_json(b->booster, &json, err);
-    return st ? st : ensemble_add_json(b->e, json, best * b->e->sums, 1, err);
-}
-
-static enum status resume(struct boosted *b, struct error *err)
-{
-    struct bytes payload;
-    enum status st = tree_resume(&b->t, &b->round, &payload, err);
-    if (st || !b->round)
-        return st ? st : make_booster(b, bytes_of(NULL, 0), err);
-    if (payload.len < sizeof b->best)
-        return error_set(err, STATUS_INVALID, "the checkpoint is damaged");
-    memcpy(&b->best, payload.data, sizeof b->best);
-    return make_booster(b,
-                        bytes_of((const char *)payload.data + sizeof b->best,
-                                 payload.len - sizeof b->best),
-                        err);
+    if (b->g.validation.count)
+        ensemble_cut(b->g.e, b->best.rounds * b->g.e->sums);
+    return STATUS_OK;
 }
 
 /* ---- the interface ------------------------------------------------------------------------------ */
-
-static void start(struct boosted *b)
-{
-    const struct table *t = b->t.lesson->table;
-    if (t->outputs) {
-        ensemble_init(b->e, t->features, t->outputs, ENSEMBLE_VALUES);
-        tree_standardise(b->t.lesson, b->e);
-        fit_variance(b);
-    } else {
-        bool two = t->classes_count == 2;
-        ensemble_init(b->e, t->features, two ? 1 : t->classes_count,
-                      two ? ENSEMBLE_SIGMOID : ENSEMBLE_SOFTMAX);
-    }
-}
 
 static void destroy(void *model)
 {
@@ -289,36 +211,44 @@ static void destroy(void *model)
     free(model);
 }
 
+static enum ensemble_end end_for(const struct table *t)
+{
+    return t->outputs              ? ENSEMBLE_VALUES
+           : t->classes_count == 2 ? ENSEMBLE_SIGMOID
+                                   : ENSEMBLE_SOFTMAX;
+}
+
 static enum status fit(const void *params, const struct lesson *lesson, void **model,
                        struct error *err)
 {
     struct boosted b = { .params = params };
     size_t width = table_width(lesson->table);
-    size_t trees = b.params->rounds * (lesson->table->outputs || width > 2 ? width : 1);
+    enum ensemble_end end = end_for(lesson->table);
+    size_t sums = end == ENSEMBLE_SIGMOID ? 1 : width, trees = b.params->rounds * sums;
     if (trees > TREES_MAX)
         return error_set(err, STATUS_TOO_LARGE,
                          "%u rounds of %zu outputs are %zu trees; a model has %u at most",
-                         b.params->rounds, width, trees, TREES_MAX);
-    enum status st = tree_lesson_init(&b.t, &learner_boosted, params, lesson, width,
-                                      (uint32_t)trees, b.params->bins, err);
+                         b.params->rounds, sums, trees, TREES_MAX);
+    b.g.t = (struct tree_lesson){
+        .outputs = width, .together = 1, .bins = b.params->bins, .trees = (uint32_t)trees
+    };
+    enum status st = tree_lesson_init(&b.g.t, &learner_boosted, params, lesson, err);
     if (st)
         return st;
-    b.e = mem_zalloc(sizeof *b.e);
-    start(&b);
-    st = make_matrices(&b, err);
+    float *p = mem_alloc((width + 1) * sizeof *p);
+    b.g.e = mem_zalloc(sizeof *b.g.e);
+    ensemble_init(b.g.e, lesson->table->features, sums, end);
+    st = growth_start(&b.g, err);
     if (!st)
-        st = resume(&b, err);
+        st = growth_resume(&b.g, &b.best, sizeof b.best, err);
     if (!st)
-        st = grow_all(&b, err);
-    if (!st)
-        st = take_trees(&b, err);
-    xgb_booster_destroy(b.booster);
-    for (size_t i = 0; i < b.matrices_count; i++)
-        xgb_matrix_destroy(b.matrices[i]);
+        st = grow_all(&b, p, err);
+    growth_finish(&b.g);
+    free(p);
     if (st)
-        destroy(b.e);
+        destroy(b.g.e);
     else
-        *model = b.e;
+        *model = b.g.e;
     return st;
 }
 

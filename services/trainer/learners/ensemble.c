@@ -32,6 +32,17 @@ size_t ensemble_width(const struct ensemble *e)
     return e->end == ENSEMBLE_SIGMOID ? 2 : e->sums;
 }
 
+void ensemble_cut(struct ensemble *e, size_t count)
+{
+    if (count >= e->trees_count)
+        return;
+    size_t leaf = e->nodes_count = e->trees[count].root;
+    while (e->nodes[leaf].left) /* a tree's first leaf has its first weights */
+        leaf++;
+    e->weights_count = e->nodes[leaf].right;
+    e->trees_count = count;
+}
+
 /* The leaf that a row comes to. */
 static const struct tree_node *leaf_of(const struct ensemble *e, const struct tree *t,
                                        const float *x)

@@ -9,7 +9,8 @@
 
 #include "services/trainer/onnx_graph.h"
 
-#define ENSEMBLE_NODES_MAX   (4u << 20)  /* of all trees: 80 MiB, and some 400 MiB more while they are exported */
+#define ENSEMBLE_NODES_MAX \
+    (4u << 20) /* of all trees: 80 MiB, and some 400 MiB more while they are exported */
 #define ENSEMBLE_WEIGHTS_MAX (16u << 20) /* of all leaves */
 
 enum ensemble_end {
@@ -50,7 +51,7 @@ struct ensemble {
 
 /* base 0, scale 1 and mean 0. */
 void ensemble_init(struct ensemble *e, size_t features, size_t sums, enum ensemble_end end);
-void ensemble_finish(struct ensemble *e); /* zeroed is fine */
+void ensemble_finish(struct ensemble *e);        /* zeroed is fine */
 size_t ensemble_width(const struct ensemble *e); /* numbers in an answer */
 
 /* Adds the first `count` trees of a model that XGBoost wrote; weights are multiplied by
@@ -58,6 +59,9 @@ size_t ensemble_width(const struct ensemble *e); /* numbers in an answer */
  * model. */
 enum status ensemble_add_json(struct ensemble *e, struct bytes json, size_t count, float factor,
                               struct error *err) MUST_CHECK;
+
+/* Keeps the first `count` trees. */
+void ensemble_cut(struct ensemble *e, size_t count);
 
 /* Adds to `sums` (count x e->sums) what the trees from number `from` on say of these rows of x;
  * rows NULL: the first `count`. */

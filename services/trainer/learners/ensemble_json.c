@@ -109,8 +109,7 @@ static enum status copy_nodes(struct ensemble *e, const struct source *s, float 
             st = add_leaf(e, s, node, factor, &to[at]) ? STATUS_OK : STATUS_TOO_LARGE;
             continue;
         }
-        if (!has_children(s, node, &left, &right) || feature >= e->features ||
-            end + 2 > s->nodes) {
+        if (!has_children(s, node, &left, &right) || feature >= e->features || end + 2 > s->nodes) {
             st = STATUS_INVALID;
             break;
         }
@@ -135,8 +134,8 @@ static enum status add_tree(struct ensemble *e, yyjson_val *tree, size_t first, 
         st = s.nodes > ENSEMBLE_NODES_MAX - e->nodes_count ? STATUS_TOO_LARGE : STATUS_OK;
         if (!st) {
             e->nodes = mem_resize(e->nodes, (e->nodes_count + s.nodes) * sizeof *e->nodes);
-            e->weights = mem_resize(
-                e->weights, (e->weights_count + s.nodes * s.width) * sizeof *e->weights);
+            e->weights =
+                mem_resize(e->weights, (e->weights_count + s.nodes * s.width) * sizeof *e->weights);
             e->trees[e->trees_count++] = (struct tree){ .root = (uint32_t)e->nodes_count,
                                                         .first = (uint32_t)first,
                                                         .width = (uint32_t)s.width };

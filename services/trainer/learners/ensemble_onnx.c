@@ -114,14 +114,14 @@ static void concat(struct onnx_graph *g, const char *output, const char *first, 
 {
     static const int64_t axis = 1;
     const char *const inputs[] = { first, second };
-    onnx_graph_op(g, &(struct onnx_op){ .type = "Concat",
-                                        .inputs = inputs,
-                                        .inputs_count = 2,
-                                        .outputs = &output,
-                                        .outputs_count = 1,
-                                        .attrs = &(struct onnx_attr){ "axis", ONNX_ATTR_INT,
-                                                                      &axis, 1 },
-                                        .attrs_count = 1 });
+    onnx_graph_op(
+        g, &(struct onnx_op){ .type = "Concat",
+                              .inputs = inputs,
+                              .inputs_count = 2,
+                              .outputs = &output,
+                              .outputs_count = 1,
+                              .attrs = &(struct onnx_attr){ "axis", ONNX_ATTR_INT, &axis, 1 },
+                              .attrs_count = 1 });
 }
 
 void ensemble_export(const struct ensemble *e, struct onnx_graph *g, const char *input,

@@ -28,10 +28,12 @@ struct forest_params {
 #define FIELD(name) offsetof(struct forest_params, name)
 #define TREE_ROWS                                                             \
     { "max_depth", PARAM_U32, FIELD(max_depth), 0, TREE_DEPTH_MAX, 0, NULL }, \
-    { "min_rows", PARAM_REAL, FIELD(min_rows), 0, 1e9, 0, NULL },             \
-    { "min_gain", PARAM_REAL, FIELD(min_gain), 0, 1e9, 0, NULL },             \
-    { "l2", PARAM_REAL, FIELD(l2), 0, 1e9, 0, NULL },                         \
-    { "bins", PARAM_U32, FIELD(bins), 2, TREE_BINS_MAX, 0, NULL }
+        { "min_rows", PARAM_REAL, FIELD(min_rows), 0, 1e9, 0, NULL },         \
+        { "min_gain", PARAM_REAL, FIELD(min_gain), 0, 1e9, 0, NULL },         \
+        { "l2", PARAM_REAL, FIELD(l2), 0, 1e9, 0, NULL },                     \
+    {                                                                         \
+        "bins", PARAM_U32, FIELD(bins), 2, TREE_BINS_MAX, 0, NULL             \
+    }
 
 static const struct param tree_rows[] = { TREE_ROWS };
 static const struct param forest_rows[] = {
@@ -43,13 +45,14 @@ static const struct param forest_rows[] = {
 
 static void tree_defaults(void *params, const struct table *t)
 {
-    *(struct forest_params *)params = (struct forest_params){ .trees = 1,
-                                                              .max_depth = 8,
-                                                              .min_rows = 5,
-                                                              .columns = 1,
-                                                              .rows = 1,
-                                                              .l2 = 1,
-                                                              .bins = t->image.channels ? 32 : 256 };
+    *(struct forest_params *)params =
+        (struct forest_params){ .trees = 1,
+                                .max_depth = 8,
+                                .min_rows = 5,
+                                .columns = 1,
+                                .rows = 1,
+                                .l2 = 1,
+                                .bins = t->image.channels ? 32 : 256 };
 }
 
 /* The square root of the features for classes, a third of them for values: Breiman's. */
@@ -72,23 +75,9 @@ static uint32_t epochs(const void *params)
 
 /* ---- growing ------------------------------------------------------------------------------------ */
 
-/* How good the trees are so far on some rows. */
-struct watched {
-    const uint32_t *rows;
-    size_t count;
-    float *targets; /* count x outputs */
-    float *sums;    /* the same, of all trees so far */
-    double loss;
-    double accuracy;
-};
-
 struct forest {
-    struct tree_lesson t;
+    struct growth g;
     const struct forest_params *params;
-    struct ensemble *e;
-    struct xgb_matrix *matrix;
-    struct watched train, validation;
-    float *gradients, *hessians;
     uint16_t *drawn; /* how often a tree sees a row */
 };
 
@@ -106,33 +95,16 @@ static void fit_base(const struct lesson *l, struct ensemble *e)
     free(sum);
 }
 
-static float *class_targets(const struct table *t, const uint32_t *rows, size_t count)
+static void judge_classes(const struct forest *f, struct tree_watched *w, float factor)
 {
-    float *out = mem_zalloc((count * t->classes_count + 1) * sizeof *out);
-    for (size_t i = 0; i < count; i++)
-        out[i * t->classes_count + t->y[rows[i]]] = 1;
-    return out;
-}
-
-static void watch(struct forest *f, struct watched *w, const uint32_t *rows, size_t count)
-{
-    const struct lesson *l = f->t.lesson;
-    w->rows = rows;
-    w->count = count;
-    w->targets = l->table->outputs ? tree_values(l, f->e, rows, count)
-                                   : class_targets(l->table, rows, count);
-    w->sums = mem_zalloc((count * f->t.outputs + 1) * sizeof *w->sums);
-}
-
-static void judge_classes(const struct forest *f, struct watched *w, float factor)
-{
-    size_t outputs = f->t.outputs, right = 0;
+    const struct ensemble *e = f->g.e;
+    size_t right = 0;
     double loss = 0;
     for (size_t i = 0; i < w->count; i++) {
-        size_t best = 0, y = f->t.lesson->table->y[w->rows[i]];
+        size_t best = 0, y = f->g.t.lesson->table->y[w->rows[i]];
         float top = -INFINITY;
-        for (size_t k = 0; k < outputs; k++) {
-            float p = f->e->base[k] + w->sums[i * outputs + k] * factor;
+        for (size_t k = 0; k < e->sums; k++) {
+            float p = e->base[k] + w->sums[i * e->sums + k] * factor;
             best = p > top ? k : best;
             top = p > top ? p : top;
             if (k == y)
@@ -140,34 +112,18 @@ static void judge_classes(const struct forest *f, struct watched *w, float facto
         }
         right += best == y;
     }
+    if (!w->count)
+        return;
     w->loss = loss / (double)w->count;
     w->accuracy = (double)right / (double)w->count;
 }
 
-static void judge_values(const struct forest *f, struct watched *w, float factor)
+/* Of the trees that there are so far. */
+static void judge(const struct forest *f, struct tree_watched *w)
 {
-    size_t count = w->count * f->t.outputs;
-    double error = 0, sum = 0, squares = 0;
-    for (size_t i = 0; i < count; i++) {
-        double d = (double)w->targets[i] - (double)(w->sums[i] * factor);
-        error += d * d;
-        sum += (double)w->targets[i];
-        squares += (double)w->targets[i] * (double)w->targets[i];
-    }
-    double mean = sum / (double)count, variance = squares / (double)count - mean * mean;
-    w->loss = error / (double)count;
-    w->accuracy = variance > 0 ? 1 - w->loss / variance : 0;
-}
-
-/* Takes the trees from number `from` on into account. */
-static void judge(struct forest *f, struct watched *w, size_t from)
-{
-    if (!w->count)
-        return;
-    float factor = (float)f->params->trees / (float)f->e->trees_count;
-    ensemble_add_sums(f->e, from, f->t.lesson->table->x, w->rows, w->count, w->sums);
-    if (f->t.lesson->table->outputs)
-        judge_values(f, w, factor);
+    float factor = (float)f->params->trees / (float)f->g.rounds;
+    if (f->g.t.lesson->table->outputs)
+        growth_judge_values(&f->g, w, factor);
     else
         judge_classes(f, w, factor);
 }
@@ -175,7 +131,7 @@ static void judge(struct forest *f, struct watched *w, size_t from)
 /* How often the next tree sees each row; the whole of them where there is one tree. */
 static void draw(struct forest *f, struct random *random)
 {
-    size_t count = f->train.count, draws = (size_t)ceil((double)count * f->params->rows);
+    size_t count = f->g.train.count, draws = (size_t)ceil((double)count * f->params->rows);
     for (size_t i = 0; i < count; i++)
         f->drawn[i] = f->params->trees == 1;
     for (size_t i = 0; i < draws && f->params->trees > 1; i++)
@@ -184,137 +140,53 @@ static void draw(struct forest *f, struct random *random)
 
 static void fill_gradients(struct forest *f)
 {
-    size_t outputs = f->t.outputs;
-    for (size_t i = 0; i < f->train.count; i++) {
-        float weight = (float)(f->drawn[i] * tree_weight(f->t.lesson, f->train.rows[i]));
-        for (size_t k = 0; k < outputs; k++) {
-            size_t at = i * outputs + k;
-            f->gradients[at] = weight * (f->e->base[k] - f->train.targets[at]);
-            f->hessians[at] = weight;
+    struct growth *g = &f->g;
+    size_t sums = g->e->sums;
+    for (size_t i = 0; i < g->train.count; i++) {
+        float weight = (float)(f->drawn[i] * tree_weight(g->t.lesson, g->train.rows[i]));
+        for (size_t k = 0; k < sums; k++) {
+            size_t at = i * sums + k;
+            g->gradients[at] = weight * (g->e->base[k] - g->train.targets[at]);
+            g->hessians[at] = weight;
         }
     }
 }
 
-static void fill_settings(const struct forest *f, uint64_t seed, struct xgb_settings *s)
+static enum status grow_tree(struct forest *f, struct error *err)
 {
     const struct forest_params *p = f->params;
-    tree_settings(&f->t, f->t.outputs, seed, s);
-    xgb_say(s, "objective", "reg:squarederror");
-    xgb_say(s, "base_score", "0");
-    xgb_say(s, "eta", "1");
-    xgb_say(s, "max_depth", "%u", p->max_depth ? p->max_depth : TREE_DEPTH_MAX);
-    xgb_say(s, "min_child_weight", "%.9g", p->min_rows);
-    xgb_say(s, "gamma", "%.9g", p->min_gain);
-    xgb_say(s, "lambda", "%.9g", p->l2);
-    xgb_say(s, "colsample_bynode", "%.9g", p->columns);
-    if (f->t.outputs > 1)
-        xgb_say(s, "multi_strategy", "multi_output_tree");
-}
-
-static enum status grow_tree(struct forest *f, size_t number, struct error *err)
-{
-    struct random from = { .state = f->t.lesson->seed + number };
+    struct random from = { .state = f->g.t.lesson->seed + f->g.rounds };
     struct random random = { .state = random_u64(&from) };
-    struct xgb_settings settings = { 0 };
-    struct xgb_booster *booster = NULL;
-    struct bytes json;
-    fill_settings(f, random_u64(&random), &settings);
+    struct xgb_settings s = { 0 };
+    tree_settings(&f->g.t, random_u64(&random), &s);
+    xgb_say(&s, "max_depth", "%u", p->max_depth ? p->max_depth : TREE_DEPTH_MAX);
+    xgb_say(&s, "min_child_weight", "%.9g", p->min_rows);
+    xgb_say(&s, "gamma", "%.9g", p->min_gain);
+    xgb_say(&s, "lambda", "%.9g", p->l2);
+    xgb_say(&s, "colsample_bynode", "%.9g", p->columns);
     draw(f, &random);
     fill_gradients(f);
-    enum status st =
-        xgb_booster_create(&settings, &f->matrix, 1, bytes_of(NULL, 0), &booster, err);
-    if (st)
-        return st;
-    st = xgb_grow(booster, f->matrix, f->gradients, f->hessians, f->train.count, f->t.outputs,
-                  err);
-    if (!st)
-        st = xgb_json(booster, &json, err);
-    if (!st)
-        st = ensemble_add_json(f->e, json, 1, 1 / (float)f->params->trees, err);
-    xgb_booster_destroy(booster);
-    return st;
+    return growth_round(&f->g, &s, true, 1 / (float)p->trees, err);
 }
 
 static enum status grow_all(struct forest *f, struct error *err)
 {
-    const struct lesson *l = f->t.lesson;
-    struct tree_checkpoints checkpoints = { 0 };
+    const struct lesson *l = f->g.t.lesson;
     enum status st = STATUS_OK;
-    for (size_t i = f->e->trees_count; i < f->params->trees && !st; i++) {
-        if (!l->events->go_on(l->arg, (double)i / f->params->trees))
+    while (f->g.rounds < f->params->trees && !st) {
+        if (!l->events->go_on(l->arg, (double)f->g.rounds / f->params->trees))
             return error_set(err, STATUS_CANCELLED, "cancelled");
-        st = grow_tree(f, i, err);
+        st = grow_tree(f, err);
         if (st)
             break;
-        judge(f, &f->train, i);
-        judge(f, &f->validation, i);
-        tree_epoch(l, (uint32_t)i + 1, f->train.loss, f->validation.loss, f->validation.accuracy);
-        if (tree_checkpoint_due(&checkpoints, &f->t)) {
-            struct buf payload = { 0 };
-            ensemble_save(f->e, &payload);
-            tree_checkpoint(&checkpoints, &f->t, (uint32_t)i + 1, &payload);
-            buf_finish(&payload);
-        }
+        judge(f, &f->g.train);
+        judge(f, &f->g.validation);
+        growth_tell(&f->g, NULL, 0);
     }
     return st;
 }
 
 /* ---- the interface ------------------------------------------------------------------------------ */
-
-static enum status make_matrix(struct forest *f, struct error *err)
-{
-    const struct lesson *l = f->t.lesson;
-    const struct xgb_rows rows = { .lesson = l,
-                                   .rows = l->rows,
-                                   .count = l->train,
-                                   .bins = f->t.bins,
-                                   .threads = f->t.threads };
-    enum status st = xgb_matrix_create(&rows, &f->matrix, err);
-    return st ? st : xgb_matrix_labels(f->matrix, f->train.targets, l->train, f->t.outputs, err);
-}
-
-static enum status resume(struct forest *f, struct error *err)
-{
-    struct bytes payload;
-    uint32_t rounds;
-    enum status st = tree_resume(&f->t, &rounds, &payload, err);
-    if (!st && rounds && (ensemble_load(f->e, payload) || f->e->trees_count != rounds))
-        st = error_set(err, STATUS_INVALID, "the checkpoint is damaged");
-    if (!st && rounds) {
-        judge(f, &f->train, 0);
-        judge(f, &f->validation, 0);
-    }
-    return st;
-}
-
-static void start(struct forest *f)
-{
-    const struct lesson *l = f->t.lesson;
-    const struct table *t = l->table;
-    size_t cells = l->train * f->t.outputs;
-    ensemble_init(f->e, t->features, f->t.outputs, t->outputs ? ENSEMBLE_VALUES : ENSEMBLE_SUM);
-    if (t->outputs)
-        tree_standardise(l, f->e);
-    else
-        fit_base(l, f->e);
-    watch(f, &f->train, l->rows, l->train);
-    watch(f, &f->validation, l->rows + l->train, l->validation);
-    f->gradients = mem_alloc(cells * sizeof *f->gradients);
-    f->hessians = mem_alloc(cells * sizeof *f->hessians);
-    f->drawn = mem_alloc(l->train * sizeof *f->drawn);
-}
-
-static void finish(struct forest *f)
-{
-    xgb_matrix_destroy(f->matrix);
-    free(f->train.targets);
-    free(f->train.sums);
-    free(f->validation.targets);
-    free(f->validation.sums);
-    free(f->gradients);
-    free(f->hessians);
-    free(f->drawn);
-}
 
 static void destroy(void *model)
 {
@@ -326,24 +198,31 @@ static void destroy(void *model)
 static enum status fit(const struct learner *learner, const void *params,
                        const struct lesson *lesson, void **model, struct error *err)
 {
-    const struct forest_params *p = params;
-    struct forest f = { .params = p };
-    enum status st = tree_lesson_init(&f.t, learner, params, lesson, table_width(lesson->table),
-                                      p->trees, p->bins, err);
+    const struct table *t = lesson->table;
+    struct forest f = { .params = params };
+    size_t width = table_width(t);
+    f.g.t = (struct tree_lesson){
+        .outputs = width, .together = width, .bins = f.params->bins, .trees = f.params->trees
+    };
+    enum status st = tree_lesson_init(&f.g.t, learner, params, lesson, err);
     if (st)
         return st;
-    f.e = mem_zalloc(sizeof *f.e);
-    start(&f);
-    st = make_matrix(&f, err);
+    f.g.e = mem_zalloc(sizeof *f.g.e);
+    f.drawn = mem_alloc(lesson->train * sizeof *f.drawn);
+    ensemble_init(f.g.e, t->features, width, t->outputs ? ENSEMBLE_VALUES : ENSEMBLE_SUM);
+    if (!t->outputs)
+        fit_base(lesson, f.g.e);
+    st = growth_start(&f.g, err);
     if (!st)
-        st = resume(&f, err);
+        st = growth_resume(&f.g, NULL, 0, err);
     if (!st)
         st = grow_all(&f, err);
-    finish(&f);
+    growth_finish(&f.g);
+    free(f.drawn);
     if (st)
-        destroy(f.e);
+        destroy(f.g.e);
     else
-        *model = f.e;
+        *model = f.g.e;
     return st;
 }
 

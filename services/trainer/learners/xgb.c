@@ -15,24 +15,19 @@
 
 #define BATCH_CELLS (1u << 18) /* features x rows that are gathered at a time */
 #define ARRAY_SIZE  160        /* of the JSON that describes an array */
-#define METRICS_MAX 4          /* matrices that are evaluated at a time */
 
-#define FUNCTIONS(X)                      \
-    X(XGBGetLastError)                    \
-    X(XGBSetGlobalConfig)                 \
-    X(XGProxyDMatrixCreate)               \
-    X(XGProxyDMatrixSetDataDense)         \
+#define FUNCTIONS(X)                       \
+    X(XGBGetLastError)                     \
+    X(XGBSetGlobalConfig)                  \
+    X(XGProxyDMatrixCreate)                \
+    X(XGProxyDMatrixSetDataDense)          \
     X(XGQuantileDMatrixCreateFromCallback) \
-    X(XGDMatrixSetInfoFromInterface)      \
-    X(XGDMatrixFree)                      \
-    X(XGBoosterCreate)                    \
-    X(XGBoosterSetParam)                  \
-    X(XGBoosterUpdateOneIter)             \
-    X(XGBoosterTrainOneIter)              \
-    X(XGBoosterEvalOneIter)               \
-    X(XGBoosterSaveModelToBuffer)         \
-    X(XGBoosterSerializeToBuffer)         \
-    X(XGBoosterUnserializeFromBuffer)     \
+    X(XGDMatrixSetInfoFromInterface)       \
+    X(XGDMatrixFree)                       \
+    X(XGBoosterCreate)                     \
+    X(XGBoosterSetParam)                   \
+    X(XGBoosterTrainOneIter)               \
+    X(XGBoosterSaveModelToBuffer)          \
     X(XGBoosterFree)
 
 /* Filled once, then only read. */
@@ -57,7 +52,7 @@ static void open_library(void)
     if (!at)
         return;
     lib.whole = true;
-#define X(name)                                \
+#define X(name)                             \
     *(void **)&lib.name = dlsym(at, #name); \
     lib.whole = lib.whole && lib.name;
     FUNCTIONS(X)
@@ -161,9 +156,8 @@ enum status xgb_matrix_create(const struct xgb_rows *rows, struct xgb_matrix **o
     w.batch = mem_alloc(w.batch_rows * t->features * sizeof *w.batch);
     snprintf(config, sizeof config, "{\"missing\": NaN, \"nthread\": %u, \"max_bin\": %u}",
              (unsigned)rows->threads, (unsigned)rows->bins);
-    st = convert(lib.XGQuantileDMatrixCreateFromCallback(
-                     &w, w.proxy, rows->like ? handle_of(rows->like) : NULL, rewind_walk, step,
-                     config, &matrix),
+    st = convert(lib.XGQuantileDMatrixCreateFromCallback(&w, w.proxy, NULL, rewind_walk, step,
+                                                         config, &matrix),
                  err);
     free(w.batch);
     lib.XGDMatrixFree(w.proxy);
@@ -183,14 +177,6 @@ enum status xgb_matrix_labels(struct xgb_matrix *m, const float *labels, size_t 
     return convert(lib.XGDMatrixSetInfoFromInterface(handle_of(m), "label", array), err);
 }
 
-enum status xgb_matrix_weights(struct xgb_matrix *m, const float *weights, size_t count,
-                               struct error *err)
-{
-    char array[ARRAY_SIZE];
-    describe(array, weights, count, 1);
-    return convert(lib.XGDMatrixSetInfoFromInterface(handle_of(m), "weight", array), err);
-}
-
 void xgb_matrix_destroy(struct xgb_matrix *m)
 {
     if (m)
@@ -204,33 +190,20 @@ static BoosterHandle booster_of(struct xgb_booster *b)
     return (BoosterHandle)b;
 }
 
-enum status xgb_booster_create(const struct xgb_settings *settings,
-                               struct xgb_matrix *const *matrices, size_t count, struct bytes state,
+enum status xgb_booster_create(const struct xgb_settings *settings, struct xgb_matrix *matrix,
                                struct xgb_booster **out, struct error *err)
 {
     BoosterHandle booster = NULL;
-    DMatrixHandle handles[METRICS_MAX];
-    assert(count <= METRICS_MAX);
-    for (size_t i = 0; i < count; i++)
-        handles[i] = handle_of(matrices[i]);
-    enum status st = convert(lib.XGBoosterCreate(handles, count, &booster), err);
-    if (!st && state.len)
-        st = convert(lib.XGBoosterUnserializeFromBuffer(booster, state.data, state.len), err);
+    DMatrixHandle handle = handle_of(matrix);
+    enum status st = convert(lib.XGBoosterCreate(&handle, 1, &booster), err);
     for (size_t i = 0; i < settings->count && !st; i++)
-        st = convert(lib.XGBoosterSetParam(booster, settings->list[i].name,
-                                           settings->list[i].value),
-                     err);
+        st = convert(
+            lib.XGBoosterSetParam(booster, settings->list[i].name, settings->list[i].value), err);
     *out = (struct xgb_booster *)booster;
     if (!st)
         return STATUS_OK;
     xgb_booster_destroy(*out);
     return st;
-}
-
-enum status xgb_update(struct xgb_booster *b, int round, struct xgb_matrix *train,
-                       struct error *err)
-{
-    return convert(lib.XGBoosterUpdateOneIter(booster_of(b), round, handle_of(train)), err);
 }
 
 enum status xgb_grow(struct xgb_booster *b, struct xgb_matrix *train, const float *gradients,
@@ -239,29 +212,8 @@ enum status xgb_grow(struct xgb_booster *b, struct xgb_matrix *train, const floa
     char first[ARRAY_SIZE], second[ARRAY_SIZE];
     describe(first, gradients, count, columns);
     describe(second, hessians, count, columns);
-    return convert(
-        lib.XGBoosterTrainOneIter(booster_of(b), handle_of(train), 0, first, second), err);
-}
-
-enum status xgb_evaluate(struct xgb_booster *b, int round, struct xgb_matrix *const *matrices,
-                         size_t count, double *out, size_t want, struct error *err)
-{
-    static const char *names[METRICS_MAX] = { "a", "b", "c", "d" };
-    DMatrixHandle handles[METRICS_MAX];
-    const char *text = NULL;
-    assert(count <= METRICS_MAX);
-    for (size_t i = 0; i < count; i++)
-        handles[i] = handle_of(matrices[i]);
-    enum status st = convert(
-        lib.XGBoosterEvalOneIter(booster_of(b), round, handles, names, count, &text), err);
-    /* "[0]\ta-logloss:0.5\ta-error:0.1\tb-logloss:0.6\tb-error:0.2" */
-    for (size_t i = 0; i < want && !st; i++) {
-        text = strchr(text, ':');
-        if (!text)
-            return error_set(err, STATUS_INTERNAL, "XGBoost gave %zu metrics of %zu", i, want);
-        out[i] = strtod(++text, NULL);
-    }
-    return st;
+    return convert(lib.XGBoosterTrainOneIter(booster_of(b), handle_of(train), 0, first, second),
+                   err);
 }
 
 enum status xgb_json(struct xgb_booster *b, struct bytes *out, struct error *err)
@@ -271,15 +223,6 @@ enum status xgb_json(struct xgb_booster *b, struct bytes *out, struct error *err
     enum status st = convert(
         lib.XGBoosterSaveModelToBuffer(booster_of(b), "{\"format\": \"json\"}", &len, &text), err);
     *out = bytes_of(text, len);
-    return st;
-}
-
-enum status xgb_state(struct xgb_booster *b, struct bytes *out, struct error *err)
-{
-    bst_ulong len = 0;
-    const char *data = NULL;
-    enum status st = convert(lib.XGBoosterSerializeToBuffer(booster_of(b), &len, &data), err);
-    *out = bytes_of(data, len);
     return st;
 }
 

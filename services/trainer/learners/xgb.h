@@ -33,7 +33,6 @@ struct xgb_rows {
     size_t count; /* 1 or more */
     uint32_t bins;
     uint32_t threads;
-    const struct xgb_matrix *like; /* whose bins are used; NULL: fitted on these rows */
 };
 
 enum status xgb_matrix_create(const struct xgb_rows *rows, struct xgb_matrix **out,
@@ -41,29 +40,18 @@ enum status xgb_matrix_create(const struct xgb_rows *rows, struct xgb_matrix **o
 /* count x columns; copied. */
 enum status xgb_matrix_labels(struct xgb_matrix *m, const float *labels, size_t count,
                               size_t columns, struct error *err) MUST_CHECK;
-enum status xgb_matrix_weights(struct xgb_matrix *m, const float *weights, size_t count,
-                               struct error *err) MUST_CHECK;
 void xgb_matrix_destroy(struct xgb_matrix *m); /* NULL is fine */
 
-/* The matrices outlive it.  `state`: what xgb_state gave; empty: a new one. */
-enum status xgb_booster_create(const struct xgb_settings *settings,
-                               struct xgb_matrix *const *matrices, size_t count, struct bytes state,
+/* The matrix outlives it. */
+enum status xgb_booster_create(const struct xgb_settings *settings, struct xgb_matrix *matrix,
                                struct xgb_booster **out, struct error *err) MUST_CHECK;
-/* Grows the trees of round number 0, 1 ... by the booster's own objective; */
-enum status xgb_update(struct xgb_booster *b, int round, struct xgb_matrix *train,
-                       struct error *err) MUST_CHECK;
-/* or by these derivatives of the loss: count x columns each. */
+/* Grows trees by these derivatives of the loss: count x columns each. */
 enum status xgb_grow(struct xgb_booster *b, struct xgb_matrix *train, const float *gradients,
                      const float *hessians, size_t count, size_t columns,
                      struct error *err) MUST_CHECK;
-/* The metrics of each matrix, one matrix after the other, into out[0 .. want). */
-enum status xgb_evaluate(struct xgb_booster *b, int round, struct xgb_matrix *const *matrices,
-                         size_t count, double *out, size_t want, struct error *err) MUST_CHECK;
 /* The trees as JSON (the documented format of XGBoost's models); the text belongs to the booster
  * and is good until its next call. */
 enum status xgb_json(struct xgb_booster *b, struct bytes *out, struct error *err) MUST_CHECK;
-/* Everything, so that another booster goes on from here; the same lifetime. */
-enum status xgb_state(struct xgb_booster *b, struct bytes *out, struct error *err) MUST_CHECK;
 void xgb_booster_destroy(struct xgb_booster *b); /* NULL is fine */
 
 #endif

@@ -13,7 +13,7 @@ static struct fixture f;
 static struct table t;
 static struct error err;
 static uint32_t order[ROWS];
-static struct buf state;     /* the last checkpoint */
+static struct buf state; /* the last checkpoint */
 static uint32_t epochs_heard, cancel_after;
 static struct epoch last;
 
@@ -229,7 +229,7 @@ Test(trees, their_files_answer_two_classes)
 {
     fixture_clouds(&t, ROWS, 5, 2, 0.6);
     assert_same_answers("tree", "{}");
-        assert_same_answers("boosted", "{\"rounds\": 30, \"rows\": 0.7}");
+    assert_same_answers("boosted", "{\"rounds\": 30, \"rows\": 0.7}");
 }
 
 Test(trees, their_files_answer_values)
@@ -284,14 +284,14 @@ Test(trees, go_on_from_a_checkpoint)
 {
     fixture_clouds(&t, ROWS, 5, 3, 0.6);
     must_give_the_same("forest", "{\"trees\": 12}", true);
-    must_give_the_same("boosted", "{\"rounds\": 12, \"rows\": 0.7}", true);
+    must_give_the_same("boosted", "{\"rounds\": 12, \"rows\": 0.7, \"columns\": 0.5}", true);
 }
 
 Test(trees, go_on_from_a_checkpoint_of_values)
 {
     make_values(2);
     must_give_the_same("forest", "{\"trees\": 12}", true);
-    must_give_the_same("boosted", "{\"rounds\": 12, \"rows\": 0.7}", true);
+    must_give_the_same("boosted", "{\"rounds\": 12, \"rows\": 0.7, \"columns\": 0.5}", true);
 }
 
 Test(trees, refuse_foreign_and_damaged_checkpoints)
@@ -357,8 +357,11 @@ Test(trees, weigh_classes)
 Test(trees, refuse_json_that_is_no_model)
 {
     static const char *const texts[] = {
-        "", "{}", "[", "{\"learner\":{\"gradient_booster\":{\"model\":{\"trees\":[{}],"
-                       "\"tree_info\":[0]}}}}",
+        "",
+        "{}",
+        "[",
+        "{\"learner\":{\"gradient_booster\":{\"model\":{\"trees\":[{}],"
+        "\"tree_info\":[0]}}}}",
         "{\"learner\":{\"gradient_booster\":{\"model\":{\"tree_info\":[0],\"trees\":[{"
         "\"tree_param\":{\"num_nodes\":\"3\"},\"left_children\":[1,-1,-1],"
         "\"right_children\":[0,-1,-1],\"split_indices\":[0,0,0],"
@@ -367,8 +370,8 @@ Test(trees, refuse_json_that_is_no_model)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct ensemble e;
         ensemble_init(&e, 2, 1, ENSEMBLE_SUM);
-        cr_expect_eq(ensemble_add_json(&e, bytes_str(texts[i]), 1, 1, &err), STATUS_INVALID,
-                     "%s", texts[i]);
+        cr_expect_eq(ensemble_add_json(&e, bytes_str(texts[i]), 1, 1, &err), STATUS_INVALID, "%s",
+                     texts[i]);
         ensemble_finish(&e);
     }
 }
