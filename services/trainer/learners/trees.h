@@ -14,7 +14,7 @@
 #define BOOSTED_DEPTH_MAX   16
 #define TREE_BINS_MAX       1024
 #define TREE_GRADIENTS_MAX  (1u << 27) /* rows x outputs: each takes 32 bytes */
-#define TREE_HISTOGRAMS_MAX (1u << 30) /* bytes of the histograms of all nodes that are grown */
+#define TREE_HISTOGRAMS_MAX (2u << 30) /* bytes of the histograms of all nodes that are grown */
 
 #define TREE_CHECKPOINT_MS    10000 /* between two of them, at least; */
 #define TREE_CHECKPOINT_SHARE 50    /* and so many times as long as one takes */
