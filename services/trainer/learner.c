@@ -6,6 +6,7 @@ static const struct learner *const learners[] = {
     &learner_tree,
     &learner_forest,
     &learner_boosted,
+    &learner_auto,
 };
 
 #define LEARNERS (sizeof learners / sizeof *learners)

@@ -71,11 +71,14 @@ struct learner {
      * `output` ([N, table_width()]).  The model stays until the graph is written. */
     void (*export)(const void *model, struct onnx_graph *graph, const char *input,
                    const char *output);
+    /* Appends a JSON value: what else there is to say of how the model came about, for the lineage.
+     * May be NULL. */
+    void (*report)(const void *model, struct buf *json);
     void (*destroy)(void *model); /* NULL is fine */
 };
 
 extern const struct learner learner_mlp;
-extern const struct learner learner_tree, learner_forest, learner_boosted;
+extern const struct learner learner_tree, learner_forest, learner_boosted, learner_auto;
 
 /* NULL: there is none of that name. */
 const struct learner *learner_find(const char *name);

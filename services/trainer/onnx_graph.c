@@ -19,7 +19,8 @@ struct list {
 
 struct onnx_graph {
     struct list nodes, tensors, inputs, outputs;
-    struct list kept; /* all memory that the messages point to */
+    struct list kept;  /* all memory that the messages point to */
+    const char *scope; /* NULL: none */
 };
 
 /* protobuf-c writes to nothing that it packs, but its fields are not const. */
@@ -54,12 +55,47 @@ static char *keep_text(struct onnx_graph *g, const char *s)
     return copy;
 }
 
-static char **keep_texts(struct onnx_graph *g, const char *const *list, size_t count)
+/* ---- scopes ------------------------------------------------------------------------------------ */
+
+void onnx_graph_scope(struct onnx_graph *g, const char *prefix)
 {
-    char **copy = keep(g, count * sizeof *copy);
-    for (size_t i = 0; i < count; i++)
-        copy[i] = keep_text(g, list[i]);
-    return copy;
+    g->scope = *prefix ? keep_text(g, prefix) : NULL;
+}
+
+static char *scoped(struct onnx_graph *g, const char *name)
+{
+    if (!g->scope || !*name)
+        return keep_text(g, name);
+    size_t before = strlen(g->scope), len = strlen(name);
+    char *whole = keep(g, before + len + 1);
+    memcpy(whole, g->scope, before);
+    memcpy(whole + before, name, len);
+    return whole;
+}
+
+static bool is_known(const struct onnx_graph *g, const char *name)
+{
+    for (size_t i = 0; i < g->tensors.count; i++)
+        if (strcmp(((const Onnx__TensorProto *)g->tensors.at[i])->name, name) == 0)
+            return true;
+    for (size_t i = 0; i < g->nodes.count; i++) {
+        const Onnx__NodeProto *n = g->nodes.at[i];
+        for (size_t k = 0; k < n->n_output; k++)
+            if (strcmp(n->output[k], name) == 0)
+                return true;
+    }
+    return false;
+}
+
+static char **scoped_list(struct onnx_graph *g, const char *const *names, size_t count, bool inputs)
+{
+    char **list = keep(g, count * sizeof *list);
+    for (size_t i = 0; i < count; i++) {
+        list[i] = scoped(g, names[i]);
+        if (g->scope && inputs && !is_known(g, list[i]))
+            list[i] = keep_text(g, names[i]);
+    }
+    return list;
 }
 
 struct onnx_graph *onnx_graph_create(void)
@@ -141,7 +177,7 @@ static Onnx__TensorProto *add_tensor(struct onnx_graph *g, const char *name, enu
 {
     Onnx__TensorProto *t = keep(g, sizeof *t);
     onnx__tensor_proto__init(t);
-    t->name = keep_text(g, name);
+    t->name = scoped(g, name);
     t->n_dims = rank;
     t->dims = keep(g, rank * sizeof *dims);
     memcpy(t->dims, dims, rank * sizeof *dims);
@@ -262,9 +298,9 @@ const char *onnx_graph_op(struct onnx_graph *g, const struct onnx_op *op)
     n->domain = keep_text(g, op->domain ? op->domain : "");
     n->op_type = keep_text(g, op->type);
     n->n_input = op->inputs_count;
-    n->input = keep_texts(g, op->inputs, op->inputs_count);
+    n->input = scoped_list(g, op->inputs, op->inputs_count, true);
     n->n_output = op->outputs_count;
-    n->output = keep_texts(g, op->outputs, op->outputs_count);
+    n->output = scoped_list(g, op->outputs, op->outputs_count, false);
     n->name = n->output[0];
     add_attrs(g, n, op);
     list_add(&g->nodes, n);

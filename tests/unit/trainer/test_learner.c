@@ -47,7 +47,7 @@ Test(learner, is_found_by_its_name)
     cr_assert_null(learner_find("magic"));
     cr_assert_null(learner_find(""));
     learner_names(&names);
-    cr_assert_str_eq(buf_cstr(&names), "mlp, tree, forest, boosted");
+    cr_assert_str_eq(buf_cstr(&names), "mlp, tree, forest, boosted, auto");
     buf_finish(&names);
 }
 
