@@ -99,10 +99,8 @@ static inline void write_file(const struct learner *l, const void *model, struct
 }
 
 /* Far rows, rows at the thresholds' own values, and missing ones. */
-static inline void assert_same_answers(const char *name, const char *params, bool missing)
+static inline void assert_answers(const struct learner *l, const void *model, bool missing)
 {
-    const struct learner *l = learner_find(name);
-    void *model = must_fit(name, params);
     size_t size = ROWS * table_width(&t) * sizeof(float);
     float *out = mem_alloc(size), *x = mem_alloc(ROWS * t.features * sizeof *x);
     struct buf file = { 0 };
@@ -118,11 +116,17 @@ static inline void assert_same_answers(const char *name, const char *params, boo
              "cd %s && python3 -W ignore \"$OLDPWD\"/tests/unit/trainer/compare_onnx.py model.onnx "
              "inputs answers >messages 2>&1 || { cat messages >&2; false; }",
              f.dir);
-    cr_expect_eq(system(command), 0, "%s: see compare_onnx.py", name);
+    cr_expect_eq(system(command), 0, "%s: see compare_onnx.py", l->name);
     buf_finish(&file);
     free(out);
     free(x);
-    l->destroy(model);
+}
+
+static inline void assert_same_answers(const char *name, const char *params)
+{
+    void *model = must_fit(name, params);
+    assert_answers(learner_find(name), model, true);
+    learner_find(name)->destroy(model);
 }
 
 /* Two outputs; the first has a step, and missing values say something, too. */

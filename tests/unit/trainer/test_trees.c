@@ -79,22 +79,22 @@ Test(trees, learn_values)
 Test(trees, their_files_answer_classes)
 {
     fixture_clouds(&t, ROWS, 5, 3, 0.6);
-    assert_same_answers("forest", "{\"trees\": 30}", true);
-    assert_same_answers("boosted", "{\"rounds\": 30, \"lr\": 0.3}", true);
+    assert_same_answers("forest", "{\"trees\": 30}");
+    assert_same_answers("boosted", "{\"rounds\": 30, \"lr\": 0.3}");
 }
 
 Test(trees, their_files_answer_two_classes)
 {
     fixture_clouds(&t, ROWS, 5, 2, 0.6);
-    assert_same_answers("tree", "{}", true);
-    assert_same_answers("boosted", "{\"rounds\": 30, \"rows\": 0.7}", true);
+    assert_same_answers("tree", "{}");
+    assert_same_answers("boosted", "{\"rounds\": 30, \"rows\": 0.7}");
 }
 
 Test(trees, their_files_answer_values)
 {
     make_values(2);
-    assert_same_answers("forest", "{\"trees\": 30}", true);
-    assert_same_answers("boosted", "{\"rounds\": 50}", true);
+    assert_same_answers("forest", "{\"trees\": 30}");
+    assert_same_answers("boosted", "{\"rounds\": 50}");
 }
 
 /* ---- the same again ------------------------------------------------------------------------------- */
