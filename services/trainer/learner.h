@@ -78,11 +78,12 @@ struct learner {
 };
 
 extern const struct learner learner_mlp;
-extern const struct learner learner_tree, learner_forest, learner_boosted, learner_auto;
 
 /* NULL: there is none of that name. */
 const struct learner *learner_find(const char *name);
 /* Appends the names, separated by commas. */
 void learner_names(struct buf *out);
+
+extern const struct learner learner_tree, learner_forest, learner_boosted, learner_auto;
 
 #endif

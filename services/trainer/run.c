@@ -28,6 +28,7 @@ void run_finish(struct run *r)
     free(r->params);
     buf_finish(&r->onnx);
     buf_finish(&r->metrics);
+    buf_finish(&r->report);
     buf_finish(&r->predictions);
     uv_mutex_destroy(&r->lock);
 }
@@ -310,6 +311,8 @@ void run_execute(struct run *r)
         st = fit(r, &d, &split, &model, &r->error);
     if (!st)
         st = predict(r, &d.test, model, &r->error);
+    if (!st && r->learner->report)
+        r->learner->report(model, &r->report);
     if (!st)
         run_export(r, model, &d.train);
     r->error.status = st;

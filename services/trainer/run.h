@@ -55,6 +55,7 @@ struct run {
     struct split split;         /* its sizes; rows is NULL */
     struct buf onnx;
     struct buf metrics;     /* JSON object */
+    struct buf report;      /* JSON, what the learner says of the model; or empty */
     struct buf predictions; /* float32, held-out rows x classes */
     double seconds;
 };
