@@ -2,11 +2,7 @@
 #include "services/trainer/learner.h"
 
 static const struct learner *const learners[] = {
-    &learner_mlp,
-    &learner_tree,
-    &learner_forest,
-    &learner_boosted,
-    &learner_auto,
+    &learner_mlp, &learner_tree, &learner_forest, &learner_boosted, &learner_auto,
 };
 
 #define LEARNERS (sizeof learners / sizeof *learners)

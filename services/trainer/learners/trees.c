@@ -300,7 +300,8 @@ enum status growth_resume(struct growth *g, void *extra, size_t extra_len, struc
         return error_set(err, STATUS_INVALID,
                          "the checkpoint is of other data or of other parameters");
     at += sizeof head;
-    memcpy(extra, at, extra_len);
+    if (extra_len)
+        memcpy(extra, at, extra_len);
     g->rounds = head.rounds;
     if (ensemble_load(g->e, bytes_of(at + extra_len, len - sizeof head - extra_len)))
         return error_set(err, STATUS_INVALID, "the checkpoint is damaged");
