@@ -51,7 +51,7 @@ void *onnx_graph_keep(struct onnx_graph *g, size_t size)
 static char *keep_text(struct onnx_graph *g, const char *s)
 {
     char *copy = keep(g, strlen(s) + 1);
-    memcpy(copy, s, strlen(s));
+    memcpy(copy, s, strlen(s) + 1);
     return copy;
 }
 
@@ -69,7 +69,7 @@ static char *scoped(struct onnx_graph *g, const char *name)
     size_t before = strlen(g->scope), len = strlen(name);
     char *whole = keep(g, before + len + 1);
     memcpy(whole, g->scope, before);
-    memcpy(whole + before, name, len);
+    memcpy(whole + before, name, len + 1);
     return whole;
 }
 

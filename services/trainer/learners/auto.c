@@ -171,7 +171,12 @@ static enum status fit(const void *params, const struct lesson *lesson, void **m
     f->width = table_width(lesson->table);
     enum status st = auto_search_run(&s, err);
     if (!st) {
-        size_t count = auto_blend(&s, s.params->blend, members, f->weights, &score);
+        const struct auto_trial *plain = auto_plain(&s);
+        size_t count = plain ? 1 : auto_blend(&s, s.params->blend, members, f->weights, &score);
+        if (plain) {
+            members[0] = plain;
+            f->weights[0] = 1;
+        }
         st = fit_members(&s, members, count, f, err);
     }
     if (!st)

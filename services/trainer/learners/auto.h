@@ -32,7 +32,8 @@ struct auto_trial {
     double loss;                /* log loss; of values: 1 - R2 */
     double seconds;             /* of all its folds */
     uint32_t folds;             /* fewer than there are: given up as hopeless */
-    float *answers;             /* for each of the lesson's rows, when it was held out; or NULL */
+    double fold_scores[AUTO_FOLDS_MAX];
+    float *answers; /* for each of the lesson's rows, when it was held out; or NULL */
 };
 
 struct auto_search {
@@ -47,7 +48,7 @@ struct auto_search {
     struct auto_trial *trials;
     size_t trials_count;
     struct auto_trial *best;
-    double best_fold[AUTO_FOLDS_MAX]; /* scores of the best one */
+    struct auto_trial *plain; /* the best one of a linear model; NULL: none */
 };
 
 /* Draws the next trial: first each learner as it is, then with drawn parameters, every other time
@@ -65,6 +66,9 @@ void auto_search_finish(struct auto_search *s);
 double auto_score(const struct table *t, const uint32_t *rows, size_t count, const float *answers,
                   double *metric, double *loss);
 
+/* A linear model that is as good as the best one, for all that the folds can tell: what is searched
+ * for long is found by chance, too.  NULL: there is none. */
+const struct auto_trial *auto_plain(const struct auto_search *s);
 /* Chooses trials, one after the other with replacement, whose mean answer is best (Caruana 2004);
  * how often each was chosen are the weights.  Returns how many different ones; the first is the
  * best alone. */

@@ -177,18 +177,17 @@ static bool hopeless(const struct auto_search *s, const double *scores, uint32_t
         return false;
     for (uint32_t i = 0; i < folds; i++) {
         mine += scores[i] / folds;
-        best += s->best_fold[i] / folds;
+        best += s->best->fold_scores[i] / folds;
     }
     for (uint32_t i = 0; i < s->folds_used; i++) {
-        all += s->best_fold[i] / s->folds_used;
-        squares += s->best_fold[i] * s->best_fold[i] / s->folds_used;
+        all += s->best->fold_scores[i] / s->folds_used;
+        squares += s->best->fold_scores[i] * s->best->fold_scores[i] / s->folds_used;
     }
     double spread = sqrt(fmax(squares - all * all, 0));
     return mine < best - spread - HOPELESS;
 }
 
-static enum status run_trial(struct inner *in, struct auto_trial *t, double *scores,
-                             struct error *err)
+static enum status run_trial(struct inner *in, struct auto_trial *t, struct error *err)
 {
     struct auto_search *s = in->s;
     void *params = auto_params_of(t, s->lesson->table);
@@ -196,11 +195,11 @@ static enum status run_trial(struct inner *in, struct auto_trial *t, double *sco
     enum status st = STATUS_OK;
     t->answers = mem_zalloc(s->rows * s->width * sizeof *t->answers);
     while (t->folds < s->folds_used && !st) {
-        st = run_fold(in, t, params, t->folds, &scores[t->folds], err);
+        st = run_fold(in, t, params, t->folds, &t->fold_scores[t->folds], err);
         if (st)
             break;
-        t->score += scores[t->folds++];
-        if (t->folds < s->folds_used && hopeless(s, scores, t->folds))
+        t->score += t->fold_scores[t->folds++];
+        if (t->folds < s->folds_used && hopeless(s, t->fold_scores, t->folds))
             break;
     }
     free(params);
@@ -232,7 +231,26 @@ static void forget_worst(struct auto_search *s)
     worst->answers = NULL;
 }
 
-static void add_trial(struct auto_search *s, struct auto_trial *t, const double *scores)
+static bool is_plain(const struct learner *l)
+{
+    return strcmp(l->name, "linear") == 0 || strcmp(l->name, "logistic") == 0;
+}
+
+const struct auto_trial *auto_plain(const struct auto_search *s)
+{
+    double n = s->folds_used, sum = 0, squares = 0;
+    if (!s->plain || s->folds_used < 2)
+        return NULL;
+    for (uint32_t i = 0; i < s->folds_used; i++) {
+        double d = s->best->fold_scores[i] - s->plain->fold_scores[i];
+        sum += d;
+        squares += d * d;
+    }
+    double variance = fmax(squares - sum * sum / n, 0) / (n - 1);
+    return sum / n <= sqrt(variance / n) ? s->plain : NULL;
+}
+
+static void add_trial(struct auto_search *s, struct auto_trial *t)
 {
     const struct lesson *l = s->lesson;
     bool whole = t->folds == s->folds_used;
@@ -242,10 +260,10 @@ static void add_trial(struct auto_search *s, struct auto_trial *t, const double 
         t->answers = NULL;
     }
     *at = *t;
-    if (whole && (!s->best || t->score > s->best->score)) {
+    if (whole && (!s->best || t->score > s->best->score))
         s->best = at;
-        memcpy(s->best_fold, scores, sizeof s->best_fold);
-    }
+    if (whole && is_plain(t->learner) && (!s->plain || t->score > s->plain->score))
+        s->plain = at;
     forget_worst(s);
     const struct epoch e = { .number = (uint32_t)s->trials_count,
                              .train_loss = t->loss,
@@ -278,18 +296,17 @@ enum status auto_search_run(struct auto_search *s, struct error *err)
     make_folds(s);
     while (!time_is_up(s)) {
         struct auto_trial t;
-        double scores[AUTO_FOLDS_MAX] = { 0 };
         struct error error = { 0 };
         if (!auto_draw(s, &t))
             return error_set(err, STATUS_INVALID, "no learner of this trainer fits these data");
-        enum status st = run_trial(&in, &t, scores, &error);
+        enum status st = run_trial(&in, &t, &error);
         if (st && !first.status)
             first = error;
         if (in.cancelled || (st == STATUS_CANCELLED && s->best)) {
             free(t.answers);
             break;
         }
-        add_trial(s, &t, scores);
+        add_trial(s, &t);
     }
     if (in.cancelled)
         return error_set(err, STATUS_CANCELLED, "cancelled");

@@ -19,19 +19,23 @@ struct dimension {
     size_t words_count;
 };
 
+static const char *const falling[] = { "\"cosine\"" };
 static const char *const layers[] = { "[32]", "[64]", "[128]", "[256]", "[64, 32]", "[128, 64]" };
 static const char *const shares[] = { "1", "0.8", "0.6", "0.4" };
 static const char *const depths[] = { "0", "0", "12", "8", "5" };
 
 static const struct dimension dimensions[] = {
-    { "linear", "lr", LOGARITHMIC, 3e-3, 0.1, NULL, 0 },
+    { "linear", "lr", LOGARITHMIC, 2e-3, 0.03, NULL, 0 },
+    { "linear", "schedule", WORDS, 0, 0, falling, COUNT(falling) },
     { "linear", "weight_decay", LOGARITHMIC, 1e-5, 0.3, NULL, 0 },
     { "linear", "epochs", WHOLE, 30, 200, NULL, 0 },
     { "logistic", "lr", LOGARITHMIC, 3e-3, 0.2, NULL, 0 },
+    { "logistic", "schedule", WORDS, 0, 0, falling, COUNT(falling) },
     { "logistic", "weight_decay", LOGARITHMIC, 1e-5, 0.1, NULL, 0 },
     { "logistic", "epochs", WHOLE, 30, 200, NULL, 0 },
     { "mlp", "hidden", WORDS, 0, 0, layers, COUNT(layers) },
-    { "mlp", "lr", LOGARITHMIC, 5e-3, 0.1, NULL, 0 },
+    { "mlp", "lr", LOGARITHMIC, 3e-3, 0.06, NULL, 0 },
+    { "mlp", "schedule", WORDS, 0, 0, falling, COUNT(falling) },
     { "mlp", "weight_decay", LOGARITHMIC, 1e-5, 0.1, NULL, 0 },
     { "mlp", "epochs", WHOLE, 20, 120, NULL, 0 },
     { "tree", "max_depth", WHOLE, 2, 12, NULL, 0 },

@@ -134,7 +134,7 @@ static void draw(struct forest *f, struct random *random)
     size_t count = f->g.train.count, draws = (size_t)ceil((double)count * f->params->rows);
     for (size_t i = 0; i < count; i++)
         f->drawn[i] = f->params->trees == 1;
-    for (size_t i = 0; i < draws && f->params->trees > 1; i++)
+    for (size_t i = 0; count && i < draws && f->params->trees > 1; i++)
         f->drawn[random_u64(random) % count]++;
 }
 
