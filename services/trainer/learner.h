@@ -71,6 +71,9 @@ struct learner {
      * `output` ([N, table_width()]).  The model stays until the graph is written. */
     void (*export)(const void *model, struct onnx_graph *graph, const char *input,
                    const char *output);
+    /* Appends a JSON value: what else there is to say of how the model came about, for the lineage.
+     * May be NULL. */
+    void (*report)(const void *model, struct buf *json);
     void (*destroy)(void *model); /* NULL is fine */
 };
 
@@ -80,5 +83,7 @@ extern const struct learner learner_linear, learner_logistic, learner_mlp;
 const struct learner *learner_find(const char *name);
 /* Appends the names, separated by commas. */
 void learner_names(struct buf *out);
+
+extern const struct learner learner_tree, learner_forest, learner_boosted, learner_auto;
 
 #endif

@@ -27,7 +27,8 @@ struct taken {
 struct onnx_graph {
     struct taken *names;
     struct list nodes, tensors, inputs, outputs;
-    struct list kept; /* all memory that the messages point to */
+    struct list kept;  /* all memory that the messages point to */
+    const char *scope; /* NULL: none */
 };
 
 /* protobuf-c writes to nothing that it packs, but its fields are not const. */
@@ -43,12 +44,16 @@ static void list_add(struct list *l, void *item)
     l->at[l->count++] = item;
 }
 
-/* Zeroed memory that lives as long as the graph. */
 static void *keep(struct onnx_graph *g, size_t size)
 {
     void *memory = mem_zalloc(size ? size : 1);
     list_add(&g->kept, memory);
     return memory;
+}
+
+void *onnx_graph_keep(struct onnx_graph *g, size_t size)
+{
+    return keep(g, size);
 }
 
 static char *keep_text(struct onnx_graph *g, const char *s)
@@ -79,12 +84,48 @@ static char *keep_name(struct onnx_graph *g, const char *name)
     return own;
 }
 
-static char **keep_texts(struct onnx_graph *g, const char *const *list, size_t count)
+/* ---- scopes ------------------------------------------------------------------------------------ */
+
+void onnx_graph_scope(struct onnx_graph *g, const char *prefix)
 {
-    char **copy = keep(g, count * sizeof *copy);
-    for (size_t i = 0; i < count; i++)
-        copy[i] = keep_text(g, list[i]);
-    return copy;
+    g->scope = *prefix ? keep_text(g, prefix) : NULL;
+}
+
+static char *scoped(struct onnx_graph *g, const char *name)
+{
+    if (!g->scope || !*name)
+        return keep_text(g, name);
+    size_t before = strlen(g->scope), len = strlen(name);
+    char *whole = keep(g, before + len + 1);
+    memcpy(whole, g->scope, before);
+    memcpy(whole + before, name, len + 1);
+    return whole;
+}
+
+static bool is_known(const struct onnx_graph *g, const char *name)
+{
+    for (size_t i = 0; i < g->tensors.count; i++)
+        if (strcmp(((const Onnx__TensorProto *)g->tensors.at[i])->name, name) == 0)
+            return true;
+    for (size_t i = 0; i < g->nodes.count; i++) {
+        const Onnx__NodeProto *n = g->nodes.at[i];
+        for (size_t k = 0; k < n->n_output; k++)
+            if (strcmp(n->output[k], name) == 0)
+                return true;
+    }
+    return false;
+}
+
+/* The names of an operator's inputs. */
+static char **scoped_inputs(struct onnx_graph *g, const char *const *names, size_t count)
+{
+    char **list = keep(g, count * sizeof *list);
+    for (size_t i = 0; i < count; i++) {
+        list[i] = scoped(g, names[i]);
+        if (g->scope && !is_known(g, list[i]))
+            list[i] = keep_text(g, names[i]);
+    }
+    return list;
 }
 
 struct onnx_graph *onnx_graph_create(void)
@@ -167,7 +208,7 @@ static Onnx__TensorProto *add_tensor(struct onnx_graph *g, const char *name, enu
 {
     Onnx__TensorProto *t = keep(g, sizeof *t);
     onnx__tensor_proto__init(t);
-    t->name = keep_name(g, name);
+    t->name = keep_name(g, scoped(g, name));
     t->n_dims = rank;
     t->dims = keep(g, rank * sizeof *dims);
     memcpy(t->dims, dims, rank * sizeof *dims);
@@ -288,11 +329,11 @@ const char *onnx_graph_op(struct onnx_graph *g, const struct onnx_op *op)
     n->domain = keep_text(g, op->domain ? op->domain : "");
     n->op_type = keep_text(g, op->type);
     n->n_input = op->inputs_count;
-    n->input = keep_texts(g, op->inputs, op->inputs_count);
+    n->input = scoped_inputs(g, op->inputs, op->inputs_count);
     n->n_output = op->outputs_count;
     n->output = keep(g, op->outputs_count * sizeof *n->output);
     for (size_t i = 0; i < op->outputs_count; i++)
-        n->output[i] = keep_name(g, op->outputs[i]);
+        n->output[i] = keep_name(g, scoped(g, op->outputs[i]));
     n->name = n->output[0];
     add_attrs(g, n, op);
     list_add(&g->nodes, n);

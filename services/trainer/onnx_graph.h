@@ -65,6 +65,13 @@ struct onnx_op {
 
 struct onnx_graph *onnx_graph_create(void);
 void onnx_graph_destroy(struct onnx_graph *g);
+/* Zeroed memory that lives as long as the graph: for data that it borrows. */
+void *onnx_graph_keep(struct onnx_graph *g, size_t size);
+
+/* From here on, names of tensors and of operators' outputs get this before them, and operators'
+ * inputs that are known by the longer name are meant to be these: several parts that know nothing
+ * of each other may use the same names.  "": as they are. */
+void onnx_graph_scope(struct onnx_graph *g, const char *prefix);
 
 /* Each of these returns the name of what was added, which is good as long as the graph.  It differs
  * from the one that was asked for where another has that; so operators take what was returned. */

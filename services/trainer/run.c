@@ -30,6 +30,7 @@ void run_finish(struct run *r)
     buf_finish(&r->onnx);
     buf_finish(&r->metrics);
     buf_finish(&r->data_report);
+    buf_finish(&r->report);
     buf_finish(&r->predictions);
     buf_finish(&r->state);
     buf_finish(&r->resume);
@@ -217,6 +218,8 @@ void run_execute(struct run *r)
     }
     if (!st)
         st = predict(r, &d.test, model, &r->error);
+    if (!st && r->learner->report)
+        r->learner->report(model, &r->report);
     if (!st)
         run_export(r, model, &d);
     if (!st && !d.prep)

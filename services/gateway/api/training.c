@@ -6,10 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What trainers know (services/trainer/learner.c); a job with another name never ends well. */
-static const char *const learners[] = { "linear", "logistic", "mlp",     "cnn",
-                                        "tree",   "forest",   "boosted", "auto" };
-
 static void put_number(struct buf *out, const char *name, double value)
 {
     if (isfinite(value))

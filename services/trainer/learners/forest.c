@@ -1,0 +1,278 @@
+/* forest.c - the learners "tree" and "forest".
+ *
+ * A tree is grown for all outputs together on the squared error, of classes: of one number per
+ * class, 1 for the row's own.  That is the Gini impurity, and a leaf's mean is the share of each
+ * class.  As each tree is one Newton step from the same base, a forest's trees are grown one by one,
+ * so that it can be cancelled, watched and resumed between any two of them.  Each tree has random
+ * numbers of its own, and rows that are drawn with replacement.
+ */
+#include "services/trainer/learners/trees.h"
+#include "services/trainer/random.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define LEAST_PROBABILITY 1e-7 /* in a logarithm */
+
+struct forest_params {
+    uint32_t trees;
+    uint32_t max_depth; /* 0: as deep as the rows go */
+    double min_rows;    /* of a leaf; with class weights: the sum of their weights */
+    double min_gain;    /* of a split */
+    double columns;     /* share of the features that a split chooses from */
+    double rows;        /* share of the rows that a tree sees, drawn with replacement */
+    double l2;          /* pulls leaves to the base: so many rows like the mean of all */
+    uint32_t bins;      /* values of a feature that can be told apart */
+};
+
+#define FIELD(name) offsetof(struct forest_params, name)
+#define TREE_ROWS                                                             \
+    { "max_depth", PARAM_U32, FIELD(max_depth), 0, TREE_DEPTH_MAX, 0, NULL }, \
+        { "min_rows", PARAM_REAL, FIELD(min_rows), 0, 1e9, 0, NULL },         \
+        { "min_gain", PARAM_REAL, FIELD(min_gain), 0, 1e9, 0, NULL },         \
+        { "l2", PARAM_REAL, FIELD(l2), 0, 1e9, 0, NULL },                     \
+    {                                                                         \
+        "bins", PARAM_U32, FIELD(bins), 2, TREE_BINS_MAX, 0, NULL             \
+    }
+
+static const struct param tree_rows[] = { TREE_ROWS };
+static const struct param forest_rows[] = {
+    { "trees", PARAM_U32, FIELD(trees), 1, TREES_MAX, 0, NULL },
+    { "columns", PARAM_REAL, FIELD(columns), 1e-6, 1, 0, NULL },
+    { "rows", PARAM_REAL, FIELD(rows), 1e-6, 1, 0, NULL },
+    TREE_ROWS,
+};
+
+static void tree_defaults(void *params, const struct table *t)
+{
+    *(struct forest_params *)params =
+        (struct forest_params){ .trees = 1,
+                                .max_depth = 8,
+                                .min_rows = 5,
+                                .columns = 1,
+                                .rows = 1,
+                                .l2 = 1,
+                                .bins = t->image.channels ? 32 : 256 };
+}
+
+/* The square root of the features for classes, a third of them for values: Breiman's. */
+static void forest_defaults(void *params, const struct table *t)
+{
+    double features = (double)t->features;
+    struct forest_params p = { .trees = 100,
+                               .max_depth = t->image.channels ? 16 : 0,
+                               .min_rows = t->outputs ? 2 : 1,
+                               .columns = t->outputs ? 1.0 / 3 : sqrt(features) / features,
+                               .rows = 1,
+                               .bins = t->image.channels ? 32 : 256 };
+    *(struct forest_params *)params = p;
+}
+
+static uint32_t epochs(const void *params)
+{
+    return ((const struct forest_params *)params)->trees;
+}
+
+/* ---- growing ------------------------------------------------------------------------------------ */
+
+struct forest {
+    struct growth g;
+    const struct forest_params *params;
+    uint16_t *drawn; /* how often a tree sees a row */
+};
+
+/* The share of each class, by weight: what is known of a row before any question is asked. */
+static void fit_base(const struct lesson *l, struct ensemble *e)
+{
+    double all = 0, *sum = mem_zalloc(e->sums * sizeof *sum);
+    for (size_t i = 0; i < l->train; i++) {
+        double weight = tree_weight(l, l->rows[i]);
+        sum[l->table->y[l->rows[i]]] += weight;
+        all += weight;
+    }
+    for (size_t k = 0; k < e->sums && all > 0; k++)
+        e->base[k] = (float)(sum[k] / all);
+    free(sum);
+}
+
+static void judge_classes(const struct forest *f, struct tree_watched *w, float factor)
+{
+    const struct ensemble *e = f->g.e;
+    size_t right = 0;
+    double loss = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        size_t best = 0, y = f->g.t.lesson->table->y[w->rows[i]];
+        float top = -INFINITY;
+        for (size_t k = 0; k < e->sums; k++) {
+            float p = e->base[k] + w->sums[i * e->sums + k] * factor;
+            best = p > top ? k : best;
+            top = p > top ? p : top;
+            if (k == y)
+                loss -= log(fmax((double)p, LEAST_PROBABILITY));
+        }
+        right += best == y;
+    }
+    if (!w->count)
+        return;
+    w->loss = loss / (double)w->count;
+    w->accuracy = (double)right / (double)w->count;
+}
+
+/* Of the trees that there are so far. */
+static void judge(const struct forest *f, struct tree_watched *w)
+{
+    float factor = (float)f->params->trees / (float)f->g.rounds;
+    if (f->g.t.lesson->table->outputs)
+        growth_judge_values(&f->g, w, factor);
+    else
+        judge_classes(f, w, factor);
+}
+
+/* How often the next tree sees each row; the whole of them where there is one tree. */
+static void draw(struct forest *f, struct random *random)
+{
+    size_t count = f->g.train.count, draws = (size_t)ceil((double)count * f->params->rows);
+    for (size_t i = 0; i < count; i++)
+        f->drawn[i] = f->params->trees == 1;
+    for (size_t i = 0; count && i < draws && f->params->trees > 1; i++)
+        f->drawn[random_u64(random) % count]++;
+}
+
+static void fill_gradients(struct forest *f)
+{
+    struct growth *g = &f->g;
+    size_t sums = g->e->sums;
+    for (size_t i = 0; i < g->train.count; i++) {
+        float weight = (float)(f->drawn[i] * tree_weight(g->t.lesson, g->train.rows[i]));
+        for (size_t k = 0; k < sums; k++) {
+            size_t at = i * sums + k;
+            g->gradients[at] = weight * (g->e->base[k] - g->train.targets[at]);
+            g->hessians[at] = weight;
+        }
+    }
+}
+
+static enum status grow_tree(struct forest *f, struct error *err)
+{
+    const struct forest_params *p = f->params;
+    struct random from = { .state = f->g.t.lesson->seed + f->g.rounds };
+    struct random random = { .state = random_u64(&from) };
+    struct xgb_settings s = { 0 };
+    tree_settings(&f->g.t, random_u64(&random), &s);
+    xgb_say(&s, "max_depth", "%u", p->max_depth ? p->max_depth : TREE_DEPTH_MAX);
+    xgb_say(&s, "min_child_weight", "%.9g", p->min_rows);
+    xgb_say(&s, "gamma", "%.9g", p->min_gain);
+    xgb_say(&s, "lambda", "%.9g", p->l2);
+    xgb_say(&s, "colsample_bynode", "%.9g", p->columns);
+    draw(f, &random);
+    fill_gradients(f);
+    return growth_round(&f->g, &s, true, 1 / (float)p->trees, err);
+}
+
+static enum status grow_all(struct forest *f, struct error *err)
+{
+    const struct lesson *l = f->g.t.lesson;
+    enum status st = STATUS_OK;
+    while (f->g.rounds < f->params->trees && !st) {
+        if (!l->events->go_on(l->arg, (double)f->g.rounds / f->params->trees))
+            return error_set(err, STATUS_CANCELLED, "cancelled");
+        st = grow_tree(f, err);
+        if (st)
+            break;
+        judge(f, &f->g.train);
+        judge(f, &f->g.validation);
+        growth_tell(&f->g, NULL, 0);
+    }
+    return st;
+}
+
+/* ---- the interface ------------------------------------------------------------------------------ */
+
+static void destroy(void *model)
+{
+    if (model)
+        ensemble_finish(model);
+    free(model);
+}
+
+static enum status fit(const struct learner *learner, const void *params,
+                       const struct lesson *lesson, void **model, struct error *err)
+{
+    const struct table *t = lesson->table;
+    struct forest f = { .params = params };
+    size_t width = table_width(t);
+    f.g.t = (struct tree_lesson){
+        .outputs = width, .together = width, .bins = f.params->bins, .trees = f.params->trees
+    };
+    enum status st = tree_lesson_init(&f.g.t, learner, params, lesson, err);
+    if (st)
+        return st;
+    f.g.e = mem_zalloc(sizeof *f.g.e);
+    f.drawn = mem_alloc(lesson->train * sizeof *f.drawn);
+    ensemble_init(f.g.e, t->features, width, t->outputs ? ENSEMBLE_VALUES : ENSEMBLE_SUM);
+    if (!t->outputs)
+        fit_base(lesson, f.g.e);
+    st = growth_start(&f.g, err);
+    if (!st)
+        st = growth_resume(&f.g, NULL, 0, err);
+    if (!st)
+        st = grow_all(&f, err);
+    growth_finish(&f.g);
+    free(f.drawn);
+    if (st)
+        destroy(f.g.e);
+    else
+        *model = f.g.e;
+    return st;
+}
+
+static enum status fit_tree(const void *params, const struct lesson *lesson, void **model,
+                            struct error *err)
+{
+    return fit(&learner_tree, params, lesson, model, err);
+}
+
+static enum status fit_forest(const void *params, const struct lesson *lesson, void **model,
+                              struct error *err)
+{
+    return fit(&learner_forest, params, lesson, model, err);
+}
+
+static void predict(const void *model, const float *x, size_t count, float *out)
+{
+    ensemble_predict(model, x, count, out);
+}
+
+static void export(const void *model, struct onnx_graph *graph, const char *input,
+                   const char *output)
+{
+    ensemble_export(model, graph, input, output);
+}
+
+const struct learner learner_tree = {
+    .name = "tree",
+    .tasks = LEARNS_CLASSES | LEARNS_VALUES,
+    .params = tree_rows,
+    .params_count = sizeof tree_rows / sizeof *tree_rows,
+    .params_size = sizeof(struct forest_params),
+    .epochs = epochs,
+    .defaults = tree_defaults,
+    .fit = fit_tree,
+    .predict = predict,
+    .export = export,
+    .destroy = destroy,
+};
+
+const struct learner learner_forest = {
+    .name = "forest",
+    .tasks = LEARNS_CLASSES | LEARNS_VALUES,
+    .params = forest_rows,
+    .params_count = sizeof forest_rows / sizeof *forest_rows,
+    .params_size = sizeof(struct forest_params),
+    .epochs = epochs,
+    .defaults = forest_defaults,
+    .fit = fit_forest,
+    .predict = predict,
+    .export = export,
+    .destroy = destroy,
+};

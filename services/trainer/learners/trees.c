@@ -1,0 +1,310 @@
+/* trees.c - see trees.h. */
+#include "services/trainer/learners/trees.h"
+
+#include "common/base/clock.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <yyjson.h>
+
+#define CELLS_OF_THREAD   100000 /* for fewer another thread costs more than it saves */
+#define BIN_BYTES         16     /* of a histogram: two sums */
+#define BATCH_NODES       512    /* that XGBoost grows at a time, level by level */
+/* Histograms that are kept to save a subtraction.  Of several outputs they are large, and their
+ * fresh memory cost three times as much as it saved (digits: 37 ms a tree, 11 with 64). */
+#define CACHED_NODES      65536
+#define CACHED_NODES_WIDE 64
+#define MAGIC             "maastre1"
+
+/* ---- limits ------------------------------------------------------------------------------------- */
+
+static enum status check_size(const struct tree_lesson *t, struct error *err)
+{
+    const struct table *table = t->lesson->table;
+    uint64_t gradients = (uint64_t)t->lesson->train * t->outputs;
+    uint64_t histogram = (uint64_t)table->features * t->bins * BIN_BYTES;
+    if (t->trees > TREES_MAX)
+        return error_set(err, STATUS_TOO_LARGE, "%u trees are more than the %u that a model has",
+                         t->trees, TREES_MAX);
+    if (gradients > TREE_GRADIENTS_MAX)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "%zu rows x %zu outputs are more than the %u that trees are grown for",
+                         t->lesson->train, t->outputs, TREE_GRADIENTS_MAX);
+    if (histogram * t->together > TREE_HISTOGRAMS_MAX / 4)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "%zu features x %u bins x %zu outputs are too many: a node would have "
+                         "more than %u bytes of histograms",
+                         table->features, t->bins, t->together, TREE_HISTOGRAMS_MAX / 4);
+    return STATUS_OK;
+}
+
+static void print_params(const struct learner *learner, const void *params, struct digest_stream *s)
+{
+    const struct param_set set = { learner->params, learner->params_count,
+                                   (void *)(uintptr_t)params };
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *root = yyjson_mut_obj(doc);
+    size_t len = 0;
+    yyjson_mut_doc_set_root(doc, root);
+    yyjson_mut_obj_add_str(doc, root, "learner", learner->name);
+    params_put(&set, 1, doc, root);
+    char *text = yyjson_mut_write(doc, 0, &len);
+    digest_update(s, bytes_of(text, len));
+    free(text);
+    yyjson_mut_doc_free(doc);
+}
+
+/* Of the rows only which they are and what is to be learnt of them: that is enough to tell lessons
+ * apart. */
+static void print_lesson(struct tree_lesson *t, const struct learner *learner, const void *params)
+{
+    const struct lesson *l = t->lesson;
+    const struct table *table = l->table;
+    const uint64_t numbers[] = { l->seed,       t->threads,      l->train,
+                                 l->validation, table->features, t->outputs };
+    struct digest_stream s;
+    digest_start(&s);
+    print_params(learner, params, &s);
+    digest_update(&s, bytes_of(numbers, sizeof numbers));
+    digest_update(&s, bytes_of(l->rows, (l->train + l->validation) * sizeof *l->rows));
+    if (table->outputs)
+        digest_update(&s, bytes_of(table->values, table->rows * table->outputs * sizeof(float)));
+    else
+        digest_update(&s, bytes_of(table->y, table->rows * sizeof *table->y));
+    if (l->class_weights)
+        digest_update(&s, bytes_of(l->class_weights, table->classes_count * sizeof(float)));
+    digest_end(&s, &t->print);
+}
+
+enum status tree_lesson_init(struct tree_lesson *t, const struct learner *learner,
+                             const void *params, const struct lesson *lesson, struct error *err)
+{
+    uint64_t cells = (uint64_t)lesson->train * lesson->table->features;
+    uint64_t useful = 1 + cells / CELLS_OF_THREAD;
+    t->lesson = lesson;
+    t->threads = lesson->threads ? lesson->threads : 1;
+    t->threads = t->threads < useful ? t->threads : (uint32_t)useful;
+    enum status st = check_size(t, err);
+    if (st)
+        return st;
+    t->max_leaves = ENSEMBLE_NODES_MAX / 2 / t->trees;
+    print_lesson(t, learner, params);
+    return STATUS_OK;
+}
+
+void tree_settings(const struct tree_lesson *t, uint64_t seed, struct xgb_settings *s)
+{
+    uint64_t histogram = (uint64_t)t->lesson->table->features * t->bins * BIN_BYTES * t->together;
+    uint64_t nodes = TREE_HISTOGRAMS_MAX / histogram;
+    uint64_t most = t->together > 1 ? CACHED_NODES_WIDE : CACHED_NODES;
+    bool levels = nodes >= BATCH_NODES;
+    xgb_say(s, "tree_method", "hist");
+    xgb_say(s, "max_bin", "%u", t->bins);
+    xgb_say(s, "nthread", "%u", t->threads);
+    xgb_say(s, "seed", "%u", (unsigned)(seed >> 33));
+    xgb_say(s, "objective", "reg:squarederror"); /* not asked: there are gradients */
+    xgb_say(s, "base_score", "0");
+    xgb_say(s, "eta", "1");
+    if (t->together > 1)
+        xgb_say(s, "multi_strategy", "multi_output_tree");
+    xgb_say(s, "max_leaves", "%u", t->max_leaves);
+    xgb_say(s, "grow_policy", levels ? "depthwise" : "lossguide");
+    xgb_say(s, "max_cached_hist_node", "%u", (unsigned)(nodes < most ? nodes : most));
+}
+
+/* ---- what is to be learnt ------------------------------------------------------------------------ */
+
+/* Mean and deviation of each output over the rows that are learnt from. */
+static void standardise(const struct lesson *lesson, struct ensemble *e)
+{
+    const struct table *t = lesson->table;
+    for (size_t k = 0; k < t->outputs; k++) {
+        double sum = 0, squares = 0;
+        for (size_t i = 0; i < lesson->train; i++)
+            sum += (double)t->values[lesson->rows[i] * t->outputs + k];
+        double mean = sum / (double)lesson->train;
+        for (size_t i = 0; i < lesson->train; i++) {
+            double d = (double)t->values[lesson->rows[i] * t->outputs + k] - mean;
+            squares += d * d;
+        }
+        double deviation = sqrt(squares / (double)lesson->train);
+        e->mean[k] = (float)mean;
+        e->scale[k] = deviation > 0 ? (float)deviation : 1;
+    }
+}
+
+static float *targets_of(const struct growth *g, const uint32_t *rows, size_t count)
+{
+    const struct table *t = g->t.lesson->table;
+    size_t n = table_width(t);
+    float *out = mem_zalloc((count * n + 1) * sizeof *out);
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < t->outputs; k++)
+            out[i * n + k] = (t->values[rows[i] * n + k] - g->e->mean[k]) / g->e->scale[k];
+    for (size_t i = 0; i < count && !t->outputs; i++)
+        out[i * n + t->y[rows[i]]] = 1;
+    return out;
+}
+
+double tree_weight(const struct lesson *lesson, uint32_t row)
+{
+    const struct table *t = lesson->table;
+    return lesson->class_weights && !t->outputs ? (double)lesson->class_weights[t->y[row]] : 1;
+}
+
+/* ---- growth -------------------------------------------------------------------------------------- */
+
+static void watch(const struct growth *g, struct tree_watched *w, const uint32_t *rows,
+                  size_t count)
+{
+    w->rows = rows;
+    w->count = count;
+    w->targets = targets_of(g, rows, count);
+    w->sums = mem_zalloc((count * g->e->sums + 1) * sizeof *w->sums);
+}
+
+enum status growth_start(struct growth *g, struct error *err)
+{
+    const struct lesson *l = g->t.lesson;
+    size_t cells = l->train * g->e->sums;
+    const struct xgb_rows rows = {
+        .lesson = l, .rows = l->rows, .count = l->train, .bins = g->t.bins, .threads = g->t.threads
+    };
+    if (l->table->outputs)
+        standardise(l, g->e);
+    watch(g, &g->train, l->rows, l->train);
+    watch(g, &g->validation, l->rows + l->train, l->validation);
+    g->gradients = mem_zalloc(cells * sizeof *g->gradients);
+    g->hessians = mem_alloc(cells * sizeof *g->hessians);
+    enum status st = xgb_matrix_create(&rows, &g->matrix, err);
+    /* Labels say how many sums there are, and no more. */
+    return st ? st : xgb_matrix_labels(g->matrix, g->gradients, l->train, g->e->sums, err);
+}
+
+void growth_finish(struct growth *g)
+{
+    xgb_matrix_destroy(g->matrix);
+    free(g->train.targets);
+    free(g->train.sums);
+    free(g->validation.targets);
+    free(g->validation.sums);
+    free(g->gradients);
+    free(g->hessians);
+}
+
+/* Takes the trees from number `from` on into account. */
+static void add_sums(struct growth *g, size_t from)
+{
+    const float *x = g->t.lesson->table->x;
+    ensemble_add_sums(g->e, from, x, g->train.rows, g->train.count, g->train.sums);
+    ensemble_add_sums(g->e, from, x, g->validation.rows, g->validation.count, g->validation.sums);
+}
+
+enum status growth_round(struct growth *g, const struct xgb_settings *settings, bool together,
+                         float factor, struct error *err)
+{
+    struct xgb_booster *booster = NULL;
+    struct bytes json;
+    size_t from = g->e->trees_count;
+    enum status st = xgb_booster_create(settings, g->matrix, &booster, err);
+    if (st)
+        return st;
+    st = xgb_grow(booster, g->matrix, g->gradients, g->hessians, g->train.count, g->e->sums, err);
+    if (!st)
+        st = xgb_json(booster, &json, err);
+    if (!st)
+        st = ensemble_add_json(g->e, json, together ? 1 : g->e->sums, factor, err);
+    xgb_booster_destroy(booster);
+    if (st)
+        return st;
+    add_sums(g, from);
+    g->rounds++;
+    return STATUS_OK;
+}
+
+void growth_judge_values(const struct growth *g, struct tree_watched *w, float factor)
+{
+    size_t count = w->count * g->e->sums;
+    double error = 0, sum = 0, squares = 0;
+    for (size_t i = 0; i < count; i++) {
+        double d = (double)w->targets[i] - (double)(w->sums[i] * factor);
+        error += d * d;
+        sum += (double)w->targets[i];
+        squares += (double)w->targets[i] * (double)w->targets[i];
+    }
+    if (!count)
+        return;
+    double mean = sum / (double)count, variance = squares / (double)count - mean * mean;
+    w->loss = error / (double)count;
+    w->accuracy = variance > 0 ? 1 - w->loss / variance : 0;
+}
+
+/* ---- checkpoints --------------------------------------------------------------------------------- */
+
+/* A checkpoint: this, what is the learner's own, the trees, a digest of all. */
+struct head {
+    char magic[sizeof MAGIC - 1];
+    uint32_t rounds, zero;
+    struct digest print;
+};
+
+static void give_checkpoint(struct growth *g, const void *extra, size_t extra_len)
+{
+    const struct lesson *l = g->t.lesson;
+    uint64_t begin = clock_ms();
+    struct head head = { .rounds = g->rounds, .print = g->t.print };
+    struct digest seal;
+    struct buf state = { 0 };
+    if (!l->events->checkpoint || begin < g->next_checkpoint_ms)
+        return;
+    memcpy(head.magic, MAGIC, sizeof head.magic);
+    buf_append(&state, &head, sizeof head);
+    buf_append(&state, extra, extra_len);
+    ensemble_save(g->e, &state);
+    digest_of(buf_bytes(&state), &seal);
+    buf_append(&state, seal.byte, sizeof seal.byte);
+    l->events->checkpoint(l->arg, buf_bytes(&state));
+    buf_finish(&state);
+    uint64_t now = clock_ms(), wait = (now - begin) * TREE_CHECKPOINT_SHARE;
+    g->next_checkpoint_ms = now + (wait > TREE_CHECKPOINT_MS ? wait : TREE_CHECKPOINT_MS);
+}
+
+void growth_tell(struct growth *g, const void *extra, size_t extra_len)
+{
+    const struct lesson *l = g->t.lesson;
+    const struct epoch e = { .number = g->rounds,
+                             .train_loss = g->train.loss,
+                             .validation_loss = g->validation.loss,
+                             .validation_accuracy = g->validation.accuracy };
+    l->events->epoch(l->arg, &e);
+    give_checkpoint(g, extra, extra_len);
+}
+
+enum status growth_resume(struct growth *g, void *extra, size_t extra_len, struct error *err)
+{
+    const struct bytes state = g->t.lesson->resume;
+    const char *at = state.data;
+    struct digest seal, is;
+    struct head head;
+    if (!state.len)
+        return STATUS_OK;
+    if (state.len < sizeof head + extra_len + sizeof seal)
+        return error_set(err, STATUS_INVALID, "the checkpoint is too short");
+    size_t len = state.len - sizeof seal;
+    memcpy(&head, at, sizeof head);
+    memcpy(seal.byte, at + len, sizeof seal);
+    digest_of(bytes_of(at, len), &is);
+    if (!digest_equal(&seal, &is) || memcmp(head.magic, MAGIC, sizeof head.magic) != 0)
+        return error_set(err, STATUS_INVALID, "the checkpoint is damaged, or no trees are in it");
+    if (!digest_equal(&head.print, &g->t.print))
+        return error_set(err, STATUS_INVALID,
+                         "the checkpoint is of other data or of other parameters");
+    at += sizeof head;
+    if (extra_len)
+        memcpy(extra, at, extra_len);
+    g->rounds = head.rounds;
+    if (ensemble_load(g->e, bytes_of(at + extra_len, len - sizeof head - extra_len)))
+        return error_set(err, STATUS_INVALID, "the checkpoint is damaged");
+    add_sums(g, 0);
+    return STATUS_OK;
+}
