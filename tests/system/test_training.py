@@ -67,7 +67,9 @@ def test_table_to_served_model(training_suite):
     samples = suite.api.get("/api/models/iris/versions/1/files/warmup.json")
     assert len(json.loads(samples)["samples"]) == 30  # each row that was held out
     rows = [[0, 0, 0, 1], [2, -1, 1, 1], [4, -2, 0, 1]]
-    got = suite.api.call("POST", "/predict", {"inputs": rows})["outputs"]
+    names = ["length", "width", "height", "depth"]  # raw columns
+    columns = {name: [[row[i]] for row in rows] for i, name in enumerate(names)}
+    got = suite.api.call("POST", "/predict", {"inputs": columns})["outputs"]
     # Classes are sorted: setosa, versicolor, virginica.
     assert [int(np.argmax(p)) for p in got] == [0, 2, 1]
     assert all(abs(sum(p) - 1) < 1e-5 for p in got)
