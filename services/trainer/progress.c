@@ -105,8 +105,10 @@ static enum status read_file(const char *path, struct buf *out)
     FILE *file = fopen(path, "rbe");
     if (!file)
         return STATUS_IO;
-    while ((n = fread(block, 1, sizeof block, file)) > 0)
+    do {
+        n = fread(block, 1, sizeof block, file);
         buf_append(out, block, n);
+    } while (n == sizeof block);
     bool failed = ferror(file);
     fclose(file);
     return failed ? STATUS_IO : STATUS_OK;

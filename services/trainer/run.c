@@ -222,8 +222,8 @@ void run_execute(struct run *r)
         r->learner->report(model, &r->report);
     if (!st)
         run_export(r, model, &d);
-    if (!st && !d.prep)
-        run_warmup(r, &d.test);
+    if (!st)
+        run_warmup(r, &d);
     r->error.status = st;
     r->seconds = (double)(clock_ms() - begin) / 1000;
     r->learner->destroy(model);

@@ -116,7 +116,7 @@ void run_export(struct run *r, const void *model, struct data *d);
 /* ---- warmup.c ---- */
 
 /* Makes the version's WARMUP_FILE of some of the held-out rows and r->predictions. */
-void run_warmup(struct run *r, const struct table *t);
+void run_warmup(struct run *r, const struct data *d);
 
 /* ---- warmup.c ---- */
 

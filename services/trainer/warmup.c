@@ -12,24 +12,75 @@
 #define CELLS_MAX 200000 /* numbers of at most 25 bytes each: below MAX_WARMUP_BYTES */
 #define ATOL      1e-4   /* of answers; both sides add float32 in an order of their own */
 
-/* One row. */
-static void add_tensor(yyjson_mut_doc *doc, yyjson_mut_val *sample, const char *list,
-                       const char *name, const float *values, size_t count)
+/* One row of a tensor. */
+static void add_tensor(yyjson_mut_doc *doc, yyjson_mut_val *list, const char *name,
+                       const char *datatype, size_t count, yyjson_mut_val *data)
 {
     const uint64_t shape[] = { 1, count };
-    yyjson_mut_val *t = yyjson_mut_arr_add_obj(doc, yyjson_mut_obj_add_arr(doc, sample, list));
-    yyjson_mut_obj_add_str(doc, t, "name", name);
-    yyjson_mut_obj_add_str(doc, t, "datatype", "FP32");
+    yyjson_mut_val *t = yyjson_mut_arr_add_obj(doc, list);
+    yyjson_mut_obj_add_strcpy(doc, t, "name", name);
+    yyjson_mut_obj_add_str(doc, t, "datatype", datatype);
     yyjson_mut_obj_add_val(doc, t, "shape", yyjson_mut_arr_with_uint64(doc, shape, 2));
-    yyjson_mut_obj_add_val(doc, t, "data", yyjson_mut_arr_with_float(doc, values, count));
+    yyjson_mut_obj_add_val(doc, t, "data", data);
 }
 
-void run_warmup(struct run *r, const struct table *t)
+static void add_floats(yyjson_mut_doc *doc, yyjson_mut_val *list, const char *name,
+                       const float *values, size_t count)
 {
+    add_tensor(doc, list, name, "FP32", count, yyjson_mut_arr_with_float(doc, values, count));
+}
+
+/* A row as clients send it: an input for each column that is used. */
+static void add_columns(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct prep *p, size_t row)
+{
+    const struct column *columns = p->frame->columns;
+    char name[MAX_CELL + 2];
+    for (size_t i = 0; i < p->numbers_count; i++) {
+        const struct column *c = &columns[p->numbers[i].column];
+        add_floats(doc, list, prep_input_name(c->name, name, sizeof name), &c->number[row], 1);
+    }
+    for (size_t i = 0; i < p->words_count; i++) {
+        const struct column *c = &columns[p->words[i].column];
+        const char *word = c->code[row] == CODE_MISSING ? "" : c->words[c->code[row]];
+        add_tensor(doc, list, prep_input_name(c->name, name, sizeof name), "BYTES", 1,
+                   yyjson_mut_arr_with_str(doc, &word, 1));
+    }
+}
+
+/* The same where the model takes one matrix. */
+static void add_numbers(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct prep *p, size_t row)
+{
+    float *x = mem_alloc(p->numbers_count * sizeof *x);
+    for (size_t i = 0; i < p->numbers_count; i++)
+        x[i] = p->frame->columns[p->numbers[i].column].number[row];
+    add_floats(doc, list, ONNX_INPUT, x, p->numbers_count);
+    free(x);
+}
+
+static void add_inputs(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct data *d, size_t held)
+{
+    const struct table *t = &d->test;
+    if (!d->prep)
+        add_floats(doc, list, ONNX_INPUT, t->x + held * t->features, t->features);
+    else if (d->prep->params.input == INPUT_MATRIX)
+        add_numbers(doc, list, d->prep, d->split.rows[held]);
+    else
+        add_columns(doc, list, d->prep, d->split.rows[held]);
+}
+
+static size_t cells(const struct data *d)
+{
+    size_t inputs = d->prep ? d->prep->numbers_count + d->prep->words_count : d->test.features;
+    return inputs + table_width(&d->test);
+}
+
+void run_warmup(struct run *r, const struct data *d)
+{
+    const struct table *t = &d->test;
     const float *answers = (const float *)(const void *)r->predictions.data;
     const char *output = t->outputs ? ONNX_VALUES : ONNX_PROBABILITIES;
-    size_t features = t->features, width = table_width(t), len = 0;
-    size_t rows = CELLS_MAX / (features + width);
+    size_t width = table_width(t), len = 0;
+    size_t rows = CELLS_MAX / cells(d);
     rows = rows < ROWS_MAX ? rows : ROWS_MAX;
     rows = rows < t->rows ? rows : t->rows;
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
@@ -40,8 +91,9 @@ void run_warmup(struct run *r, const struct table *t)
     for (size_t i = 0; i < rows; i++) {
         size_t row = i * t->rows / rows; /* from all over the table, which may be sorted */
         yyjson_mut_val *sample = yyjson_mut_arr_add_obj(doc, samples);
-        add_tensor(doc, sample, "inputs", ONNX_INPUT, t->x + row * features, features);
-        add_tensor(doc, sample, "outputs", output, answers + row * width, width);
+        add_inputs(doc, yyjson_mut_obj_add_arr(doc, sample, "inputs"), d, row);
+        add_floats(doc, yyjson_mut_obj_add_arr(doc, sample, "outputs"), output,
+                   answers + row * width, width);
     }
     char *text = yyjson_mut_write(doc, YYJSON_WRITE_INF_AND_NAN_AS_NULL, &len);
     buf_append(run_make(r, WARMUP_FILE), text, len);

@@ -67,7 +67,7 @@ def test_table_to_served_model(training_suite):
     samples = suite.api.get("/api/models/iris/versions/1/files/warmup.json")
     assert len(json.loads(samples)["samples"]) == 30  # each row that was held out
     rows = [[0, 0, 0, 1], [2, -1, 1, 1], [4, -2, 0, 1]]
-    names = ["length", "width", "height", "depth"]
+    names = ["length", "width", "height", "depth"]  # raw columns
     columns = {name: [[row[i]] for row in rows] for i, name in enumerate(names)}
     got = suite.api.call("POST", "/predict", {"inputs": columns})["outputs"]
     # Classes are sorted: setosa, versicolor, virginica.

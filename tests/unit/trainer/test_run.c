@@ -9,6 +9,7 @@
 #include <cblas.h>
 #include <math.h>
 #include <pthread.h>
+#include <unistd.h>
 #include <yyjson.h>
 
 #define FASHION "/usr/share/datasets/fashion-mnist/"
@@ -120,7 +121,7 @@ Test(run, it_leaves_samples_of_the_rows_held_out)
     cr_assert_eq(yyjson_arr_size(samples), 32);
     yyjson_arr_foreach(samples, i, max, sample)
     {
-        numbers(sample, "inputs", ONNX_INPUT, 4);
+        cr_assert_eq(yyjson_arr_size(yyjson_obj_get(sample, "inputs")), 4); /* raw columns */
         yyjson_val *list = numbers(sample, "outputs", ONNX_PROBABILITIES, classes);
         for (size_t c = 0; c < classes; c++)
             cr_assert_eq((float)yyjson_get_num(yyjson_arr_get(list, c)),
@@ -131,14 +132,14 @@ Test(run, it_leaves_samples_of_the_rows_held_out)
 
 Test(run, samples_of_wide_tables_are_fewer)
 {
-    struct table t;
-    fixture_table(&t, 40, 19999, 1);
-    buf_append(&run.predictions, t.x, t.rows * sizeof(float));
-    run_warmup(&run, &t);
+    struct data d = { 0 };
+    fixture_table(&d.test, 40, 19999, 1);
+    buf_append(&run.predictions, d.test.x, d.test.rows * sizeof(float));
+    run_warmup(&run, &d);
     yyjson_doc *doc = yyjson_read((const char *)run.made[0].data.data, run.made[0].data.len, 0);
     cr_assert_eq(yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(doc), "samples")), 10);
     yyjson_doc_free(doc);
-    table_finish(&t);
+    table_finish(&d.test);
 }
 
 Test(run, its_history_has_a_line_per_epoch)
@@ -536,4 +537,51 @@ Test(run, fashion_mnist)
              "inputs probabilities 2>messages",
              f.dir);
     cr_assert_eq(system(command), 0);
+}
+
+/* A checkpoint that no learner can read is dropped, and the run is as if there had been none. */
+Test(run, a_checkpoint_of_something_else_is_no_harm)
+{
+    add_table(300);
+    fixture_write(&f, "state", bytes_str("nonsense"));
+    run.resume_path = mem_str(bytes_str(f.path));
+    digest_of(bytes_str("nonsense"), &run.resume_digest);
+    run_take_history(&run,
+                     bytes_str("[{\"epoch\":7,\"train_loss\":0.5,\"validation_loss\":null}]"));
+    cr_assert_eq(run.progress.history_count, 1);
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_OK, "%s", run.error.text);
+    cr_assert(run.refused[0]);
+    cr_assert_eq(run.progress.history[0].number, 1);
+    cr_assert_eq(access(run.resume_path, F_OK), -1);
+}
+
+Test(run, a_run_that_goes_on_makes_the_same_model)
+{
+    struct buf first = { 0 }, history = { 0 }, again = { 0 };
+    add_table(3000);
+    set_params("{\"epochs\":30,\"patience\":0,\"hidden\":[8]}");
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_OK, "%s", run.error.text);
+    cr_assert_gt(run.state.len, 0);
+    buf_append_bytes(&first, buf_bytes(&run.onnx));
+    run_history(&run.progress, &history);
+    fixture_write(&f, "state", buf_bytes(&run.state));
+    digest_of(buf_bytes(&run.state), &run.resume_digest);
+    run.progress = run.state_progress;
+    size_t behind = run.progress.history_count;
+    cr_assert(behind && behind < 30);
+    run.made_count = 0;
+    buf_finish(&run.made[0].data);
+    run.onnx.len = run.predictions.len = run.metrics.len = 0;
+    run.resume_path = mem_str(bytes_str(f.path));
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_OK, "%s", run.error.text);
+    cr_assert_str_eq(run.refused, "");
+    run_history(&run.progress, &again);
+    cr_assert_str_eq(buf_cstr(&again), buf_cstr(&history));
+    cr_assert(bytes_equal(buf_bytes(&run.onnx), buf_bytes(&first)));
+    buf_finish(&first);
+    buf_finish(&again);
+    buf_finish(&history);
 }
