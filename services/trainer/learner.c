@@ -3,6 +3,7 @@
 
 static const struct learner *const learners[] = {
     &learner_mlp,
+    &learner_cnn,
 };
 
 #define LEARNERS (sizeof learners / sizeof *learners)

@@ -75,6 +75,7 @@ struct learner {
 };
 
 extern const struct learner learner_mlp;
+extern const struct learner learner_cnn;
 
 /* NULL: there is none of that name. */
 const struct learner *learner_find(const char *name);
