@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define FLAT       1e-6 /* spread, as a share of the mean, that float32 cannot tell from rounding */
+#define FLAT 1e-6 /* spread, as a share of the mean, that float32 cannot tell from rounding */
 
 void cnn_default(struct cnn_params *p)
 {
@@ -15,7 +15,7 @@ void cnn_default(struct cnn_params *p)
                               .filters_count = 2,
                               .hidden = { 128 },
                               .hidden_count = 1,
-                              .epochs = 15,
+                              .epochs = 12,
                               .batch = 64,
                               .optimizer = CNN_ADAMW,
                               .schedule = CNN_COSINE,
@@ -53,10 +53,8 @@ static enum status add_convs(struct cnn *m, const struct cnn_params *p, struct e
                              "images of %u x %u pixels are too small for %zu convolutions, each of "
                              "which halves them",
                              m->image.height, m->image.width, p->filters_count);
-        add_layer(m, (struct cnn_layer){ .in = channels,
-                                         .out = p->filters[k],
-                                         .height = height,
-                                         .width = width });
+        add_layer(m, (struct cnn_layer){
+                         .in = channels, .out = p->filters[k], .height = height, .width = width });
         channels = p->filters[k];
         height /= 2;
         width /= 2;

@@ -18,8 +18,8 @@
 #define CNN_MAX_EPOCHS      100000
 #define CNN_MAX_BATCH       65536
 #define CNN_MAX_SHIFT       64
-#define CNN_MAX_WEIGHTS     (64u << 20)        /* of one network; training needs six times that */
-#define CNN_MAX_ACTIVATIONS (16u << 20)        /* floats that training on one image takes */
+#define CNN_MAX_WEIGHTS     (64u << 20)         /* of one network; training needs six times that */
+#define CNN_MAX_ACTIVATIONS (16u << 20)         /* floats that training on one image takes */
 #define CNN_MAX_WORK        ((uint64_t)4 << 30) /* multiplications for one image, there and back */
 #define CNN_THREADS         64
 

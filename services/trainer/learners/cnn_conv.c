@@ -171,9 +171,9 @@ static void add_forward(struct conv *c, const struct forms *f)
 
 static void add_by_weights(struct conv *c, const struct forms *f)
 {
-    must(dnnl_pooling_backward_primitive_desc_create(
-        &c->pool_back.desc, c->engine, dnnl_pooling_max, f->out, f->pooled, two, two, none, none,
-        none, c->pool.desc, c->attr));
+    must(dnnl_pooling_backward_primitive_desc_create(&c->pool_back.desc, c->engine,
+                                                     dnnl_pooling_max, f->out, f->pooled, two, two,
+                                                     none, none, none, c->pool.desc, c->attr));
     op_arg(&c->pool_back, DNNL_ARG_DIFF_DST, c->diff_after);
     op_arg(&c->pool_back, DNNL_ARG_WORKSPACE, c->workspace);
     op_arg(&c->pool_back, DNNL_ARG_DIFF_SRC, c->diff_output);

@@ -79,8 +79,8 @@ static enum status validate(struct cnn_fit *f, struct epoch *e, struct error *er
     size_t count = lesson->validation ? lesson->validation : lesson->train;
     struct cnn_score score = { 0 };
     f->work.batch = 0;
-    f->work.block = (struct cnn_block){ .t = lesson->table,
-                                        .class_weights = lesson->class_weights };
+    f->work.block =
+        (struct cnn_block){ .t = lesson->table, .class_weights = lesson->class_weights };
     for (size_t at = 0, n = 0; at < count; at += n) {
         n = count - at < cnn_step_rows(f) ? count - at : cnn_step_rows(f);
         f->work.block.rows = rows + at;

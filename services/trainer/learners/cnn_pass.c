@@ -17,7 +17,7 @@ struct cnn_pass {
     bool gradients;
     float *input; /* standardised */
     struct conv *convs[CNN_MAX_CONVS];
-    float *act[CNN_MAX_LAYERS + 1]; /* what layer l is given, and after it; the convolutions' are
+    float *act[CNN_MAX_LAYERS + 1];   /* what layer l is given, and after it; the convolutions' are
                                        theirs */
     float *delta[CNN_MAX_LAYERS + 1]; /* the gradient by act */
     float *gradient;
@@ -157,9 +157,9 @@ static void relu(float *x, size_t count)
 static void multiply(char ta, char tb, size_t rows, size_t columns, size_t depth, const float *a,
                      size_t a_width, const float *b, size_t b_width, float keep, float *out)
 {
-    dnnl_status_t status = dnnl_sgemm(ta, tb, (dnnl_dim_t)rows, (dnnl_dim_t)columns,
-                                      (dnnl_dim_t)depth, 1, a, (dnnl_dim_t)a_width, b,
-                                      (dnnl_dim_t)b_width, keep, out, (dnnl_dim_t)columns);
+    dnnl_status_t status =
+        dnnl_sgemm(ta, tb, (dnnl_dim_t)rows, (dnnl_dim_t)columns, (dnnl_dim_t)depth, 1, a,
+                   (dnnl_dim_t)a_width, b, (dnnl_dim_t)b_width, keep, out, (dnnl_dim_t)columns);
     assert(status == dnnl_success);
 }
 
@@ -285,8 +285,8 @@ static void backward_dense(struct cnn_pass *p, size_t l, float keep)
             bias[k] += delta[i * layer->out + k];
     if (l == 0)
         return;
-    multiply('N', 'T', p->images, layer->in, layer->out, delta, layer->out,
-             p->m->theta + layer->w, layer->out, 0, p->delta[l]);
+    multiply('N', 'T', p->images, layer->in, layer->out, delta, layer->out, p->m->theta + layer->w,
+             layer->out, 0, p->delta[l]);
     mask(p->delta[l], p->act[l], p->images * layer->in, keep);
 }
 

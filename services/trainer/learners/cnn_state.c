@@ -28,12 +28,13 @@ static struct digest lesson_digest(const struct cnn_fit *f)
     const struct cnn_params *p = f->p;
     const struct lesson *l = f->lesson;
     const struct image_shape *image = &l->table->image;
-    const uint64_t whole[] = { p->epochs,    p->batch,     p->optimizer,  p->schedule,
-                               p->shift,     p->flip,      p->patience,   l->seed,
-                               f->members,   l->train,     l->validation, f->m->classes,
+    const uint64_t whole[] = { p->epochs,    p->batch,      p->optimizer,   p->schedule,
+                               p->shift,     p->flip,       p->patience,    l->seed,
+                               f->members,   l->train,      l->validation,  f->m->classes,
                                image->width, image->height, image->channels };
-    const double real[] = { p->lr,      p->momentum, p->weight_decay,
-                            p->dropout, f->m->mean,  f->m->scale };
+    const double real[] = {
+        p->lr, p->momentum, p->weight_decay, p->dropout, f->m->mean, f->m->scale
+    };
     struct buf b = { 0 };
     struct digest d;
     add_list(&b, p->filters, p->filters_count);

@@ -122,8 +122,8 @@ static void step_adam(struct cnn_fit *f, const float *gradient, size_t from, siz
         float g = gradient[i] + l2 * theta[i];
         f->speed[i] = BETA1 * f->speed[i] + (1 - BETA1) * g;
         f->square[i] = BETA2 * f->square[i] + (1 - BETA2) * g * g;
-        theta[i] -= shrink * theta[i] +
-                    rate * f->speed[i] / (sqrtf(f->square[i] * unbias) + EPSILON);
+        theta[i] -=
+            shrink * theta[i] + rate * f->speed[i] / (sqrtf(f->square[i] * unbias) + EPSILON);
     }
 }
 

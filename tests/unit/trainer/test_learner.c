@@ -21,7 +21,7 @@ static void on_epoch(void *arg, const struct epoch *e)
 
 static enum status fit(const struct learner *l, bool *cancel, void **model)
 {
-    static const struct learner_events events = { go_on, on_epoch };
+    static const struct learner_events events = { go_on, on_epoch, NULL };
     uint32_t rows[ROWS];
     void *params = mem_zalloc(l->params_size);
     l->defaults(params, &t);
@@ -47,7 +47,7 @@ Test(learner, is_found_by_its_name)
     cr_assert_null(learner_find("magic"));
     cr_assert_null(learner_find(""));
     learner_names(&names);
-    cr_assert_str_eq(buf_cstr(&names), "mlp");
+    cr_assert_str_eq(buf_cstr(&names), "mlp, cnn");
     buf_finish(&names);
 }
 
