@@ -138,9 +138,9 @@ void cnn_init(struct cnn *m, uint64_t seed)
     m->theta = mem_zalloc(m->weights * sizeof *m->theta);
     for (size_t l = 0; l < m->layers_count; l++) {
         const struct cnn_layer *layer = &m->layers[l];
-        double inputs = (double)(layer->w_count / layer->out); /* that one output sums up */
+        size_t inputs = layer->w_count / layer->out; /* that one output sums up */
         for (size_t i = 0; i < layer->w_count; i++)
-            m->theta[layer->w + i] = (float)(random_normal(&r) * sqrt(2.0 / inputs));
+            m->theta[layer->w + i] = (float)(random_normal(&r) * sqrt(2.0 / (double)inputs));
     }
 }
 

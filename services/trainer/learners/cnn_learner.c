@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PREDICT_IMAGES 32 /* at once */
-#define NAME_SIZE      32 /* of a tensor */
+#define PREDICT_IMAGES 32                /* at once; */
+#define PREDICT_FLOATS ((size_t)8 << 20) /* fewer, where they need more memory than this */
+#define NAME_SIZE      32                /* of a tensor */
 #define FIELD(name)    offsetof(struct cnn_params, name)
 
 static const char *const optimizers[] = { "momentum", "adam", "adamw", NULL };
@@ -136,6 +137,12 @@ static void destroy(void *model)
     free(m);
 }
 
+static size_t predict_images(const struct cnn *m)
+{
+    size_t images = PREDICT_FLOATS / cnn_row_floats(m);
+    return images > PREDICT_IMAGES ? PREDICT_IMAGES : images ? images : 1;
+}
+
 static enum status fit(const void *params, const struct lesson *lesson, void **model,
                        struct error *err)
 {
@@ -154,7 +161,7 @@ static enum status fit(const void *params, const struct lesson *lesson, void **m
         destroy(m);
         return st;
     }
-    m->pass = cnn_pass_create(&m->net, PREDICT_IMAGES, false);
+    m->pass = cnn_pass_create(&m->net, predict_images(&m->net), false);
     cnn_pass_load(m->pass);
     *model = m;
     return STATUS_OK;
@@ -163,9 +170,9 @@ static enum status fit(const void *params, const struct lesson *lesson, void **m
 static void predict(const void *model, const float *x, size_t count, float *out)
 {
     const struct model *m = model;
-    for (size_t at = 0; at < count; at += PREDICT_IMAGES)
-        cnn_pass_predict(m->pass, x + at * m->net.features,
-                         count - at < PREDICT_IMAGES ? count - at : PREDICT_IMAGES,
+    size_t step = cnn_pass_images(m->pass);
+    for (size_t at = 0; at < count; at += step)
+        cnn_pass_predict(m->pass, x + at * m->net.features, count - at < step ? count - at : step,
                          out + at * m->net.classes);
 }
 

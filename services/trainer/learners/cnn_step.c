@@ -7,12 +7,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define BLOCK_WORK   ((uint64_t)1 << 30) /* of one thread, between two looks at cancel */
-#define BLOCK_FLOATS ((size_t)8 << 20)   /* in all passes together: 32 MiB, for any batch */
-#define GRADIENTS    ((size_t)256 << 20) /* floats: each thread sums up a gradient of its own */
-#define BETA1        0.9f                /* Adam (Kingma and Ba, 2014), with its usual numbers */
-#define BETA2        0.999f
-#define EPSILON      1e-8f
+#define BLOCK_WORK    ((uint64_t)1 << 30) /* of one thread, between two looks at cancel */
+#define BLOCK_FLOATS  ((size_t)8 << 20)   /* in all passes together: 32 MiB, for any batch */
+#define PASSES_FLOATS ((size_t)64 << 20)  /* the same, however large one image's part is */
+#define GRADIENTS     ((size_t)256 << 20) /* floats: each thread sums up a gradient of its own */
+#define BETA1         0.9f                /* Adam (Kingma and Ba, 2014), with its usual numbers */
+#define BETA2         0.999f
+#define EPSILON       1e-8f
 
 static size_t least_of(size_t a, size_t b)
 {
@@ -34,6 +35,7 @@ void cnn_fit_init(struct cnn_fit *f, struct cnn *m, const struct cnn_params *p,
     size_t batch = least_of(p->batch, lesson->train);
     size_t members = least_of(lesson->threads ? lesson->threads : 1, CNN_THREADS);
     members = least_of(members, GRADIENTS / m->weights);
+    members = least_of(members, PASSES_FLOATS / cnn_row_floats(m));
     *f = (struct cnn_fit){
         .m = m, .p = p, .lesson = lesson, .members = least_of(members, batch), .least = INFINITY
     };
