@@ -66,7 +66,7 @@ LIBS_common   := -luv -lzmq -lmsgpack-c -l:libcrypto.a -lm
 LIBS_gateway  := -lllhttp -lyyjson -lz
 LIBS_registry := -lhiredis -lyyjson
 LIBS_worker   := -ldl -lyyjson
-LIBS_trainer  := -lopenblas -lprotobuf-c -lcsv -lzip -lz -lyyjson -lm
+LIBS_trainer  := -lopenblas -ldnnl -lgomp -lprotobuf-c -lcsv -lzip -lz -lyyjson -lm
 LIBS_health   :=
 
 SERVICES := $(patsubst services/%/main.c,%,$(wildcard services/*/main.c))

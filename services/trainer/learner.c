@@ -2,8 +2,8 @@
 #include "services/trainer/learner.h"
 
 static const struct learner *const learners[] = {
-    &learner_linear, &learner_logistic, &learner_mlp,  &learner_tree,
-    &learner_forest, &learner_boosted,  &learner_auto,
+    &learner_linear, &learner_logistic, &learner_mlp,     &learner_cnn,
+    &learner_tree,   &learner_forest,   &learner_boosted, &learner_auto,
 };
 
 #define LEARNERS (sizeof learners / sizeof *learners)

@@ -78,6 +78,7 @@ struct learner {
 };
 
 extern const struct learner learner_linear, learner_logistic, learner_mlp;
+extern const struct learner learner_cnn;
 
 /* NULL: there is none of that name. */
 const struct learner *learner_find(const char *name);

@@ -83,7 +83,8 @@ void run_lineage(const struct run *r, const char *job, struct buf *out)
     yyjson_mut_val *root = yyjson_mut_obj(doc);
     size_t len = 0;
     yyjson_mut_doc_set_root(doc, root);
-    yyjson_mut_obj_add_str(doc, root, "training", job);
+    if (job)
+        yyjson_mut_obj_add_str(doc, root, "training", job);
     add_data(r, doc, root);
     yyjson_mut_obj_add_str(doc, root, "learner", r->learner->name);
     yyjson_mut_obj_add_uint(doc, root, "seed", r->seed);
@@ -91,7 +92,8 @@ void run_lineage(const struct run *r, const char *job, struct buf *out)
     if (r->report.len)
         yyjson_mut_obj_add_val(doc, root, "search",
                                yyjson_mut_rawn(doc, (const char *)r->report.data, r->report.len));
-    yyjson_mut_obj_add_real(doc, root, "seconds", round(r->seconds * 1000) / 1000);
+    if (job)
+        yyjson_mut_obj_add_real(doc, root, "seconds", round(r->seconds * 1000) / 1000);
     char *text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
     buf_append(out, text, len);
     free(text);

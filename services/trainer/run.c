@@ -224,8 +224,10 @@ void run_execute(struct run *r)
         run_export(r, model, &d);
     if (!st)
         run_warmup(r, &d);
-    r->error.status = st;
     r->seconds = (double)(clock_ms() - begin) / 1000;
+    if (!st)
+        st = run_tell(r, model, &d, &r->error);
+    r->error.status = st;
     r->learner->destroy(model);
     data_finish(&d);
 }

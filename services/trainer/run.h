@@ -106,7 +106,8 @@ void run_drop_resume(struct run *r, const char *why);
 /* Where the run's parameters are, for params.h: the learner's, and those of the split
  * and the data. */
 void run_param_sets(struct run *r, struct param_set sets[RUN_PARAM_SETS]);
-/* Appends a JSON object: where the model comes from, enough to train it again. */
+/* Appends a JSON object: where the model comes from, enough to train it again.  job NULL: without
+ * what differs between equal runs. */
 void run_lineage(const struct run *r, const char *job, struct buf *out);
 /* One digest for all files: SHA-256 of the lines that sha256sum prints, in order of name. */
 void run_dataset_digest(const struct run *r, struct digest *out);
@@ -118,9 +119,10 @@ void run_export(struct run *r, const void *model, struct data *d);
 /* Makes the version's WARMUP_FILE of some of the held-out rows and r->predictions. */
 void run_warmup(struct run *r, const struct data *d);
 
-/* ---- warmup.c ---- */
+/* ---- told.c ---- */
 
-/* Fills r->warmup with some of the held-out rows and r->predictions. */
-void run_warmup(struct run *r, const struct table *t);
+/* Makes the version's model_card.json, model_card.md and statistics.json.  CANCELLED. */
+enum status run_tell(struct run *r, const void *model, const struct data *d,
+                     struct error *err) MUST_CHECK;
 
 #endif

@@ -139,12 +139,12 @@ Test(auto_learner, prefers_a_linear_model_that_is_as_good)
 /* Classes that lie within each other: no model alone is best everywhere, in one of these at least. */
 Test(auto_learner, its_file_answers_what_the_blend_does)
 {
-    static const double spreads[] = { 1.2, 2, 0.9, 2.5 };
+    static const double spreads[] = { 1.2, 2, 0.9, 2.5, 1.6, 3, 0.7 };
     size_t members = 0;
     for (size_t i = 0; i < sizeof spreads / sizeof *spreads && members < 2; i++) {
         table_finish(&t);
         fixture_clouds(&t, ROWS, 4, 3, spreads[i]);
-        void *model = must_fit("auto", "{\"trials\": 4, \"folds\": 2}");
+        void *model = must_fit("auto", "{\"trials\": 7, \"folds\": 2}");
         yyjson_doc *doc = report_of(model);
         members = yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(doc), "members"));
         yyjson_doc_free(doc);
