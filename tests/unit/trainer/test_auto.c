@@ -136,15 +136,27 @@ Test(auto_learner, prefers_a_linear_model_that_is_as_good)
     cr_expect_null(auto_plain(&s));
 }
 
-/* Classes that lie within each other: no model alone is best everywhere, in one of these at least. */
+/* Two classes that no kind of model has for itself: a product, which trees find, and a slope. */
+static void make_mixed(uint64_t seed)
+{
+    struct random r = { .state = seed };
+    fixture_table(&t, ROWS, 4, 2);
+    for (size_t i = 0; i < ROWS; i++) {
+        float *x = t.x + i * 4;
+        for (size_t k = 0; k < 4; k++)
+            x[k] = (float)random_normal(&r);
+        double sum = (double)(x[0] * x[1]) + 1.2 * (double)x[2] - (double)x[3];
+        t.y[i] = sum + 0.7 * random_normal(&r) > 0;
+    }
+}
+
 Test(auto_learner, its_file_answers_what_the_blend_does)
 {
-    static const double spreads[] = { 1.2, 2, 0.9, 2.5, 1.6, 3, 0.7 };
     size_t members = 0;
-    for (size_t i = 0; i < sizeof spreads / sizeof *spreads && members < 2; i++) {
+    for (uint64_t seed = 1; seed <= 6 && members < 2; seed++) {
         table_finish(&t);
-        fixture_clouds(&t, ROWS, 4, 3, spreads[i]);
-        void *model = must_fit("auto", "{\"trials\": 7, \"folds\": 2}");
+        make_mixed(seed);
+        void *model = must_fit("auto", "{\"trials\": 6, \"folds\": 3}");
         yyjson_doc *doc = report_of(model);
         members = yyjson_arr_size(yyjson_obj_get(yyjson_doc_get_root(doc), "members"));
         yyjson_doc_free(doc);
