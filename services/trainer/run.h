@@ -72,8 +72,8 @@ struct run {
     struct run_made made[RUN_MADE_MAX]; /* see run_make */
     size_t made_count;
     char refused[ERROR_TEXT_MAX]; /* why a checkpoint was of no use, or empty */
-    struct buf data_report; /* JSON object: what was done to the data (data_json) */
-    struct buf report;      /* JSON, what the learner says of the model; or empty */
+    struct buf data_report;       /* JSON object: what was done to the data (data_json) */
+    struct buf report;            /* JSON, what the learner says of the model; or empty */
     double seconds;
 };
 

@@ -21,12 +21,12 @@ struct sample {
     struct run *run;
     const void *model;
     const struct data *data;
-    struct table truth;    /* of these rows, without x */
-    struct dataframe raw;  /* of tables: columns of these rows; what prep leaves out is empty */
-    size_t *columns;       /* of tables: those that prep uses */
-    float *plain;          /* of arrays: rows x features */
-    float *x;              /* what the learner is given */
-    void *changed;         /* room for the cells of a column */
+    struct table truth;   /* of these rows, without x */
+    struct dataframe raw; /* of tables: columns of these rows; what prep leaves out is empty */
+    size_t *columns;      /* of tables: those that prep uses */
+    float *plain;         /* of arrays: rows x features */
+    float *x;             /* what the learner is given */
+    void *changed;        /* room for the cells of a column */
     char name[NAME_SIZE];
 };
 

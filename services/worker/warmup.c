@@ -153,8 +153,8 @@ static enum status read_tensor(yyjson_val *v, const char *where, struct sample_t
         tensor_json_dimensions(yyjson_obj_get(v, "shape"), where, out->shape, &out->rank, err);
     snprintf(data, sizeof data, "%s.data", where);
     return st ? st
-              : tensor_from_json(yyjson_obj_get(v, "data"), out->type, out->shape,
-                                         out->rank, data, &out->data, err);
+              : tensor_from_json(yyjson_obj_get(v, "data"), out->type, out->shape, out->rank, data,
+                                 &out->data, err);
 }
 
 /* NULL: there is none of that name.  *index: where in the list. */

@@ -51,8 +51,7 @@ struct route {
 extern const struct route predict_routes[], oip_routes[], oip_model_routes[], kserve_routes[],
     models_routes[], deploy_routes[], rollout_routes[], describe_routes[], artifact_routes[],
     uploads_routes[], backup_routes[], datasets_routes[], training_routes[], events_routes[],
-    ops_routes[],
-    metrics_routes[];
+    ops_routes[], metrics_routes[];
 
 /* ---- answers ---- */
 /* These take body's memory. */

@@ -121,7 +121,7 @@ Test(codec, tags_are_unique_and_small)
 /* ---- limits ------------------------------------------------------------------------------ */
 
 static const char blank[MAX_CHUNKS * DIGEST_SIZE + 1]; /* for bin */
-static char letters[MAX_PROFILE + 2];                    /* for str */
+static char letters[MAX_PROFILE + 2];                  /* for str */
 static const int64_t ones[MAX_RANK + 1];
 
 #define SIZED_u32(p, n)     ((void)(p), (void)(n), false)

@@ -47,7 +47,8 @@ Test(learner, is_found_by_its_name)
     cr_assert_null(learner_find("magic"));
     cr_assert_null(learner_find(""));
     learner_names(&names);
-    cr_assert_not_null(strstr(buf_cstr(&names), "linear, logistic, mlp, cnn, tree, forest, boosted, auto"));
+    cr_assert_not_null(
+        strstr(buf_cstr(&names), "linear, logistic, mlp, cnn, tree, forest, boosted, auto"));
     buf_finish(&names);
 }
 

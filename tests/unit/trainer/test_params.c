@@ -159,17 +159,19 @@ Test(params, all_are_shown_with_their_values)
     yyjson_mut_doc_set_root(doc, object);
     params_put(sets, RUN_PARAM_SETS, doc, object);
     char *text = yyjson_mut_write(doc, 0, NULL);
-    cr_assert_str_eq(text, "{\"hidden\":[3,2],\"epochs\":60,\"batch\":16,\"lr\":0.5,"
-                           "\"lr_decay\":1.0,\"momentum\":0.9,\"weight_decay\":0.0001,"
-                           "\"patience\":15,\"optimizer\":\"momentum\",\"schedule\":\"step\","
-                           "\"lr_step\":1,\"warmup\":0,\"beta1\":0.9,\"beta2\":0.999,\"l1\":0.0,"
-                           "\"clip_norm\":0.0,\"activation\":\"relu\",\"dropout\":0.0,"
-                           "\"loss\":\"auto\",\"huber\":1.0,\"balanced\":false,"
-                           "\"validation\":0.0,\"test\":0.25,"
-                           "\"task\":\"auto\",\"on_bad_row\":\"fail\",\"delimiter\":\"\",\"split\":\"stratified\","
-                           "\"group\":\"\",\"order\":\"\",\"impute\":\"mean\",\"impute_constant\":0.0,"
-                           "\"indicator\":true,\"scale\":\"standard\",\"clip_share\":0.01,"
-                           "\"max_categories\":64,\"input\":\"columns\",\"drop\":\"\",\"keep\":\"\"}");
+    cr_assert_str_eq(
+        text,
+        "{\"hidden\":[3,2],\"epochs\":60,\"batch\":16,\"lr\":0.5,"
+        "\"lr_decay\":1.0,\"momentum\":0.9,\"weight_decay\":0.0001,"
+        "\"patience\":15,\"optimizer\":\"momentum\",\"schedule\":\"step\","
+        "\"lr_step\":1,\"warmup\":0,\"beta1\":0.9,\"beta2\":0.999,\"l1\":0.0,"
+        "\"clip_norm\":0.0,\"activation\":\"relu\",\"dropout\":0.0,"
+        "\"loss\":\"auto\",\"huber\":1.0,\"balanced\":false,"
+        "\"validation\":0.0,\"test\":0.25,"
+        "\"task\":\"auto\",\"on_bad_row\":\"fail\",\"delimiter\":\"\",\"split\":\"stratified\","
+        "\"group\":\"\",\"order\":\"\",\"impute\":\"mean\",\"impute_constant\":0.0,"
+        "\"indicator\":true,\"scale\":\"standard\",\"clip_share\":0.01,"
+        "\"max_categories\":64,\"input\":\"columns\",\"drop\":\"\",\"keep\":\"\"}");
     free(text);
     yyjson_mut_doc_free(doc);
 }
