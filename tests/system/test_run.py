@@ -101,6 +101,8 @@ def test_quickstart_and_readme_as_pasted(folder):
             out = subprocess.run(line, shell=True, cwd=folder, check=True, capture_output=True).stdout
             if line.endswith("/metrics"):
                 return b"maas_gateway_requests_total" in out
+            if line.endswith("/events"):
+                return b"event: end" in out
             return out and "error" not in json.loads(out)
 
         for line in lines:

@@ -63,7 +63,11 @@ def test_table_to_served_model(training_suite):
     assert (lineage["learner"], lineage["target"], lineage["seed"]) == ("mlp", "species", 1)
     assert lineage["rows"] == {"train": 108, "validation": 12, "test": 30}
     assert lineage["params"]["epochs"] == 40 and lineage["params"]["lr"] == 0.05  # the default
-    assert [f["name"] for f in version["files"]] == ["model.onnx", "warmup.json"]
+    made = ["warmup.json", "statistics.json", "model_card.json", "model_card.md"]
+    assert [f["name"] for f in version["files"]] == ["model.onnx", *made]
+    card = json.loads(suite.api.get("/api/models/iris/versions/1/files/model_card.json"))
+    assert card["metrics"] == version["metrics"] and card["limits"]
+    assert {c["column"] for c in card["importance"]} <= {"length", "width", "height", "depth"}
     samples = suite.api.get("/api/models/iris/versions/1/files/warmup.json")
     assert len(json.loads(samples)["samples"]) == 30  # each row that was held out
     rows = [[0, 0, 0, 1], [2, -1, 1, 1], [4, -2, 0, 1]]
