@@ -1,6 +1,8 @@
 /* prep_fit.c - what the training rows say: fills, scales, words. */
 #include "services/trainer/prep/prep.h"
 
+#include "common/msg/limits.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -248,7 +250,7 @@ static void fit_boolean(struct prep *p, const struct prep_lesson *l, size_t colu
 
 /* ---- all ----------------------------------------------------------------------------------------- */
 
-static enum status check_inputs(const struct prep *p, struct error *err)
+static enum status check_inputs(struct prep *p, struct error *err)
 {
     struct buf list = { 0 };
     if (!p->features) {
@@ -261,6 +263,14 @@ static enum status check_inputs(const struct prep *p, struct error *err)
         buf_finish(&list);
         return st;
     }
+    size_t inputs = p->numbers_count + p->words_count;
+    if (inputs > MAX_TENSORS && !p->words_count)
+        p->params.input = INPUT_MATRIX; /* so many inputs no engine takes */
+    if (inputs > MAX_TENSORS && p->words_count)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "%zu columns would be inputs of the model, which are at most %d where some "
+                         "are words; leave others out with \"drop\"",
+                         inputs, MAX_TENSORS);
     if (p->params.input == INPUT_MATRIX && p->words_count)
         return error_set(err, STATUS_INVALID,
                          "one matrix as the input needs columns of numbers; '%.64s' has words",

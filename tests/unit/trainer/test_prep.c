@@ -1,5 +1,6 @@
 /* test_prep.c - preprocessing: what is learnt from the training rows, what is left out, and that ONNX
  * Runtime makes the same of raw columns (compare_prep.py). */
+#include "common/msg/limits.h"
 #include "services/trainer/data/load.h"
 #include "services/trainer/learner.h"
 #include "tests/unit/trainer/fixture.h"
@@ -329,6 +330,30 @@ Test(prep, the_graph_of_one_matrix)
     params.prep.drop[0] = 0;
     cr_assert_eq(load_file("y"), STATUS_INVALID);
     cr_assert_not_null(strstr(err.text, "'colour' has words"), "%s", err.text);
+}
+
+/* An engine takes MAX_TENSORS inputs. */
+Test(prep, many_columns_are_one_matrix)
+{
+    for (int words = 0; words < 2; words++) {
+        struct buf csv = { 0 };
+        for (int c = 0; c < MAX_TENSORS + 10; c++)
+            buf_printf(&csv, "c%d,", c);
+        buf_append_str(&csv, "word,y\n");
+        for (int row = 0; row < 60; row++) {
+            for (int c = 0; c < MAX_TENSORS + 10; c++)
+                buf_printf(&csv, "%d.5,", (row * (c + 3)) % 17);
+            buf_printf(&csv, "%s,%c\n", words && row % 3 ? "red" : "blue", 'a' + row % 2);
+        }
+        fixture_write(&f, "t.csv", buf_bytes(&csv));
+        buf_finish(&csv);
+        enum status st = load_file("y");
+        cr_assert_eq(st, words ? STATUS_TOO_LARGE : STATUS_OK, "%s", err.text);
+        if (!words)
+            cr_assert_eq(d.prep->params.input, INPUT_MATRIX);
+        else
+            cr_assert_not_null(strstr(err.text, "drop"), "%s", err.text);
+    }
 }
 
 static bool go_on(void *arg, double fraction)
