@@ -7,8 +7,9 @@
 #include <utlist.h>
 
 #define REPORT_MS      500
-#define REPORT_SOON_MS 50   /* after a request that has failed, or was slow */
-#define OVERDUE_MAX    1000 /* more need not be counted: any limit is passed */
+#define REPORT_SOON_MS 50    /* after a request that has failed, or was slow */
+#define ROUNDING_US    10000 /* of deadlines */
+#define OVERDUE_MAX    1000  /* more need not be counted: any limit is passed */
 
 struct watched {
     struct watched *next, *prev;
@@ -26,7 +27,8 @@ struct guarded {
     struct gateway *gateway;
     struct watched *list;
     struct loop_timer *timer;
-    bool soon; /* the timer will fire after REPORT_SOON_MS */
+    bool soon;       /* the timer will fire after REPORT_SOON_MS, for those that want it */
+    uint64_t all_ms; /* when all were reported */
 };
 
 /* ---- counting --------------------------------------------------------------------------------- */
@@ -63,16 +65,22 @@ static void count_time(struct guard_counts *c, uint64_t us)
     if (!c->slow_us || us <= c->slow_us)
         return;
     c->slow++;
+    c->soon = true;
     report_soon(c->owner);
 }
 
 void guard_count(struct guard_counts *c, enum status st, uint64_t us)
 {
-    if (!st) {
+    uint64_t patience_us = (uint64_t)c->owner->gateway->config->timeout_ms * 1000;
+    bool impatient = us + ROUNDING_US < patience_us; /* its own deadline was shorter */
+    if (st == STATUS_TIMEOUT && impatient) {
+        guard_count_gone(c, us); /* a deadline of the client's own says as much as hanging up */
+    } else if (!st) {
         count_time(c, us);
     } else if (is_failure(st)) {
         c->requests++;
         c->errors++;
+        c->soon = true;
         report_soon(c->owner);
     }
 }
@@ -122,11 +130,17 @@ static void on_timer(void *arg)
 {
     struct guarded *w = arg;
     struct watched *v;
+    uint64_t now = clock_ms();
+    bool all = !w->soon || now - w->all_ms >= REPORT_MS;
     w->soon = false;
+    if (all)
+        w->all_ms = now;
     DL_FOREACH(w->list, v)
     {
-        if (!v->call)
-            report(w->gateway, v);
+        if (v->call || !(all || v->counts.soon))
+            continue;
+        v->counts.soon = false;
+        report(w->gateway, v);
     }
 }
 

@@ -14,6 +14,7 @@
 struct guard_counts {
     struct guarded *owner;
     uint64_t slow_us; /* who takes longer is slow; 0: nobody is */
+    bool soon;        /* this is worth a report before the next is due */
     uint64_t requests, errors, slow;
     uint64_t latency[LATENCY_SLOTS];
 };

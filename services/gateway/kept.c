@@ -24,12 +24,17 @@ void kept_init(struct kept *k, const struct outcome *o, const struct msg_hello *
     k->outcome.outputs = k->outputs;
     k->outcome.data = k->data;
     k->outcome.frames = k->frames;
+    k->names = (struct buf){ 0 };
+    for (size_t i = 0; i < o->outputs_count; i++)
+        buf_append_bytes(&k->names, signature->outputs[i].name);
+    const char *name = (const char *)k->names.data;
     for (size_t i = 0; i < o->outputs_count; i++) {
         const struct msg_tensor *t = &o->outputs[i];
         for (size_t d = 0; d < t->shape.count; d++)
             k->shapes[i][d] = t->shape.at[d];
         k->outputs[i] = *t;
-        k->outputs[i].name = signature->outputs[i].name;
+        k->outputs[i].name = bytes_of(name, signature->outputs[i].name.len);
+        name += signature->outputs[i].name.len;
         k->outputs[i].shape.at = k->shapes[i];
         if (o->data[i].len > copy_max) {
             keep_data(k, o, i);
@@ -42,6 +47,7 @@ void kept_init(struct kept *k, const struct outcome *o, const struct msg_hello *
 
 void kept_finish(struct kept *k)
 {
+    buf_finish(&k->names);
     for (size_t i = 0; i < k->outcome.outputs_count; i++)
         frame_finish(&k->frames[i]);
 }

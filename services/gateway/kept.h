@@ -9,6 +9,7 @@
 #include "services/gateway/queue.h"
 
 struct kept {
+    struct buf names;       /* of the outputs, one after the other */
     struct outcome outcome; /* read-only; OK */
     struct msg_tensor outputs[MAX_TENSORS];
     int64_t shapes[MAX_TENSORS][MAX_RANK];
@@ -18,7 +19,7 @@ struct kept {
 
 /* The bytes that kept_init will keep alive.  copy_max: outputs of no more bytes are copied. */
 size_t kept_bytes(const struct outcome *o, size_t copy_max);
-/* Keeps an outcome that is OK.  Names are those of the signature, which must live longer. */
+/* Keeps an outcome that is OK.  Names are those of the signature. */
 void kept_init(struct kept *k, const struct outcome *o, const struct msg_hello *signature,
                size_t copy_max);
 void kept_finish(struct kept *k);

@@ -89,7 +89,7 @@ static void on_compared(void *arg)
 static void compare_later(struct copy *c, const struct inference *r, const struct outcome *o)
 {
     struct shadows *s = c->shadows;
-    size_t bytes = kept_bytes(o, SHADOW_COPY_BYTES);
+    size_t bytes = kept_bytes(o, SHADOW_COPY_BYTES) + sizeof(struct comparing);
     if (bytes > SHADOW_BYTES_MAX - s->bytes) {
         drop(c, DROP_BYTES);
         return;
@@ -241,7 +241,8 @@ void shadow_copy(struct shadows *s, const struct catalog *catalog, const struct 
     struct bytes name = bytes_str(lane_model(r->lane));
     const struct catalog_model *m = catalog_find(catalog, name);
     struct answered a = { r, o, 0, now_us };
-    a.bytes = input_bytes(r, body_bytes) + kept_bytes(o, SHADOW_COPY_BYTES);
+    a.bytes = input_bytes(r, body_bytes) + kept_bytes(o, SHADOW_COPY_BYTES) + sizeof(struct copy) +
+              sizeof(struct inference);
     for (size_t i = 0; m && i < m->deployment.shadow.count; i++) {
         uint32_t version = (uint32_t)m->deployment.shadow.at[i];
         struct shadow_pair *p = NULL;

@@ -155,3 +155,18 @@ enum status check_who(struct bytes who, struct error *err)
 {
     return who.len ? name_check(who, "the name of who asks", err) : STATUS_OK;
 }
+
+struct bytes check_readable(struct bytes words, char out[MAX_REASON + 1])
+{
+    const char *p = words.data;
+    for (size_t i = 0, len; i < words.len; i += len) {
+        len = bytes_utf8(bytes_of(p + i, words.len - i));
+        if (len) {
+            memcpy(out + i, p + i, len);
+        } else {
+            out[i] = '?';
+            len = 1;
+        }
+    }
+    return bytes_of(out, words.len);
+}

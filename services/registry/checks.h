@@ -28,4 +28,8 @@ enum status check_text(struct bytes text, const char *what, struct error *err) M
 /* Who asks for a change, for the history: like a name, or empty. */
 enum status check_who(struct bytes who, struct error *err) MUST_CHECK;
 
+/* Words of a library (MAX_REASON bytes at most), cut at some byte: what is no UTF-8, which would make
+ * no JSON, becomes a question mark. */
+struct bytes check_readable(struct bytes words, char out[MAX_REASON + 1]);
+
 #endif

@@ -142,8 +142,12 @@ redis.register_function('maas_profile_get', function(_, a)
     elseif redis.call('HEXISTS', key, file) == 0 then
         return fail('NOT_FOUND', "dataset '" .. name .. "' has no file '" .. file .. "'")
     end
-    local kept = redis.call('HMGET', key .. ':profile', 'file', 'target')
+    local kept = redis.call('HMGET', key .. ':profile', 'file', 'target', 'state')
     if kept[1] ~= file or kept[2] ~= a[3] then
+        if kept[3] == QUEUED or kept[3] == RUNNING then
+            return fail('BUSY', "another profile of dataset '" .. name ..
+                "' is being made; try again")
+        end
         forget_profile(name)
         redis.call('HSET', key .. ':profile', 'file', file, 'target', a[3])
         profile_to_queue(name)

@@ -226,8 +226,9 @@ static void judge(struct request *r, const struct redisReply *reply)
 
 void on_rollout_report(void *arg, const struct rpc_request *from)
 {
-    const struct msg_rollout_report *m = from->body;
+    struct msg_rollout_report said = *(const struct msg_rollout_report *)from->body, *m = &said;
     struct request *r = request_open(arg, from, m->model, judge);
+    char trouble[MAX_REASON + 1];
     struct buf packed = { 0 };
     struct error err;
     struct fcall call;
@@ -236,10 +237,11 @@ void on_rollout_report(void *arg, const struct rpc_request *from)
     enum status st = name_check(m->model, "the model's name", &err);
     if (!st)
         st = name_check(m->gateway, "the gateway's id", &err);
-    if (st || check_text(m->trouble, "the trouble", &err)) {
+    if (st) {
         request_refuse(r, &err);
         return;
     }
+    m->trouble = check_readable(m->trouble, trouble); /* last words of an engine */
     msg_pack(&packed, &schema_rollout_report, m);
     fcall_begin(&call, "maas_rollout_report");
     fcall_add(&call, m->model);

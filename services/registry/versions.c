@@ -243,22 +243,6 @@ static void answer_checked(struct request *r, const struct redisReply *reply)
     records_finish(&records);
 }
 
-/* Words of a library, cut at some byte: what is no UTF-8 would make no JSON. */
-static struct bytes readable(struct bytes words, char out[MAX_REASON + 1])
-{
-    const char *p = words.data;
-    for (size_t i = 0, len; i < words.len; i += len) {
-        len = bytes_utf8(bytes_of(p + i, words.len - i));
-        if (len) {
-            memcpy(out + i, p + i, len);
-        } else {
-            out[i] = '?';
-            len = 1;
-        }
-    }
-    return bytes_of(out, words.len);
-}
-
 void on_version_checked(void *arg, const struct rpc_request *from)
 {
     struct msg_version_checked said = *(const struct msg_version_checked *)from->body, *m = &said;
@@ -279,7 +263,7 @@ void on_version_checked(void *arg, const struct rpc_request *from)
         request_refuse(r, &err);
         return;
     }
-    m->reason = readable(m->reason, reason);
+    m->reason = check_readable(m->reason, reason);
     msg_pack(&checked, &schema_version_checked, m);
     fcall_begin(&call, "maas_version_checked");
     fcall_add(&call, m->model);

@@ -15,6 +15,7 @@
 #define AUTO_KEPT        12 /* best trials whose answers are kept */
 #define AUTO_MEMBERS_MAX 8  /* that answer together */
 #define AUTO_TEXT_MAX    320
+#define AUTO_ANSWERS_MAX (1u << 26) /* rows x answers of one trial: 256 MiB */
 
 struct auto_params {
     double budget_s; /* the search and the last fit together; not for `trials` */

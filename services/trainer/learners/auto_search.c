@@ -69,16 +69,22 @@ static void make_folds(struct auto_search *s)
     s->folds_used = s->params->folds || cells <= CELLS_FOR_3 ? s->folds : 1;
     uint32_t *order = mem_alloc(s->rows * sizeof *order);
     size_t *next = mem_zalloc((t->classes_count + 1) * sizeof *next);
+    size_t *starts = mem_zalloc((t->classes_count + 2) * sizeof *starts);
     s->fold = mem_alloc(s->rows);
     for (size_t i = 0; i < s->rows; i++)
         order[i] = (uint32_t)i;
     random_shuffle(&s->random, order, s->rows);
+    for (size_t i = 0; i < s->rows; i++) /* a class goes on where the one before it has ended */
+        starts[t->outputs ? 1 : t->y[l->rows[i]] + 1]++;
+    for (size_t c = 0; c < t->classes_count; c++)
+        starts[c + 1] += starts[c];
     for (size_t i = 0; i < s->rows; i++) {
         size_t c = t->outputs ? 0 : t->y[l->rows[order[i]]];
-        s->fold[order[i]] = (unsigned char)((c + next[c]++) % s->folds);
+        s->fold[order[i]] = (unsigned char)((starts[c] + next[c]++) % s->folds);
     }
     free(order);
     free(next);
+    free(starts);
 }
 
 /* First the rows that are learnt from, then those that are held out, whose places in the lesson are
@@ -290,6 +296,12 @@ enum status auto_search_run(struct auto_search *s, struct error *err)
     s->rows = s->lesson->train + s->lesson->validation;
     s->width = table_width(s->lesson->table);
     s->random.state = s->lesson->seed;
+    if (s->params->folds == 1)
+        return error_set(err, STATUS_INVALID, "\"folds\" must be 2 or more, or 0: as it fits");
+    if ((uint64_t)s->rows * s->width > AUTO_ANSWERS_MAX)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "%zu rows with %zu answers each are too many for a search; name a learner",
+                         s->rows, s->width);
     s->trials = mem_zalloc(AUTO_TRIALS_MAX * sizeof *s->trials);
     if (!s->params->trials)
         s->end_us = in.begin_us + (uint64_t)(s->params->budget_s * 1e6);

@@ -143,6 +143,31 @@ static void *take(struct bytes *from, size_t len)
     return copy;
 }
 
+static bool node_is_sound(const struct ensemble *e, const struct tree *t, size_t i, size_t end)
+{
+    const struct tree_node *n = &e->nodes[i];
+    if (!n->left)
+        return n->right <= e->weights_count && e->weights_count - n->right >= t->width;
+    return n->left > i && n->left < end && n->right > i && n->right < end &&
+           n->feature < e->features;
+}
+
+/* Children come after their parents, within the tree: so every walk ends. */
+static bool is_sound(const struct ensemble *e)
+{
+    for (size_t k = 0; k < e->trees_count; k++) {
+        const struct tree *t = &e->trees[k];
+        size_t end = k + 1 < e->trees_count ? e->trees[k + 1].root : e->nodes_count;
+        if (t->root >= end || end > e->nodes_count || !t->width || t->width > e->sums ||
+            t->first > e->sums - t->width)
+            return false;
+        for (size_t i = t->root; i < end; i++)
+            if (!node_is_sound(e, t, i, end))
+                return false;
+    }
+    return true;
+}
+
 enum status ensemble_load(struct ensemble *e, struct bytes from)
 {
     uint64_t counts[3];
@@ -161,5 +186,5 @@ enum status ensemble_load(struct ensemble *e, struct bytes from)
     e->trees = take(&from, e->trees_count * sizeof *e->trees);
     e->nodes = take(&from, e->nodes_count * sizeof *e->nodes);
     e->weights = take(&from, e->weights_count * sizeof *e->weights);
-    return STATUS_OK;
+    return is_sound(e) ? STATUS_OK : STATUS_INVALID;
 }

@@ -7,24 +7,22 @@
 
 static const float half = 0.5f, one = 1, inverse_root_2 = 0.70710678f;
 
-/* x/2 (1 + erf(x / sqrt 2)): opset 17 has no operator for it. */
+/* x/2 (1 + erf(x / sqrt 2)): opset 17 has no operator for it.  Constants are called as the graph
+ * says: a column may have their name. */
 static const char *export_gelu(struct onnx_graph *g, const char *x, size_t l)
 {
     char name[NAME_SIZE];
-    const char *const constants[] = { "half", "one", "inverse_root_2" };
-    if (l == 0) {
-        onnx_graph_tensor(g, constants[0], &half, 0, 1);
-        onnx_graph_tensor(g, constants[1], &one, 0, 1);
-        onnx_graph_tensor(g, constants[2], &inverse_root_2, 0, 1);
-    }
+    const char *by_half = onnx_graph_tensor(g, "half", &half, 0, 1);
+    const char *plus_one = onnx_graph_tensor(g, "one", &one, 0, 1);
+    const char *by_root = onnx_graph_tensor(g, "inverse_root_2", &inverse_root_2, 0, 1);
     snprintf(name, sizeof name, "gelu%zu_in", l);
-    const char *y = onnx_graph_node(g, "Mul", name, x, constants[2], NULL);
+    const char *y = onnx_graph_node(g, "Mul", name, x, by_root, NULL);
     snprintf(name, sizeof name, "gelu%zu_erf", l);
     y = onnx_graph_node(g, "Erf", name, y, NULL, NULL);
     snprintf(name, sizeof name, "gelu%zu_sum", l);
-    y = onnx_graph_node(g, "Add", name, y, constants[1], NULL);
+    y = onnx_graph_node(g, "Add", name, y, plus_one, NULL);
     snprintf(name, sizeof name, "gelu%zu_half", l);
-    y = onnx_graph_node(g, "Mul", name, y, constants[0], NULL);
+    y = onnx_graph_node(g, "Mul", name, y, by_half, NULL);
     snprintf(name, sizeof name, "gelu%zu", l);
     return onnx_graph_node(g, "Mul", name, x, y, NULL);
 }

@@ -161,11 +161,12 @@ enum status xgb_matrix_create(const struct xgb_rows *rows, struct xgb_matrix **o
                  err);
     free(w.batch);
     lib.XGDMatrixFree(w.proxy);
-    *out = matrix;
-    if (w.cancelled) {
-        xgb_matrix_destroy(*out);
+    if (w.cancelled) { /* perhaps in the last look, when the matrix was whole already */
+        xgb_matrix_destroy((struct xgb_matrix *)matrix);
+        *out = NULL;
         return error_set(err, STATUS_CANCELLED, "cancelled");
     }
+    *out = matrix;
     return st;
 }
 

@@ -15,6 +15,7 @@
 
 #define PREP_FEW_ROWS 20 /* with fewer, nothing is taken for an identifier or a leak */
 #define PREP_NAMES    512
+#define PREP_CELLS    (1u << 25) /* of the matrices of all columns of words: 128 MiB */
 
 enum prep_impute { IMPUTE_MEAN, IMPUTE_MEDIAN, IMPUTE_MOST_FREQUENT, IMPUTE_CONSTANT };
 enum prep_scale { SCALE_STANDARD, SCALE_MINMAX, SCALE_CLIP, SCALE_NONE };
@@ -80,6 +81,7 @@ struct prep {
     size_t numbers_count, indicators;
     struct prep_words *words;
     size_t words_count;
+    size_t words_cells; /* of their matrices */
     size_t features;
     float *fills, *lows, *highs, *shifts, *scales; /* of the numbers, for the graph */
     int64_t *flagged;                              /* places of those with an indicator */

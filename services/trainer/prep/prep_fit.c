@@ -217,6 +217,7 @@ static void fit_category(struct prep *p, const struct prep_lesson *l, size_t col
             add_key(w, list[i].text, (int64_t)i);
     }
     end_words(w, (size_t)w->missing + 1, (size_t)w->missing + 1);
+    p->words_cells += w->matrix_rows * w->width;
     for (size_t i = 0; i < w->matrix_rows; i++)
         w->matrix[i * w->width + i] = 1;
     free(list);
@@ -264,13 +265,19 @@ static enum status check_inputs(struct prep *p, struct error *err)
         return st;
     }
     size_t inputs = p->numbers_count + p->words_count;
+    if (p->words_cells > PREP_CELLS)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "the words of all columns need more than %u numbers; fewer "
+                         "\"max_categories\" may help",
+                         PREP_CELLS);
     if (inputs > MAX_TENSORS && !p->words_count)
         p->params.input = INPUT_MATRIX; /* so many inputs no engine takes */
     if (inputs > MAX_TENSORS && p->words_count)
-        return error_set(err, STATUS_TOO_LARGE,
-                         "%zu columns would be inputs of the model, which are at most %d where some "
-                         "are words; leave others out with \"drop\"",
-                         inputs, MAX_TENSORS);
+        return error_set(
+            err, STATUS_TOO_LARGE,
+            "%zu columns would be inputs of the model, which are at most %d where some "
+            "are words; leave others out with \"drop\"",
+            inputs, MAX_TENSORS);
     if (p->params.input == INPUT_MATRIX && p->words_count)
         return error_set(err, STATUS_INVALID,
                          "one matrix as the input needs columns of numbers; '%.64s' has words",
@@ -304,6 +311,8 @@ enum status prep_fit(const struct prep_lesson *l, const struct prep_params *para
             fit_boolean(p, l, i);
         else
             fit_category(p, l, i);
+        if (p->words_cells > PREP_CELLS)
+            break; /* it is refused below */
     }
     p->features = p->numbers_count + p->indicators;
     for (size_t i = 0; i < p->words_count; i++)

@@ -56,13 +56,12 @@ void prep_json(const struct prep *p, yyjson_mut_doc *doc, yyjson_mut_val *object
         yyjson_mut_val *o = add_column(p, doc, dropped, i);
         yyjson_mut_obj_add_str(doc, o, "why", prep_drop_text(p->drops[i]));
         if (p->drops[i] == DROP_LEAK) {
-            struct buf text = { 0 };
-            buf_printf(&text,
-                       "column '%.64s' says the target by itself: it was left out (\"keep\" "
-                       "keeps it)",
-                       p->frame->columns[i].name);
-            yyjson_mut_arr_add_strcpy(doc, warnings, buf_cstr(&text));
-            buf_finish(&text);
+            struct error text; /* cuts a long name where a character ends */
+            error_set(&text, STATUS_INVALID,
+                      "column '%.64s' says the target by itself: it was left out (\"keep\" "
+                      "keeps it)",
+                      p->frame->columns[i].name);
+            yyjson_mut_arr_add_strcpy(doc, warnings, text.text);
         }
     }
     yyjson_mut_obj_add_uint(doc, object, "features", p->features);

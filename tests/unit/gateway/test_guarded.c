@@ -8,6 +8,8 @@ static struct guard_counts counts;
 
 static void init(void)
 {
+    static const struct gateway_config config = { .timeout_ms = 1000 };
+    gateway.config = &config;
     gateway.loop = loop_create();
     gateway.guarded = guarded_create(&gateway);
     counts = (struct guard_counts){ .owner = gateway.guarded, .slow_us = 50000 };
@@ -30,6 +32,16 @@ Test(guarded, failures_are_those_of_the_version)
     cr_expect_eq(counts.slow, 0);
     guard_count(&counts, STATUS_TIMEOUT, 1000000);
     cr_expect_eq(counts.errors, 8);
+}
+
+/* Else a client could end any rollout with deadlines that nobody keeps. */
+Test(guarded, a_deadline_of_the_clients_own_is_no_failure)
+{
+    guard_count(&counts, STATUS_TIMEOUT, 1000);
+    cr_expect_eq(counts.requests, 0);
+    guard_count(&counts, STATUS_TIMEOUT, 500000); /* but it was slow until then */
+    cr_expect_eq(counts.errors, 0);
+    cr_expect_eq(counts.slow, 1);
 }
 
 Test(guarded, slow_is_what_takes_longer_than_the_limit)
