@@ -1,7 +1,8 @@
 /* linear.c - linear regression of one value or several. */
 #include "services/trainer/learners/descent.h"
 
-static const char *const losses[] = { "squared", "huber", NULL };
+/* As enum loss has them; those of classes are refused when the data are known. */
+static const char *const losses[] = { "auto", "softmax", "binary", "squared", "huber", NULL };
 
 static const struct param params[] = {
     DESCENT_PARAMS,
@@ -22,9 +23,7 @@ static void defaults(void *params_, const struct table *t)
 static enum status fit(const void *params_, const struct lesson *lesson, void **model,
                        struct error *err)
 {
-    struct descent_params p = *(const struct descent_params *)params_;
-    p.loss += LOSS_SQUARED; /* the choices begin there */
-    return descent_fit(&learner_linear, &p, lesson, model, err);
+    return descent_fit(&learner_linear, params_, lesson, model, err);
 }
 
 const struct learner learner_linear = {

@@ -122,7 +122,7 @@ Test(codec, tags_are_unique_and_small)
 
 static const char blank[MAX_CHUNKS * DIGEST_SIZE + 1]; /* for bin */
 static char letters[MAX_PROFILE + 2];                  /* for str */
-static const int64_t ones[MAX_RANK + 1];
+static const int64_t ones[LATENCY_SLOTS + 1];          /* for i64s */
 
 #define SIZED_u32(p, n)     ((void)(p), (void)(n), false)
 #define SIZED_u64(p, n)     ((void)(p), (void)(n), false)
