@@ -571,8 +571,8 @@ Test(run, a_run_that_goes_on_makes_the_same_model)
     run.progress = run.state_progress;
     size_t behind = run.progress.history_count;
     cr_assert(behind && behind < 30);
-    run.made_count = 0;
-    buf_finish(&run.made[0].data);
+    while (run.made_count)
+        buf_finish(&run.made[--run.made_count].data);
     run.onnx.len = run.predictions.len = run.metrics.len = 0;
     run.resume_path = mem_str(bytes_str(f.path));
     run_execute(&run);
