@@ -20,6 +20,11 @@ struct manifest {
     struct buf chunks; /* DIGEST_SIZE bytes per chunk, in order */
 };
 
+/* A copy of its own, for an empty one; the owner finishes chunks. */
+void manifest_copy(struct manifest *to, const struct manifest *from);
+/* The same as a file of that name of a version; borrows from both. */
+struct msg_part manifest_part(const struct manifest *m, const char *name);
+
 /* ---- upload: the caller writes, then ends ---- */
 
 struct upload;

@@ -297,3 +297,19 @@ void upload_destroy(struct upload *u)
     u->retry = NULL;
     upload_free(u);
 }
+
+/* ---- manifests ---- */
+
+void manifest_copy(struct manifest *to, const struct manifest *from)
+{
+    *to = (struct manifest){ .digest = from->digest, .size_bytes = from->size_bytes };
+    buf_append_bytes(&to->chunks, buf_bytes(&from->chunks));
+}
+
+struct msg_part manifest_part(const struct manifest *m, const char *name)
+{
+    return (struct msg_part){ .name = bytes_str(name),
+                              .digest = bytes_of(m->digest.byte, DIGEST_SIZE),
+                              .size_bytes = m->size_bytes,
+                              .chunks = buf_bytes(&m->chunks) };
+}

@@ -1,14 +1,8 @@
 /* compare.c - see compare.h. */
 #include "services/gateway/compare.h"
+#include "services/gateway/tensor_load.h"
 
 #include <math.h>
-
-#define LOAD(type, p)                        \
-    ({                                       \
-        type loaded;                         \
-        memcpy(&loaded, (p), sizeof loaded); \
-        loaded;                              \
-    })
 
 /* X(datatype, C type) */
 #define WHOLE_LIST(X)   \

@@ -2,6 +2,7 @@
 #include "services/gateway/tensor_json.h"
 
 #include "services/gateway/float_text.h"
+#include "services/gateway/tensor_load.h"
 
 #include <math.h>
 
@@ -72,13 +73,6 @@ void json_string(struct buf *out, struct bytes text)
 }
 
 /* ---- elements ------------------------------------------------------------------------------------ */
-
-#define LOAD(type, p)                        \
-    ({                                       \
-        type loaded;                         \
-        memcpy(&loaded, (p), sizeof loaded); \
-        loaded;                              \
-    })
 
 static size_t word(char *room, const char *text)
 {

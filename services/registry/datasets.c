@@ -30,19 +30,7 @@ void on_dataset_list(void *arg, const struct rpc_request *from)
 
 void on_dataset_get(void *arg, const struct rpc_request *from)
 {
-    const struct msg_name *m = from->body;
-    struct request *r = request_open(arg, from, m->name, answer_datasets);
-    struct error err;
-    struct fcall call;
-    if (!r)
-        return;
-    if (name_check(m->name, "the dataset's name", &err)) {
-        request_refuse(r, &err);
-        return;
-    }
-    fcall_begin(&call, "maas_datasets");
-    fcall_add(&call, m->name);
-    request_ask(r, &call);
+    request_ask_named(arg, from, "maas_datasets", "the dataset's name", answer_datasets);
 }
 
 static void answer_file_commit(struct request *r, const struct redisReply *reply)

@@ -132,6 +132,24 @@ void request_refuse(struct request *r, const struct error *err)
     request_close(r);
 }
 
+void request_ask_named(struct registry *g, const struct rpc_request *from, const char *function,
+                       const char *what, request_done_fn *done)
+{
+    const struct msg_name *m = from->body;
+    struct request *r = request_open(g, from, m->name, done);
+    struct error err;
+    struct fcall call;
+    if (!r)
+        return;
+    if (name_check(m->name, what, &err)) {
+        request_refuse(r, &err);
+        return;
+    }
+    fcall_begin(&call, function);
+    fcall_add(&call, m->name);
+    request_ask(r, &call);
+}
+
 void request_fail_corrupt(struct request *r, const char *what)
 {
     log_error("a record in redis cannot be read", LOG_S("record", what),

@@ -81,6 +81,10 @@ struct request *request_open(struct registry *g, const struct rpc_request *from,
                              struct bytes subject, request_done_fn *done);
 /* Sends the command; afterwards r->done answers, or the failure is answered, and r is closed. */
 void request_ask(struct request *r, const struct fcall *call);
+/* A request of struct msg_name that is one function's with the name as its argument.  what: the name's,
+ * for who is refused. */
+void request_ask_named(struct registry *g, const struct rpc_request *from, const char *function,
+                       const char *what, request_done_fn *done);
 /* Answers; counted by kind and status.  attachment as in rpc_answer.  Does not close. */
 void request_answer(struct request *r, enum msg_kind kind, const void *body,
                     struct frame *attachment);

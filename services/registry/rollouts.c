@@ -106,19 +106,7 @@ void on_rollout_begin(void *arg, const struct rpc_request *from)
 
 void on_rollout_get(void *arg, const struct rpc_request *from)
 {
-    const struct msg_name *m = from->body;
-    struct request *r = request_open(arg, from, m->name, answer_rollout);
-    struct error err;
-    struct fcall call;
-    if (!r)
-        return;
-    if (name_check(m->name, "the model's name", &err)) {
-        request_refuse(r, &err);
-        return;
-    }
-    fcall_begin(&call, "maas_rollout_get");
-    fcall_add(&call, m->name);
-    request_ask(r, &call);
+    request_ask_named(arg, from, "maas_rollout_get", "the model's name", answer_rollout);
 }
 
 void on_rollout_abort(void *arg, const struct rpc_request *from)

@@ -86,37 +86,19 @@ void on_training_submit(void *arg, const struct rpc_request *from)
     buf_finish(&packed);
 }
 
-static void ask_by_name(void *arg, const struct rpc_request *from, const char *function,
-                        const char *what, request_done_fn *done)
-{
-    const struct msg_name *m = from->body;
-    struct request *r = request_open(arg, from, m->name, done);
-    struct error err;
-    struct fcall call;
-    if (!r)
-        return;
-    if (name_check(m->name, what, &err)) {
-        request_refuse(r, &err);
-        return;
-    }
-    fcall_begin(&call, function);
-    fcall_add(&call, m->name);
-    request_ask(r, &call);
-}
-
 void on_training_get(void *arg, const struct rpc_request *from)
 {
-    ask_by_name(arg, from, "maas_training_get", "the training job's id", answer_training);
+    request_ask_named(arg, from, "maas_training_get", "the training job's id", answer_training);
 }
 
 void on_training_cancel(void *arg, const struct rpc_request *from)
 {
-    ask_by_name(arg, from, "maas_training_cancel", "the training job's id", answer_decision);
+    request_ask_named(arg, from, "maas_training_cancel", "the training job's id", answer_decision);
 }
 
 void on_training_claim(void *arg, const struct rpc_request *from)
 {
-    ask_by_name(arg, from, "maas_training_claim", "the trainer's id", answer_decision);
+    request_ask_named(arg, from, "maas_training_claim", "the trainer's id", answer_decision);
 }
 
 void on_training_list(void *arg, const struct rpc_request *from)

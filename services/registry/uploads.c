@@ -116,17 +116,5 @@ void on_upload_get(void *arg, const struct rpc_request *from)
 
 void on_upload_drop(void *arg, const struct rpc_request *from)
 {
-    const struct msg_name *m = from->body;
-    struct request *r = request_open(arg, from, m->name, answer_done);
-    struct error err;
-    struct fcall call;
-    if (!r)
-        return;
-    if (name_check(m->name, "the upload's id", &err)) {
-        request_refuse(r, &err);
-        return;
-    }
-    fcall_begin(&call, "maas_upload_drop");
-    fcall_add(&call, m->name);
-    request_ask(r, &call);
+    request_ask_named(arg, from, "maas_upload_drop", "the upload's id", answer_done);
 }

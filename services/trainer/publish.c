@@ -29,13 +29,8 @@ static void on_committed(void *arg, const struct rpc_reply *reply)
 /* The files besides the model. */
 static size_t fill_parts(struct trainer *t, struct msg_part *parts)
 {
-    for (size_t i = 0; i < t->run.made_count; i++) {
-        const struct manifest *m = &t->files[i + 1];
-        parts[i] = (struct msg_part){ .name = bytes_str(t->run.made[i].name),
-                                      .digest = bytes_of(m->digest.byte, DIGEST_SIZE),
-                                      .size_bytes = m->size_bytes,
-                                      .chunks = buf_bytes(&m->chunks) };
-    }
+    for (size_t i = 0; i < t->run.made_count; i++)
+        parts[i] = manifest_part(&t->files[i + 1], t->run.made[i].name);
     return t->run.made_count;
 }
 
@@ -78,9 +73,7 @@ static void on_uploaded(void *arg, const struct manifest *manifest, const struct
         trainer_retry_or_fail(t, err->status, err->text);
         return;
     }
-    struct manifest *m = &t->files[t->files_done++];
-    *m = (struct manifest){ .digest = manifest->digest, .size_bytes = manifest->size_bytes };
-    buf_append_bytes(&m->chunks, buf_bytes(&manifest->chunks));
+    manifest_copy(&t->files[t->files_done++], manifest);
     if (t->files_done <= t->run.made_count)
         upload_next(t);
     else

@@ -274,6 +274,15 @@ bool api_catalog(struct call *c)
     return false;
 }
 
+bool api_model_named(struct call *c)
+{
+    struct error err;
+    if (!name_check(c->params[0], "the model's name", &err))
+        return true;
+    api_error(c->http, err.status, "%s", err.text);
+    return false;
+}
+
 struct catalog_model *api_model(struct call *c)
 {
     if (!api_catalog(c))

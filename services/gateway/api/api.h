@@ -99,6 +99,8 @@ yyjson_doc *api_json_body(struct call *c, size_t len); /* the first len bytes of
 enum status api_string(yyjson_val *object, const char *name, struct bytes *out,
                        struct error *err) MUST_CHECK;
 
+/* Is the path's first parameter fit for a model's name?  false: it has been answered. */
+bool api_model_named(struct call *c);
 /* The model that the first parameter of the path names; NULL: it has been answered. */
 struct catalog_model *api_model(struct call *c);
 /* false: the catalog has never come; it has been answered. */

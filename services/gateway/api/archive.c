@@ -92,11 +92,7 @@ static void send_commit(void *arg)
     for (size_t i = 0; i < a->count; i++) {
         const struct member *f = &a->files[i];
         if (f != first)
-            parts[count++] =
-                (struct msg_part){ .name = bytes_str(f->name),
-                                   .digest = bytes_of(f->manifest.digest.byte, DIGEST_SIZE),
-                                   .size_bytes = f->manifest.size_bytes,
-                                   .chunks = buf_bytes(&f->manifest.chunks) };
+            parts[count++] = manifest_part(&f->manifest, f->name);
     }
     const struct upload_target *t = &a->target;
     const struct manifest *m = &first->manifest;
@@ -180,9 +176,7 @@ static void on_stored(void *arg, const struct manifest *manifest, const struct e
     if (err) {
         a->failed = *err;
     } else {
-        f->manifest =
-            (struct manifest){ .digest = manifest->digest, .size_bytes = manifest->size_bytes };
-        buf_append_bytes(&f->manifest.chunks, buf_bytes(&manifest->chunks));
+        manifest_copy(&f->manifest, manifest);
         a->ended--;
     }
     if (!a->feeding)

@@ -72,13 +72,9 @@ static void send_commit(void *arg)
     struct msg_part parts[MAX_VERSION_FILES];
     struct msg_name uploads[MAX_VERSION_FILES];
     for (size_t i = 0; i < o->count; i++) {
-        const struct manifest *m = &a->done[i];
         uploads[i] = (struct msg_name){ .name = bytes_str(o->files[i].upload) };
         if (i)
-            parts[i - 1] = (struct msg_part){ .name = bytes_str(o->files[i].name),
-                                              .digest = bytes_of(m->digest.byte, DIGEST_SIZE),
-                                              .size_bytes = m->size_bytes,
-                                              .chunks = buf_bytes(&m->chunks) };
+            parts[i - 1] = manifest_part(&a->done[i], o->files[i].name);
     }
     const struct manifest *first = &a->done[0];
     struct msg_version_commit body = { .key = bytes_str(a->target.key),
@@ -167,10 +163,7 @@ static void on_assembled(void *arg, const struct manifest *manifest, const struc
         refuse(a, STATUS_CONFLICT, text);
         return;
     }
-    struct manifest *m = &a->done[a->file++];
-    m->digest = manifest->digest;
-    m->size_bytes = manifest->size_bytes;
-    buf_append_bytes(&m->chunks, buf_bytes(&manifest->chunks));
+    manifest_copy(&a->done[a->file++], manifest);
     next_file(a);
 }
 

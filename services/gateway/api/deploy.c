@@ -31,21 +31,11 @@ static int answer_deploy(struct gateway *g, struct http_request *r, const struct
     return 200;
 }
 
-/* false: it has been answered. */
-static bool check_model(struct call *c)
-{
-    struct error err;
-    if (!name_check(c->params[0], "the model's name", &err))
-        return true;
-    api_error(c->http, err.status, "%s", err.text);
-    return false;
-}
-
 static void put_deployment(struct call *c)
 {
     struct error err = { .status = STATUS_OK };
     struct deployment_ask ask = { .body.model = c->params[0] };
-    if (!check_model(c) || !api_user(c, &ask.body.process))
+    if (!api_model_named(c) || !api_user(c, &ask.body.process))
         return;
     yyjson_doc *doc = api_body(c);
     if (!doc)
@@ -65,7 +55,7 @@ static void rollback(struct call *c)
     struct msg_version_ref ref = { .model = c->params[0] };
     char key[MAX_NAME + 1];
     struct error err;
-    if (!check_model(c) || !api_user(c, &ref.process))
+    if (!api_model_named(c) || !api_user(c, &ref.process))
         return;
     if (api_key(c->http, key, &err)) {
         api_error(c->http, err.status, "%s", err.text);

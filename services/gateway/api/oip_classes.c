@@ -2,6 +2,7 @@
  * row, as strings "value:index". */
 #include "services/gateway/api/oip.h"
 #include "services/gateway/float_text.h"
+#include "services/gateway/tensor_load.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,13 +11,6 @@ struct scored {
     long double value; /* every 64-bit integer has its own */
     uint32_t index;
 };
-
-#define LOAD(type, p)                        \
-    ({                                       \
-        type loaded;                         \
-        memcpy(&loaded, (p), sizeof loaded); \
-        loaded;                              \
-    })
 
 /* X(datatype, C type) */
 #define ORDERED_LIST(X) \

@@ -185,21 +185,11 @@ static int answer_rollout(struct gateway *g, struct http_request *http,
 
 /* ---- requests ---------------------------------------------------------------------------------- */
 
-/* false: it has been answered. */
-static bool check_model(struct call *c)
-{
-    struct error err;
-    if (!name_check(c->params[0], "the model's name", &err))
-        return true;
-    api_error(c->http, err.status, "%s", err.text);
-    return false;
-}
-
 static void begin_rollout(struct call *c)
 {
     struct rollout_ask ask = { .body.model = c->params[0] };
     struct error err;
-    if (!check_model(c) || !api_user(c, &ask.body.process))
+    if (!api_model_named(c) || !api_user(c, &ask.body.process))
         return;
     yyjson_doc *doc = api_body(c);
     if (!doc)
@@ -214,14 +204,14 @@ static void begin_rollout(struct call *c)
 static void get_rollout(struct call *c)
 {
     struct msg_name name = { .name = c->params[0] };
-    if (check_model(c))
+    if (api_model_named(c))
         api_ask(c, MSG_ROLLOUT_GET, &name, answer_rollout);
 }
 
 static void abort_rollout(struct call *c)
 {
     struct msg_version_ref ref = { .model = c->params[0] };
-    if (check_model(c) && api_user(c, &ref.process))
+    if (api_model_named(c) && api_user(c, &ref.process))
         api_ask(c, MSG_ROLLOUT_ABORT, &ref, answer_rollout);
 }
 

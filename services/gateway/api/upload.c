@@ -80,9 +80,7 @@ static void on_done(void *arg, const struct manifest *manifest, const struct err
         refuse(u, err->status, err->text);
         return;
     }
-    u->manifest =
-        (struct manifest){ .digest = manifest->digest, .size_bytes = manifest->size_bytes };
-    buf_append_bytes(&u->manifest.chunks, buf_bytes(&manifest->chunks));
+    manifest_copy(&u->manifest, manifest);
     digest_hex(&manifest->digest, u->target.digest);
     u->target.size_bytes = manifest->size_bytes;
     if (u->commit) {
