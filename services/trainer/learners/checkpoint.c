@@ -7,9 +7,7 @@
  * leaves out follow from seed and epoch.
  */
 #include "services/trainer/learners/descent_run.h"
-
-#include <stdlib.h>
-#include <yyjson.h>
+#include "services/trainer/learners/seal.h"
 
 #define MAGIC   0x646172675361614dull
 #define VERSION 1u
@@ -24,21 +22,6 @@ struct header {
     struct digest about;
 };
 
-static void add_params(struct digest_stream *s, const struct descent *d, const struct learner *l)
-{
-    struct param_set set = { l->params, l->params_count, (void *)(uintptr_t)d->p };
-    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-    yyjson_mut_val *object = yyjson_mut_obj(doc);
-    size_t len = 0;
-    yyjson_mut_doc_set_root(doc, object);
-    params_put(&set, 1, doc, object);
-    char *text = yyjson_mut_write(doc, 0, &len);
-    digest_update(s, bytes_str(l->name));
-    digest_update(s, bytes_of(text, len));
-    free(text);
-    yyjson_mut_doc_free(doc);
-}
-
 /* The scales stand for the data: other rows have others. */
 void checkpoint_describe(struct descent *d, const struct learner *l)
 {
@@ -48,7 +31,7 @@ void checkpoint_describe(struct descent *d, const struct learner *l)
                                n->layers_count, n->features,        n->outputs,   n->count };
     struct digest_stream s;
     digest_start(&s);
-    add_params(&s, d, l);
+    seal_params(&s, l, d->p);
     digest_update(&s, bytes_str(d->pass.k->name));
     digest_update(&s, bytes_of(sizes, sizeof sizes));
     digest_update(
@@ -85,18 +68,15 @@ void checkpoint_write(const struct descent *d, struct buf *out)
                         .about = d->about };
     struct bytes arrays[4];
     size_t count = numbers(d, arrays), begin = out->len;
-    struct digest digest;
     buf_append(out, &h, sizeof h);
     for (size_t i = 0; i < count; i++)
         buf_append_bytes(out, arrays[i]);
-    digest_of(bytes_of(out->data + begin, out->len - begin), &digest);
-    buf_append(out, digest.byte, DIGEST_SIZE);
+    seal_put(out, begin);
 }
 
 enum status checkpoint_read(struct descent *d, struct bytes state, struct error *err)
 {
     struct header h;
-    struct digest is;
     struct bytes arrays[4];
     size_t count = numbers(d, arrays), size = sizeof h;
     for (size_t i = 0; i < count; i++)
@@ -105,11 +85,9 @@ enum status checkpoint_read(struct descent *d, struct bytes state, struct error 
         return error_set(err, STATUS_INVALID, "the checkpoint is cut off");
     const unsigned char *at = state.data;
     memcpy(&h, at, sizeof h);
-    digest_of(bytes_of(at, state.len - DIGEST_SIZE), &is);
-    if (h.magic != MAGIC || memcmp(is.byte, at + state.len - DIGEST_SIZE, DIGEST_SIZE) != 0)
+    if (!seal_take(&state) || h.magic != MAGIC)
         return error_set(err, STATUS_INVALID, "the checkpoint is damaged");
-    if (h.version != VERSION || state.len != size + DIGEST_SIZE ||
-        !digest_equal(&h.about, &d->about))
+    if (h.version != VERSION || state.len != size || !digest_equal(&h.about, &d->about))
         return error_set(err, STATUS_INVALID, "the checkpoint is of another training");
     at += sizeof h;
     for (size_t i = 0; i < count; i++) {

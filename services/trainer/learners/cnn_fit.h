@@ -3,8 +3,8 @@
 #ifndef SERVICES_TRAINER_CNN_FIT_H
 #define SERVICES_TRAINER_CNN_FIT_H
 
-#include "services/trainer/learners/cnn_crew.h"
 #include "services/trainer/learners/cnn_pass.h"
+#include "services/trainer/learners/team.h"
 
 /* Rows that all members compute at once; score is what came of them. */
 struct cnn_work {
@@ -20,7 +20,8 @@ struct cnn_fit {
     const struct cnn_params *p;
     const struct lesson *lesson;
     size_t members;
-    struct cnn_crew *crew;
+    struct team *team;
+    void (*part)(struct cnn_fit *f, size_t member); /* what the team does now */
     struct cnn_pass *passes[CNN_THREADS];
     struct cnn_work work;
     uint32_t *order; /* the training rows, shuffled for each epoch */

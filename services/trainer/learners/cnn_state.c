@@ -4,8 +4,8 @@
  * Everything random in an epoch follows from the seed and the epoch's number, so no generator's
  * state is here.  Read by the same build on the same kind of machine: numbers are as in memory.
  */
-#include "common/base/digest.h"
 #include "services/trainer/learners/cnn_fit.h"
+#include "services/trainer/learners/seal.h"
 
 #define FORM "cnn 1"
 
@@ -16,37 +16,25 @@ struct progress {
     double least;
 };
 
-static void add_list(struct buf *b, const uint32_t *list, size_t count)
-{
-    buf_append(b, &count, sizeof count);
-    buf_append(b, list, count * sizeof *list);
-}
-
 /* Of all that makes the result what it is, but for the pixels, of which there are too many. */
 static struct digest lesson_digest(const struct cnn_fit *f)
 {
-    const struct cnn_params *p = f->p;
     const struct lesson *l = f->lesson;
     const struct image_shape *image = &l->table->image;
-    const uint64_t whole[] = { p->epochs,    p->batch,      p->optimizer,   p->schedule,
-                               p->shift,     p->flip,       p->patience,    l->seed,
-                               f->members,   l->train,      l->validation,  f->m->classes,
-                               image->width, image->height, image->channels };
-    const double real[] = {
-        p->lr, p->momentum, p->weight_decay, p->dropout, f->m->mean, f->m->scale
-    };
-    struct buf b = { 0 };
+    const uint64_t whole[] = { l->seed,       f->members,   l->train,      l->validation,
+                               f->m->classes, image->width, image->height, image->channels };
+    const double real[] = { f->m->mean, f->m->scale };
+    struct digest_stream s;
     struct digest d;
-    add_list(&b, p->filters, p->filters_count);
-    add_list(&b, p->hidden, p->hidden_count);
-    buf_append(&b, whole, sizeof whole);
-    buf_append(&b, real, sizeof real);
+    digest_start(&s);
+    seal_params(&s, &learner_cnn, f->p);
+    digest_update(&s, bytes_of(whole, sizeof whole));
+    digest_update(&s, bytes_of(real, sizeof real));
     if (l->class_weights)
-        buf_append(&b, l->class_weights, f->m->classes * sizeof *l->class_weights);
-    add_list(&b, l->rows, l->train + l->validation);
-    add_list(&b, l->table->y, l->table->rows);
-    digest_of(buf_bytes(&b), &d);
-    buf_finish(&b);
+        digest_update(&s, bytes_of(l->class_weights, f->m->classes * sizeof *l->class_weights));
+    digest_update(&s, bytes_of(l->rows, (l->train + l->validation) * sizeof *l->rows));
+    digest_update(&s, bytes_of(l->table->y, l->table->rows * sizeof *l->table->y));
+    digest_end(&s, &d);
     return d;
 }
 
@@ -66,7 +54,6 @@ void cnn_state_save(const struct cnn_fit *f, struct buf *out)
 {
     struct progress p;
     float *parts[4];
-    struct digest d;
     size_t count = parts_of(f, parts), size = f->m->weights * sizeof(float), begin = out->len;
     memset(&p, 0, sizeof p); /* the gaps, too */
     memcpy(p.form, FORM, sizeof FORM);
@@ -75,30 +62,27 @@ void cnn_state_save(const struct cnn_fit *f, struct buf *out)
     p.since = f->since;
     p.steps = f->steps;
     p.least = f->least;
-    buf_reserve(out, sizeof p + count * size + sizeof d);
+    buf_reserve(out, sizeof p + count * size + DIGEST_SIZE);
     buf_append(out, &p, sizeof p);
     for (size_t i = 0; i < count; i++)
         buf_append(out, parts[i], size);
-    digest_of(bytes_of(out->data + begin, out->len - begin), &d);
-    buf_append(out, &d, sizeof d);
+    seal_put(out, begin);
 }
 
 enum status cnn_state_load(struct cnn_fit *f, struct bytes state, struct error *err)
 {
     struct progress p;
     float *parts[4];
-    struct digest is, said, lesson = lesson_digest(f);
+    struct digest lesson = lesson_digest(f);
     size_t count = parts_of(f, parts), size = f->m->weights * sizeof(float);
     const unsigned char *at = state.data;
-    if (state.len < sizeof p + sizeof said)
+    if (state.len < sizeof p + DIGEST_SIZE)
         return error_set(err, STATUS_INVALID, "the checkpoint is cut short");
     memcpy(&p, at, sizeof p);
-    memcpy(&said, at + state.len - sizeof said, sizeof said);
-    digest_of(bytes_of(at, state.len - sizeof said), &is);
-    if (!digest_equal(&is, &said))
+    if (!seal_take(&state))
         return error_set(err, STATUS_INVALID, "the checkpoint is damaged");
     if (memcmp(p.form, FORM, sizeof FORM) != 0 || !digest_equal(&p.lesson, &lesson) ||
-        state.len != sizeof p + count * size + sizeof said)
+        state.len != sizeof p + count * size)
         return error_set(err, STATUS_INVALID, "the checkpoint is of another training");
     for (size_t i = 0; i < count; i++)
         memcpy(parts[i], at + sizeof p + i * size, size);

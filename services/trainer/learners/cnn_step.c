@@ -2,8 +2,10 @@
  *
  * The sums are made in an order that depends on the number of threads, not on their pace.
  */
+#include "services/trainer/learners/cnn_conv.h"
 #include "services/trainer/learners/cnn_fit.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -18,6 +20,22 @@
 static size_t least_of(size_t a, size_t b)
 {
     return a < b ? a : b;
+}
+
+static_assert(CNN_THREADS <= TEAM_MOST, "a team has no room for them");
+
+static void work(void *arg, const struct member *me)
+{
+    struct cnn_fit *f = arg;
+    conv_thread();
+    f->part(f, me->index);
+}
+
+/* All members do their part of it. */
+static void together(struct cnn_fit *f, void (*part)(struct cnn_fit *f, size_t member))
+{
+    f->part = part;
+    team_run(f->team);
 }
 
 /* Images for which each pass has memory. */
@@ -46,13 +64,13 @@ void cnn_fit_init(struct cnn_fit *f, struct cnn *m, const struct cnn_params *p,
         f->square = mem_zalloc(m->weights * sizeof *f->square);
     for (size_t i = 0; i < f->members; i++)
         f->passes[i] = cnn_pass_create(m, pass_images(m, batch, f->members), true);
-    f->crew = cnn_crew_create(f->members, f);
+    f->team = team_create(f->members, work, f);
     f->work.load = true;
 }
 
 void cnn_fit_finish(struct cnn_fit *f)
 {
-    cnn_crew_destroy(f->crew);
+    team_destroy(f->team);
     for (size_t i = 0; i < f->members; i++)
         cnn_pass_destroy(f->passes[i]);
     free(f->order);
@@ -68,9 +86,8 @@ size_t cnn_step_rows(const struct cnn_fit *f)
 
 /* ---- a block -------------------------------------------------------------------------------- */
 
-static void compute(void *arg, size_t member)
+static void compute(struct cnn_fit *f, size_t member)
 {
-    struct cnn_fit *f = arg;
     struct cnn_work *w = &f->work;
     struct cnn_pass *pass = f->passes[member];
     struct cnn_block mine = w->block;
@@ -93,7 +110,7 @@ static void compute(void *arg, size_t member)
 
 void cnn_step_block(struct cnn_fit *f, struct cnn_score *score)
 {
-    cnn_crew_run(f->crew, compute);
+    together(f, compute);
     f->work.load = false;
     for (size_t i = 0; i < f->members; i++) {
         score->loss += f->work.scores[i].loss;
@@ -146,9 +163,8 @@ static void step_range(struct cnn_fit *f, size_t from, size_t to, float decay)
 }
 
 /* This member's share of theta.  Biases do not decay. */
-static void update(void *arg, size_t member)
+static void update(struct cnn_fit *f, size_t member)
 {
-    struct cnn_fit *f = arg;
     size_t from = f->m->weights * member / f->members;
     size_t to = f->m->weights * (member + 1) / f->members;
     for (size_t l = 0; l < f->m->layers_count; l++) {
@@ -164,6 +180,6 @@ void cnn_step_update(struct cnn_fit *f, double lr)
 {
     f->steps++;
     f->work.lr = (float)lr;
-    cnn_crew_run(f->crew, update);
+    together(f, update);
     f->work.load = true;
 }

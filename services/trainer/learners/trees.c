@@ -2,10 +2,10 @@
 #include "services/trainer/learners/trees.h"
 
 #include "common/base/clock.h"
+#include "services/trainer/learners/seal.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <yyjson.h>
 
 #define CELLS_OF_THREAD   100000 /* for fewer another thread costs more than it saves */
 #define BIN_BYTES         16     /* of a histogram: two sums */
@@ -38,22 +38,6 @@ static enum status check_size(const struct tree_lesson *t, struct error *err)
     return STATUS_OK;
 }
 
-static void print_params(const struct learner *learner, const void *params, struct digest_stream *s)
-{
-    const struct param_set set = { learner->params, learner->params_count,
-                                   (void *)(uintptr_t)params };
-    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-    yyjson_mut_val *root = yyjson_mut_obj(doc);
-    size_t len = 0;
-    yyjson_mut_doc_set_root(doc, root);
-    yyjson_mut_obj_add_str(doc, root, "learner", learner->name);
-    params_put(&set, 1, doc, root);
-    char *text = yyjson_mut_write(doc, 0, &len);
-    digest_update(s, bytes_of(text, len));
-    free(text);
-    yyjson_mut_doc_free(doc);
-}
-
 /* Of the rows only which they are and what is to be learnt of them: that is enough to tell lessons
  * apart. */
 static void print_lesson(struct tree_lesson *t, const struct learner *learner, const void *params)
@@ -64,7 +48,7 @@ static void print_lesson(struct tree_lesson *t, const struct learner *learner, c
                                  l->validation, table->features, t->outputs };
     struct digest_stream s;
     digest_start(&s);
-    print_params(learner, params, &s);
+    seal_params(&s, learner, params);
     digest_update(&s, bytes_of(numbers, sizeof numbers));
     digest_update(&s, bytes_of(l->rows, (l->train + l->validation) * sizeof *l->rows));
     if (table->outputs)
@@ -253,7 +237,6 @@ static void give_checkpoint(struct growth *g, const void *extra, size_t extra_le
     const struct lesson *l = g->t.lesson;
     uint64_t begin = clock_ms();
     struct head head = { .rounds = g->rounds, .print = g->t.print };
-    struct digest seal;
     struct buf state = { 0 };
     if (!l->events->checkpoint || begin < g->next_checkpoint_ms)
         return;
@@ -261,8 +244,7 @@ static void give_checkpoint(struct growth *g, const void *extra, size_t extra_le
     buf_append(&state, &head, sizeof head);
     buf_append(&state, extra, extra_len);
     ensemble_save(g->e, &state);
-    digest_of(buf_bytes(&state), &seal);
-    buf_append(&state, seal.byte, sizeof seal.byte);
+    seal_put(&state, 0);
     l->events->checkpoint(l->arg, buf_bytes(&state));
     buf_finish(&state);
     uint64_t now = clock_ms(), wait = (now - begin) * TREE_CHECKPOINT_SHARE;
@@ -282,19 +264,15 @@ void growth_tell(struct growth *g, const void *extra, size_t extra_len)
 
 enum status growth_resume(struct growth *g, void *extra, size_t extra_len, struct error *err)
 {
-    const struct bytes state = g->t.lesson->resume;
+    struct bytes state = g->t.lesson->resume;
     const char *at = state.data;
-    struct digest seal, is;
     struct head head;
     if (!state.len)
         return STATUS_OK;
-    if (state.len < sizeof head + extra_len + sizeof seal)
+    if (state.len < sizeof head + extra_len + DIGEST_SIZE)
         return error_set(err, STATUS_INVALID, "the checkpoint is too short");
-    size_t len = state.len - sizeof seal;
     memcpy(&head, at, sizeof head);
-    memcpy(seal.byte, at + len, sizeof seal);
-    digest_of(bytes_of(at, len), &is);
-    if (!digest_equal(&seal, &is) || memcmp(head.magic, MAGIC, sizeof head.magic) != 0)
+    if (!seal_take(&state) || memcmp(head.magic, MAGIC, sizeof head.magic) != 0)
         return error_set(err, STATUS_INVALID, "the checkpoint is damaged, or no trees are in it");
     if (!digest_equal(&head.print, &g->t.print))
         return error_set(err, STATUS_INVALID,
@@ -303,7 +281,7 @@ enum status growth_resume(struct growth *g, void *extra, size_t extra_len, struc
     if (extra_len)
         memcpy(extra, at, extra_len);
     g->rounds = head.rounds;
-    if (ensemble_load(g->e, bytes_of(at + extra_len, len - sizeof head - extra_len)))
+    if (ensemble_load(g->e, bytes_of(at + extra_len, state.len - sizeof head - extra_len)))
         return error_set(err, STATUS_INVALID, "the checkpoint is damaged");
     add_sums(g, 0);
     return STATUS_OK;
