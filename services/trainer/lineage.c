@@ -1,5 +1,6 @@
 /* lineage.c - where a model comes from: in its version's record, and in short in its file. */
 #include "common/msg/dataset.h"
+#include "services/trainer/json.h"
 #include "services/trainer/run.h"
 
 #include <inttypes.h>
@@ -81,7 +82,6 @@ void run_lineage(const struct run *r, const char *job, struct buf *out)
 {
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *root = yyjson_mut_obj(doc);
-    size_t len = 0;
     yyjson_mut_doc_set_root(doc, root);
     if (job)
         yyjson_mut_obj_add_str(doc, root, "training", job);
@@ -94,10 +94,7 @@ void run_lineage(const struct run *r, const char *job, struct buf *out)
                                yyjson_mut_rawn(doc, (const char *)r->report.data, r->report.len));
     if (job)
         yyjson_mut_obj_add_real(doc, root, "seconds", round(r->seconds * 1000) / 1000);
-    char *text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
-    buf_append(out, text, len);
-    free(text);
-    yyjson_mut_doc_free(doc);
+    json_append(doc, out);
 }
 
 /* ---- the model's file ---------------------------------------------------------------------------- */

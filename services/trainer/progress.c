@@ -1,6 +1,7 @@
 /* progress.c - what a run says while it goes on: how far it is, each epoch, and the state from which
  * another could go on.  Called by the learner on the run's thread; the owner looks under the lock.
  */
+#include "services/trainer/json.h"
 #include "services/trainer/run.h"
 
 #include <math.h>
@@ -48,30 +49,21 @@ const struct learner_events run_events = { go_on, on_epoch, on_checkpoint };
 
 /* ---- history ------------------------------------------------------------------------------------ */
 
-/* Six digits are enough for a curve. */
-static double rounded(double loss)
-{
-    return fabs(loss) < 1e9 ? round(loss * 1e6) / 1e6 : loss;
-}
-
 void run_history(const struct run_progress *p, struct buf *out)
 {
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *list = yyjson_mut_arr(doc);
-    size_t len = 0;
     yyjson_mut_doc_set_root(doc, list);
     for (size_t i = 0; i < p->history_count; i++) {
         const struct epoch *e = &p->history[i];
         yyjson_mut_val *line = yyjson_mut_arr_add_obj(doc, list);
         yyjson_mut_obj_add_uint(doc, line, "epoch", e->number);
-        yyjson_mut_obj_add_real(doc, line, "train_loss", rounded(e->train_loss));
-        yyjson_mut_obj_add_real(doc, line, "validation_loss", rounded(e->validation_loss));
-        yyjson_mut_obj_add_real(doc, line, "validation_accuracy", rounded(e->validation_accuracy));
+        yyjson_mut_obj_add_val(doc, line, "train_loss", json_rounded(doc, e->train_loss));
+        yyjson_mut_obj_add_val(doc, line, "validation_loss", json_rounded(doc, e->validation_loss));
+        yyjson_mut_obj_add_val(doc, line, "validation_accuracy",
+                               json_rounded(doc, e->validation_accuracy));
     }
-    char *text = yyjson_mut_write(doc, YYJSON_WRITE_INF_AND_NAN_AS_NULL, &len);
-    buf_append(out, text, len);
-    free(text);
-    yyjson_mut_doc_free(doc);
+    json_append(doc, out);
 }
 
 /* What run_history has written; null: a number that was not finite. */

@@ -3,6 +3,7 @@
 
 #include "common/base/clock.h"
 #include "services/trainer/evaluate/evaluate.h"
+#include "services/trainer/json.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -121,13 +122,9 @@ static void report_data(struct run *r, const struct data *d)
 {
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *root = yyjson_mut_obj(doc);
-    size_t len = 0;
     yyjson_mut_doc_set_root(doc, root);
     data_json(d, doc, root);
-    char *text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
-    buf_append(&r->data_report, text, len);
-    free(text);
-    yyjson_mut_doc_free(doc);
+    json_append(doc, &r->data_report);
 }
 
 static enum status read_data(struct run *r, struct data *d, struct error *err)

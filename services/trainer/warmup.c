@@ -3,6 +3,7 @@
  * An engine runs them before it is ready (worker/warmup.h), so what it would answer is what was
  * evaluated here, or the version fails.
  */
+#include "services/trainer/json.h"
 #include "services/trainer/run.h"
 
 #include <stdlib.h>
@@ -79,7 +80,7 @@ void run_warmup(struct run *r, const struct data *d)
     const struct table *t = &d->test;
     const float *answers = (const float *)(const void *)r->predictions.data;
     const char *output = t->outputs ? ONNX_VALUES : ONNX_PROBABILITIES;
-    size_t width = table_width(t), len = 0;
+    size_t width = table_width(t);
     size_t rows = CELLS_MAX / cells(d);
     rows = rows < ROWS_MAX ? rows : ROWS_MAX;
     rows = rows < t->rows ? rows : t->rows;
@@ -95,8 +96,5 @@ void run_warmup(struct run *r, const struct data *d)
         add_floats(doc, yyjson_mut_obj_add_arr(doc, sample, "outputs"), output,
                    answers + row * width, width);
     }
-    char *text = yyjson_mut_write(doc, YYJSON_WRITE_INF_AND_NAN_AS_NULL, &len);
-    buf_append(run_make(r, WARMUP_FILE), text, len);
-    free(text);
-    yyjson_mut_doc_free(doc);
+    json_append(doc, run_make(r, WARMUP_FILE));
 }

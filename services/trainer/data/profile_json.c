@@ -2,6 +2,7 @@
 #include "services/trainer/data/profile_parts.h"
 
 #include "services/trainer/data/frame.h"
+#include "services/trainer/json.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -132,7 +133,6 @@ void profile_put(const struct profile *p, struct buf *out)
 {
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *root = yyjson_mut_obj(doc);
-    size_t len = 0;
     yyjson_mut_doc_set_root(doc, root);
     yyjson_mut_obj_add_uint(doc, root, "rows", p->rows);
     yyjson_mut_obj_add_uint(doc, root, "bad_rows", p->bad_rows);
@@ -142,8 +142,5 @@ void profile_put(const struct profile *p, struct buf *out)
     for (size_t i = 0; i < p->columns_count; i++)
         put_column(p, i, doc, list);
     put_balance(p, doc, root);
-    char *text = yyjson_mut_write(doc, 0, &len);
-    buf_append(out, text, len);
-    free(text);
-    yyjson_mut_doc_free(doc);
+    json_append(doc, out);
 }

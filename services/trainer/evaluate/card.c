@@ -1,7 +1,7 @@
 /* card.c - see card.h. */
 #include "services/trainer/evaluate/card.h"
 
-#include "services/trainer/evaluate/evaluate.h"
+#include "services/trainer/json.h"
 
 #include <stdlib.h>
 #include <yyjson.h>

@@ -7,22 +7,6 @@
 #include <stdlib.h>
 #include <yyjson.h>
 
-yyjson_mut_val *json_rounded(yyjson_mut_doc *doc, double value)
-{
-    if (!isfinite(value))
-        return yyjson_mut_null(doc);
-    return yyjson_mut_real(doc, fabs(value) < 1e9 ? round(value * 1e6) / 1e6 : value);
-}
-
-void json_append(yyjson_mut_doc *doc, struct buf *out)
-{
-    size_t len = 0;
-    char *text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
-    buf_append(out, text, len);
-    free(text);
-    yyjson_mut_doc_free(doc);
-}
-
 void evaluate_json(const struct table *t, const float *answers, struct buf *out)
 {
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);

@@ -15,9 +15,6 @@
 #define IMPORTANCE_COLUMNS    1024       /* of more columns nobody reads a list */
 #define IMPORTANCE_CELLS      100000000u /* that are given to predict, for all columns together */
 
-struct yyjson_mut_doc;
-struct yyjson_mut_val;
-
 /* Appends a JSON object.  Of classes: rows, accuracy, balanced_accuracy, log_loss, macro_f1, roc_auc
  * (null where one class has all rows), calibration, and the confusion matrix (row: true class,
  * column: predicted) where it is small.  Of values: rows, rmse, mae, r2 (null where the rows are all
@@ -49,12 +46,5 @@ size_t importance_rows(size_t rows, size_t columns, size_t width);
  * or too many columns. */
 enum status importance_json(const struct importance *i, uint64_t seed, struct buf *out,
                             struct error *err) MUST_CHECK;
-
-/* ---- for those who put numbers into JSON ---- */
-
-/* Six digits behind the point; null where it is no number. */
-struct yyjson_mut_val *json_rounded(struct yyjson_mut_doc *doc, double value);
-/* Appends the document's text, and frees it. */
-void json_append(struct yyjson_mut_doc *doc, struct buf *out);
 
 #endif

@@ -3,6 +3,7 @@
 #define SERVICES_TRAINER_EVALUATE_PARTS_H
 
 #include "services/trainer/evaluate/evaluate.h"
+#include "services/trainer/json.h"
 
 /* classes.c */
 void classes_put(const struct table *t, const float *p, struct yyjson_mut_doc *doc,

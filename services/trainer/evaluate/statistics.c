@@ -1,7 +1,7 @@
 /* statistics.c - see statistics.h. */
 #include "services/trainer/evaluate/statistics.h"
 
-#include "services/trainer/evaluate/evaluate.h"
+#include "services/trainer/json.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -6,6 +6,8 @@
  */
 #include "services/trainer/learners/auto.h"
 
+#include "services/trainer/json.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,7 +95,6 @@ static void write_report(const struct auto_search *s, const struct auto_trial *c
     const struct auto_trial **sorted = mem_alloc(s->trials_count * sizeof *sorted);
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *root = yyjson_mut_obj(doc);
-    size_t len = 0;
     yyjson_mut_doc_set_root(doc, root);
     yyjson_mut_obj_add_uint(doc, root, "trials", s->trials_count);
     yyjson_mut_obj_add_uint(doc, root, "folds", s->folds_used);
@@ -109,11 +110,8 @@ static void write_report(const struct auto_search *s, const struct auto_trial *c
     qsort(sorted, s->trials_count, sizeof *sorted, better_first);
     for (size_t i = 0; i < s->trials_count && i < LEADERS; i++)
         put_trial(s, sorted[i], doc, list);
-    char *text = yyjson_mut_write(doc, 0, &len);
-    buf_append(&f->report, text, len);
-    free(text);
+    json_append(doc, &f->report);
     free(sorted);
-    yyjson_mut_doc_free(doc);
 }
 
 /* ---- fitting -------------------------------------------------------------------------------------- */

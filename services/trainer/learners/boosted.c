@@ -204,13 +204,6 @@ static enum status grow_all(struct boosted *b, float *p, struct error *err)
 
 /* ---- the interface ------------------------------------------------------------------------------ */
 
-static void destroy(void *model)
-{
-    if (model)
-        ensemble_finish(model);
-    free(model);
-}
-
 static enum ensemble_end end_for(const struct table *t)
 {
     return t->outputs              ? ENSEMBLE_VALUES
@@ -246,21 +239,10 @@ static enum status fit(const void *params, const struct lesson *lesson, void **m
     growth_finish(&b.g);
     free(p);
     if (st)
-        destroy(b.g.e);
+        trees_destroy(b.g.e);
     else
         *model = b.g.e;
     return st;
-}
-
-static void predict(const void *model, const float *x, size_t count, float *out)
-{
-    ensemble_predict(model, x, count, out);
-}
-
-static void export(const void *model, struct onnx_graph *graph, const char *input,
-                   const char *output)
-{
-    ensemble_export(model, graph, input, output);
 }
 
 const struct learner learner_boosted = {
@@ -272,7 +254,7 @@ const struct learner learner_boosted = {
     .epochs = epochs,
     .defaults = defaults,
     .fit = fit,
-    .predict = predict,
-    .export = export,
-    .destroy = destroy,
+    .predict = trees_predict,
+    .export = trees_export,
+    .destroy = trees_destroy,
 };

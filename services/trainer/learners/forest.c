@@ -188,13 +188,6 @@ static enum status grow_all(struct forest *f, struct error *err)
 
 /* ---- the interface ------------------------------------------------------------------------------ */
 
-static void destroy(void *model)
-{
-    if (model)
-        ensemble_finish(model);
-    free(model);
-}
-
 static enum status fit(const struct learner *learner, const void *params,
                        const struct lesson *lesson, void **model, struct error *err)
 {
@@ -220,7 +213,7 @@ static enum status fit(const struct learner *learner, const void *params,
     growth_finish(&f.g);
     free(f.drawn);
     if (st)
-        destroy(f.g.e);
+        trees_destroy(f.g.e);
     else
         *model = f.g.e;
     return st;
@@ -238,17 +231,6 @@ static enum status fit_forest(const void *params, const struct lesson *lesson, v
     return fit(&learner_forest, params, lesson, model, err);
 }
 
-static void predict(const void *model, const float *x, size_t count, float *out)
-{
-    ensemble_predict(model, x, count, out);
-}
-
-static void export(const void *model, struct onnx_graph *graph, const char *input,
-                   const char *output)
-{
-    ensemble_export(model, graph, input, output);
-}
-
 const struct learner learner_tree = {
     .name = "tree",
     .tasks = LEARNS_CLASSES | LEARNS_VALUES,
@@ -258,9 +240,9 @@ const struct learner learner_tree = {
     .epochs = epochs,
     .defaults = tree_defaults,
     .fit = fit_tree,
-    .predict = predict,
-    .export = export,
-    .destroy = destroy,
+    .predict = trees_predict,
+    .export = trees_export,
+    .destroy = trees_destroy,
 };
 
 const struct learner learner_forest = {
@@ -272,7 +254,7 @@ const struct learner learner_forest = {
     .epochs = epochs,
     .defaults = forest_defaults,
     .fit = fit_forest,
-    .predict = predict,
-    .export = export,
-    .destroy = destroy,
+    .predict = trees_predict,
+    .export = trees_export,
+    .destroy = trees_destroy,
 };

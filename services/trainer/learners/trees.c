@@ -286,3 +286,23 @@ enum status growth_resume(struct growth *g, void *extra, size_t extra_len, struc
     add_sums(g, 0);
     return STATUS_OK;
 }
+
+/* ---- the interface ------------------------------------------------------------------------------ */
+
+void trees_predict(const void *model, const float *x, size_t count, float *out)
+{
+    ensemble_predict(model, x, count, out);
+}
+
+void trees_export(const void *model, struct onnx_graph *graph, const char *input,
+                  const char *output)
+{
+    ensemble_export(model, graph, input, output);
+}
+
+void trees_destroy(void *model)
+{
+    if (model)
+        ensemble_finish(model);
+    free(model);
+}

@@ -79,4 +79,10 @@ void growth_tell(struct growth *g, const void *extra, size_t extra_len);
 enum status growth_resume(struct growth *g, void *extra, size_t extra_len,
                           struct error *err) MUST_CHECK;
 
+/* Of struct learner, for models that are a struct ensemble. */
+void trees_predict(const void *model, const float *x, size_t count, float *out);
+void trees_export(const void *model, struct onnx_graph *graph, const char *input,
+                  const char *output);
+void trees_destroy(void *model);
+
 #endif
