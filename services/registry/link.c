@@ -242,7 +242,8 @@ void redis_link_greeted(struct redis_link *k, enum greeting_end end, const char 
     k->greeted = true;
     k->outdated = end == GREETING_OUTDATED;
     if (end != GREETING_DONE) {
-        tell(k, TOLD_REFUSED, why);
+        bool loading = strncmp(why, "LOADING ", strlen("LOADING ")) == 0; /* still on its way */
+        tell(k, loading ? TOLD_AWAY : TOLD_REFUSED, why);
         redis_link_break(k, why);
         return;
     }

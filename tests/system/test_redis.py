@@ -3,7 +3,9 @@
 import hashlib
 import os
 import random
+import socket
 import subprocess
+import threading
 import time
 
 import redis_rig
@@ -220,3 +222,32 @@ def test_redis_that_comes_back_has_another_history(store):
     assert after != before
     store.ready()
     assert store.peer().call("SNAPSHOT")["history"] == after
+
+
+def test_a_redis_that_still_loads_is_away_and_no_more():
+    """First it ends the connection, then it has data to read: that is one thing to say, not two."""
+    greeted = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            while True:
+                try:
+                    connection = server.accept()[0]
+                except OSError:
+                    return
+                with connection:
+                    if greeted:
+                        connection.sendall(b"-LOADING Redis is loading the dataset in memory\r\n" * 8)
+                        connection.recv(65536)
+                greeted.append(1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with OneStore(address=f"redis://127.0.0.1:{server.getsockname()[1]}") as s:
+            s.add_registry()
+            eventually(lambda: len(greeted) > 20, 20, "it does not try again")
+            away = [line for line in s.registry.log().splitlines() if "redis is away" in line]
+            s.registry.kill()
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    assert len(away) == 1, away
