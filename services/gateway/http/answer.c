@@ -1,6 +1,7 @@
 /* answer.c - answers and their way to the client; see conn.h. */
 #include "services/gateway/http/conn.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -140,16 +141,25 @@ static void send_later(struct conn *c, struct bytes head, struct payload *payloa
     c->untaken = conn_untaken(c); /* what was written before may be there still */
 }
 
+/* What the kernel takes now; -1: the client takes nothing any more. */
+static ssize_t send_now(struct conn *c, struct bytes head, const struct payload *payload)
+{
+    uv_buf_t bufs[HTTP_PARTS_MAX + 2]; /* has the form of an iovec, says libuv */
+    struct msghdr message = { .msg_iov = (struct iovec *)bufs };
+    message.msg_iovlen = list_buffers(bufs, head, &payload->body, payload->parts, payload->count);
+    ssize_t n = message.msg_iovlen == 1 ? send(c->fd, head.data, head.len, MSG_NOSIGNAL)
+                                        : sendmsg(c->fd, &message, MSG_NOSIGNAL);
+    return n < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOBUFS) ? 0 : n;
+}
+
 void conn_send(struct conn *c, struct bytes head, struct payload *payload)
 {
-    uv_buf_t bufs[HTTP_PARTS_MAX + 2];
     size_t total = head.len + payload_bytes(payload);
-    unsigned count = list_buffers(bufs, head, &payload->body, payload->parts, payload->count);
-    int n = c->writes ? UV_EAGAIN : uv_try_write((uv_stream_t *)&c->tcp, bufs, count);
-    if (n < 0 && n != UV_EAGAIN)
+    ssize_t n = c->writes ? 0 : send_now(c, head, payload);
+    if (n < 0)
         give_up(c);
-    else if (n < 0 || (size_t)n < total)
-        send_later(c, head, payload, n < 0 ? 0 : (size_t)n);
+    else if ((size_t)n < total)
+        send_later(c, head, payload, (size_t)n);
     payload_finish(payload);
 }
 

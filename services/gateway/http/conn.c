@@ -136,7 +136,7 @@ enum status http_set_body(struct http_request *r, struct buf *body)
     return STATUS_OK;
 }
 
-static void complete(struct conn *c)
+void conn_complete(struct conn *c)
 {
     struct http_request *r = &c->request;
     if (!r->stream) {
@@ -147,9 +147,7 @@ static void complete(struct conn *c)
     c->server->events.complete(c->server->arg, r);
 }
 
-/* A body that trickles is given up in the end; one that flows never is.  The more memory it holds,
- * the faster it must come. */
-static void extend_deadline(struct conn *c, size_t bytes)
+void conn_extend_deadline(struct conn *c, size_t bytes)
 {
     uint64_t most = loop_now_ms(c->server->loop) + c->server->config.read_timeout_ms;
     c->deadline_ms += (uint64_t)bytes * 1000 / http_least_rate(c->request.body.len);
@@ -177,14 +175,14 @@ static size_t take(struct conn *c, struct bytes data)
     if (c->state == CONN_IDLE)
         conn_move(c, CONN_HEAD);
     if (c->state == CONN_BODY)
-        extend_deadline(c, data.len);
+        conn_extend_deadline(c, data.len);
     size_t used = c->state == CONN_BODY && !c->chunked ? take_body(c, data) : parse(c, data);
     if (c->state == CONN_DEAD || c->state == CONN_CLOSING)
         return used; /* answered before its end */
     if (c->refuse)
         conn_refuse(c, c->refuse, c->refuse_text);
     else if (c->state == CONN_BODY && !c->chunked && !c->body_left)
-        complete(c);
+        conn_complete(c);
     return used;
 }
 
@@ -221,73 +219,6 @@ void conn_next(struct conn *c)
     c->waiting = (struct buf){ 0 };
     conn_feed(c, buf_bytes(&waiting));
     buf_finish(&waiting);
-}
-
-/* ---- reading -------------------------------------------------------------------------------------- */
-
-/* The rest of a body that is collected goes straight to its place. */
-static bool straight(const struct conn *c)
-{
-    return c->state == CONN_BODY && !c->chunked && !c->request.stream;
-}
-
-static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
-{
-    struct conn *c = handle->data;
-    struct buf *body = &c->request.body;
-    (void)suggested;
-    *buf = straight(c) ? (uv_buf_t){ (char *)body->data + body->len, (size_t)c->body_left }
-                       : (uv_buf_t){ c->server->read_buffer, READ_BYTES };
-}
-
-static void take_straight(struct conn *c, size_t len)
-{
-    if (conn_reserve(c, len)) {
-        conn_refuse(c, 503, HTTP_BODIES_FULL);
-        return;
-    }
-    c->request.body.len += len;
-    c->body_left -= len;
-    extend_deadline(c, len);
-    if (!c->body_left)
-        complete(c);
-}
-
-/* The client sends no more, but it may still read: what is being written to it goes on. */
-static void on_end(struct conn *c)
-{
-    c->eof = true;
-    bool writing = c->writes && (c->state == CONN_FLUSHING || c->state == CONN_CLOSING);
-    if (writing || (c->state == CONN_STREAMING && !c->request.unending))
-        conn_set_reading(c, false);
-    else
-        conn_close(c);
-}
-
-static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
-{
-    struct conn *c = stream->data;
-    c->server->read_us = clock_us();
-    if (count == UV_EOF) {
-        on_end(c);
-    } else if (count < 0) {
-        conn_close(c);
-    } else if (count > 0 && straight(c)) {
-        take_straight(c, (size_t)count);
-    } else if (count > 0) {
-        conn_feed(c, bytes_of(buf->base, (size_t)count));
-    }
-}
-
-void conn_set_reading(struct conn *c, bool on)
-{
-    if (c->reading == on || c->state == CONN_DEAD || (on && c->eof))
-        return;
-    c->reading = on;
-    if (on)
-        uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
-    else
-        uv_read_stop((uv_stream_t *)&c->tcp);
 }
 
 void http_pause(struct http_request *r)

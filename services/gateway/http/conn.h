@@ -1,5 +1,5 @@
 /* conn.h - a connection, as the files of this folder share it: http.c (server, time),
- * conn.c (states, reading), answer.c (writing), stream.c (answers in pieces), parse.c (llhttp).  Private to these.
+ * conn.c (states), reading.c, answer.c (writing), stream.c (answers in pieces), parse.c (llhttp).  Private to these.
  *
  * The state of a connection is the list of the server that holds it; conn_move() moves it:
  *
@@ -37,10 +37,11 @@ struct conn {
     struct http_server *server;
     struct conn *next, *prev;
     uv_tcp_t tcp;
+    int fd; /* of tcp */
     llhttp_t parser;
     enum conn_state state;
     bool feeding; /* inside conn_feed(), which goes on by itself after an answer */
-    bool reading; /* uv_read_start */
+    bool reading; /* else what comes waits in the kernel */
     bool eof;     /* the client has ended its stream */
     bool keep_alive;
     bool head;    /* HEAD: no body in the answer */
@@ -74,6 +75,8 @@ struct http_server {
     struct http_events events;
     void *arg;
     uv_tcp_t listener;
+    int arrivals;   /* epoll: the connections that something has come on */
+    uv_poll_t poll; /* watches that */
     bool draining;
     bool listener_closed;
     bool keep_fields; /* all header fields of a request */
@@ -104,12 +107,23 @@ void conn_move(struct conn *c, enum conn_state to);
 void conn_feed(struct conn *c, struct bytes data);
 /* Ready for the next request, which may be here already. */
 void conn_next(struct conn *c);
-void conn_set_reading(struct conn *c, bool on);
 /* Counts so many bytes of body more.  BUSY: all connections have too many together. */
 enum status conn_reserve(struct conn *c, uint64_t more) MUST_CHECK;
 uint64_t conn_room(const struct conn *c); /* how many more there may be */
 /* The owner hears of it when it has a request that is not answered. */
 void conn_close(struct conn *c);
+/* The whole request is there. */
+void conn_complete(struct conn *c);
+/* A body that trickles is given up in the end; one that flows never is.  The more memory it holds,
+ * the faster it must come. */
+void conn_extend_deadline(struct conn *c, size_t bytes);
+
+/* reading.c */
+void reading_open(struct http_server *s);
+void reading_close(struct http_server *s); /* server_release follows */
+/* Reads from now on.  UNAVAILABLE: the kernel cannot watch it. */
+enum status reading_begin(struct conn *c) MUST_CHECK;
+void conn_set_reading(struct conn *c, bool on);
 
 /* parse.c */
 void parse_init(llhttp_settings_t *settings);

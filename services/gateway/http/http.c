@@ -17,7 +17,7 @@
 
 void server_release(struct http_server *s)
 {
-    if (!s->listener_closed || s->count || s->sweep)
+    if (!s->listener_closed || s->arrivals >= 0 || s->count || s->sweep)
         return;
     buf_finish(&s->scratch);
     free(s);
@@ -29,12 +29,11 @@ static void on_connection(uv_stream_t *listener, int status)
     if (status < 0)
         return;
     struct conn *c = conn_create(s);
-    if (uv_accept(listener, (uv_stream_t *)&c->tcp) || s->count > s->config.connections_max) {
+    if (uv_accept(listener, (uv_stream_t *)&c->tcp) || s->count > s->config.connections_max ||
+        reading_begin(c))
         conn_close(c);
-        return;
-    }
-    uv_tcp_nodelay(&c->tcp, 1);
-    conn_set_reading(c, true);
+    else
+        uv_tcp_nodelay(&c->tcp, 1);
 }
 
 /* ---- time ------------------------------------------------------------------------------------------ */
@@ -126,6 +125,7 @@ struct http_server *http_create(struct loop *l, const struct http_config *config
     s->sweep = loop_timer_create(l, sweep, s);
     s->listener.data = s;
     uv_tcp_init(loop_uv(l), &s->listener);
+    reading_open(s);
     parse_init(&s->settings);
     raise_file_limit(config->connections_max);
     if (getrandom(&s->id_prefix, sizeof s->id_prefix, 0) != sizeof s->id_prefix)
@@ -248,5 +248,5 @@ void http_destroy(struct http_server *s)
     loop_timer_destroy(s->sweep);
     s->sweep = NULL;
     http_stop_listening(s);
-    server_release(s);
+    reading_close(s);
 }

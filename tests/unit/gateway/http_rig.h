@@ -23,10 +23,12 @@ static struct {
     size_t count;
     struct buf bodies;
     struct http_request *kept; /* not answered yet */
+    struct http_request *held; /* paused in begin */
     int refused;
     bool keep;
     bool early; /* answers in begin */
     bool stream;
+    bool pause;       /* in begin */
     char accepts[64]; /* accept_encoding of the last request */
 } seen;
 
@@ -50,6 +52,10 @@ static inline void on_begin(void *arg, struct http_request *r)
     note('b');
     r->stream = seen.stream;
     memcpy(seen.accepts, r->accept_encoding, sizeof seen.accepts);
+    if (seen.pause) {
+        http_pause(r);
+        seen.held = r;
+    }
     if (seen.early)
         reply(r, "early");
 }
