@@ -84,6 +84,7 @@ static void turn(void *arg)
     else
         wake_later(g, queue_dispatch(&g->queue, clock_us()));
     look_for_answers(g);
+    awake_note(&g->awake, g->queue.submitted);
     struct heap_node *first = heap_first(&g->queue.deadlines);
     if (first)
         watch_deadlines(g, first->key);
@@ -183,6 +184,7 @@ enum status gateway_init(struct gateway *g, const struct gateway_config *config,
     g->deadlines = loop_timer_create(l, on_deadline, g);
     g->drain = loop_timer_create(l, drain_step, g);
     g->wake = loop_timer_create(l, on_wake, g);
+    awake_init(&g->awake, l, config->keep_awake ? AWAKE_DEVICE : NULL);
     g->registry = rpc_client_create(l, config->registry);
     g->guarded = guarded_create(g);
     g->replica = replica_create(l, g->registry, config->events, on_catalog, g);
@@ -213,5 +215,6 @@ void gateway_finish(struct gateway *g)
     loop_timer_destroy(g->deadlines);
     loop_timer_destroy(g->drain);
     loop_timer_destroy(g->wake);
+    awake_finish(&g->awake);
     suite_view_destroy(g->suite);
 }

@@ -8,6 +8,7 @@
 #include "common/base/metrics.h"
 #include "common/net/replica.h"
 #include "common/net/report.h"
+#include "services/gateway/awake.h"
 #include "services/gateway/http/http.h"
 #include "services/gateway/queue.h"
 #include "services/gateway/shadow.h"
@@ -29,6 +30,7 @@ struct gateway_config {
     uint32_t idle_timeout_ms;
     uint32_t drain_accept_ms;
     uint32_t drain_ms;
+    bool keep_awake;
     const char *log_format;
     const char *log_level;
 };
@@ -65,6 +67,7 @@ struct gateway {
     const char *only_model;     /* the same for requests that name none, or NULL */
     uint64_t seen_submitted;    /* of the queue's count, after the last turn */
     unsigned gathering;         /* turns in a row that have brought requests */
+    struct awake awake;
     struct loop_timer *deadlines;
     uint64_t deadline_ms;    /* when that timer will fire */
     struct loop_timer *wake; /* for batches that wait to grow */

@@ -159,7 +159,7 @@ def median(values):
     return statistics.median(values)
 
 
-def beside(ours, theirs):
-    """Alternating rounds of two measurements: ([...], [...])."""
-    pairs = [(ours(), theirs()) for _ in range(ROUNDS)]
-    return [a for a, _ in pairs], [b for _, b in pairs]
+def beside(*sides):
+    """Alternating rounds of measurements: a list of each."""
+    rounds = [[side() for side in sides] for _ in range(ROUNDS)]
+    return [list(side) for side in zip(*rounds)]

@@ -210,6 +210,7 @@ static void metrics(struct call *c)
             http_connections(g->http));
     put_one(&out, "maas_gateway_open_requests", "gauge", "requests that are not answered yet",
             api_open());
+    put_one(&out, "maas_gateway_keeps_awake", "gauge", "1 while no core may sleep", g->awake.held);
     for (size_t i = 0; i < sizeof worker_gauges / sizeof *worker_gauges; i++)
         put_workers(&out, suite_view_get(g->suite), &worker_gauges[i]);
     meter_print(&g->queue, &out);
