@@ -124,6 +124,8 @@ void reading_close(struct http_server *s); /* server_release follows */
 /* Reads from now on.  UNAVAILABLE: the kernel cannot watch it. */
 enum status reading_begin(struct conn *c) MUST_CHECK;
 void conn_set_reading(struct conn *c, bool on);
+/* Reads what is there, if it is read at all; to_end: the client has sent its end behind that. */
+void conn_look(struct conn *c, bool to_end);
 
 /* parse.c */
 void parse_init(llhttp_settings_t *settings);

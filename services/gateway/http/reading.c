@@ -81,9 +81,8 @@ static int watch(struct conn *c, int operation)
     return epoll_ctl(c->server->arrivals, operation, c->fd, &event);
 }
 
-static void on_edge(struct conn *c, uint32_t events)
+void conn_look(struct conn *c, bool to_end)
 {
-    bool to_end = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
     for (int i = 0; c->reading; i++) {
         if (i == READS_PER_TURN)
             watch(c, EPOLL_CTL_MOD);
@@ -99,9 +98,9 @@ static void on_arrivals(uv_poll_t *poll, int status, int events)
     (void)status;
     (void)events;
     int n = epoll_wait(s->arrivals, found, EVENTS_MAX, 0);
-    for (int i = 0; i < n; i++)
-        on_edge(found[i].data.ptr,
-                found[i].events); /* memory of closed ones lives until the turn ends */
+    for (int i = 0; i < n;
+         i++) /* the memory of those that are closed here lives until the turn ends */
+        conn_look(found[i].data.ptr, found[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
 }
 
 enum status reading_begin(struct conn *c)
