@@ -90,9 +90,14 @@ end
 
 -- ---- what may be deployed
 
--- nil, or an error reply: the version is not there, or cannot be loaded
-local function refuse_version(model, n)
+-- nil, or an error reply: the version is not there, or cannot be loaded.  Who goes back names none,
+-- so it is not the request that is wrong.
+local function refuse_version(model, n, what)
     local v = redis.call('HMGET', version_key(model, n), 'check', 'reason')
+    if not v[1] and what == 'rollback' then
+        return fail('CONFLICT', "the deployment before cannot come back: model '" .. model ..
+            "' has no version " .. n .. ' any more')
+    end
     if not v[1] then
         return fail('INVALID', "model '" .. model .. "' has no version " .. n)
     end
@@ -103,15 +108,15 @@ local function refuse_version(model, n)
     return nil
 end
 
-local function refuse_deployment(model, traffic, shadow)
+local function refuse_deployment(model, traffic, shadow, what)
     for _, share in ipairs(shares(traffic)) do
-        local err = refuse_version(model, share[1])
+        local err = refuse_version(model, share[1], what)
         if err then
             return err
         end
     end
     for n in shadow:gmatch('%d+') do
-        local err = refuse_version(model, n)
+        local err = refuse_version(model, n, what)
         if err then
             return err
         end
@@ -200,7 +205,7 @@ local function deploy(model, traffic, settings, who, what)
     if traffic == '' or not settings.shadow or what == 'rollback' then
         d.shadow = shadow_beside(model, d.shadow, traffic)
     end
-    local err = refuse_deployment(model, traffic, d.shadow)
+    local err = refuse_deployment(model, traffic, d.shadow, what)
     if err then
         return err
     end

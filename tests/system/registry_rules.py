@@ -271,11 +271,12 @@ def alias_put(state, q):
 # ---- deployments
 
 
-def may_be_deployed(model, traffic, shadow):
-    """The first that is wrong is named."""
+def may_be_deployed(model, traffic, shadow, what):
+    """The first that is wrong is named.  Who goes back has named none."""
+    missing = "CONFLICT" if what == "rollback" else "INVALID"
     shares = dict(traffic)
     for number, alone in [(n, True) for n in shares] + [(n, n not in shares) for n in shadow]:
-        v = model.version(number, otherwise="INVALID")
+        v = model.version(number, otherwise=missing)
         refuse_unless(v.check != FAILED, "cannot be deployed", "CONFLICT")
         refuse_unless(alone, "in shadow")
 
@@ -298,7 +299,7 @@ def change_deployment(out, what, traffic, settings):
         stay = lambda n: n in model.versions and model.versions[n].check != FAILED
         kept = tuple(n for n in new.shadow if traffic and n not in dict(traffic) and stay(n))
         new = dataclasses.replace(new, shadow=kept)
-    may_be_deployed(model, traffic, new.shadow)
+    may_be_deployed(model, traffic, new.shadow, what)
     new = dataclasses.replace(new, traffic=traffic)
     if new == old:
         return deployment_record(model, old)

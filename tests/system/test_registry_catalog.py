@@ -186,6 +186,18 @@ def test_rollback_is_one_step_and_twice_returns(store):
     assert told == [("rollback", "ada"), ("rollback", "")]
 
 
+def test_a_rollback_to_what_was_deleted_says_so(store):
+    peer = store.peer()
+    versions(peer, 1)
+    commit(peer)  # no engine has loaded it, so nothing falls back to it
+    peer.call("DEPLOY", model="m", version=1)
+    peer.call("DEPLOY", model="m", version=2)
+    now = peer.call("DEPLOY", model="m", version=1)
+    peer.call("VERSION_DELETE", model="m", version=2)
+    assert "no version 2 any more" in refused("CONFLICT", peer.call, "ROLLBACK", model="m")
+    assert snapshot(peer)["deployments"]["m"] == now
+
+
 # ---- history
 
 
