@@ -1,4 +1,4 @@
-"""The README's tables of endpoints: complete, and each example works as it is typed.
+"""The README's tables of endpoints: complete, and each example works as it is typed; "Train your own", as it is pasted.
 
 A new endpoint is a row there; nothing is to be added here, unless its example needs a file.
 """
@@ -24,9 +24,13 @@ ROUTE = re.compile(r'\{ "([A-Z]+)", "(/[^"]*)", \w+, \w+ \}')
 PATIENCE = 60
 
 
-def rows():
+def readme():
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
-        return ROW.findall(file.read())
+        return file.read()
+
+
+def rows():
+    return ROW.findall(readme())
 
 
 def test_every_endpoint_is_in_the_readme():
@@ -92,3 +96,17 @@ def test_the_examples(make_suite, tmp_path):
         assert got == int(status), (example, answer)
         if answer.startswith(b"{"):
             env["ID"] = json.loads(answer).get("id", env["ID"])
+
+
+def test_train_your_own_as_it_is_pasted(make_suite, tmp_path):
+    suite = make_suite(trainers=1)
+    commands = re.search(r"### Train your own\n.*?```sh\n(.*?)```", readme(), re.DOTALL).group(1)
+    script = commands.replace("http://127.0.0.1:8080", suite.url)
+    done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, capture_output=True, timeout=2 * PATIENCE)
+    said = done.stdout.decode()
+    assert done.returncode == 0, (said, done.stderr)
+    assert "event: epoch\n" in said and "event: end\n" in said
+    assert '"state":"done"' in said and '{"ready":true}' in said
+    fifty_in_oslo, fifty_in_rome, nobody = json.JSONDecoder().raw_decode(said[said.rindex('{"outputs"') :])[0]["outputs"]
+    assert fifty_in_oslo[1] > 0.5 > fifty_in_rome[1]  # no, yes
+    assert sum(nobody) == pytest.approx(1)
