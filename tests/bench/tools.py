@@ -159,6 +159,10 @@ def median(values):
     return statistics.median(values)
 
 
+def mean(values):
+    return statistics.fmean(values)
+
+
 def beside(*sides):
     """Alternating rounds of measurements: a list of each."""
     rounds = [[side() for side in sides] for _ in range(ROUNDS)]

@@ -4,15 +4,67 @@ Both see raw rows: the trainer in its data set, the server in requests.  Python'
 the version's file a third time, after a full check of it.
 """
 
+import io
+
 import numpy as np
 import onnx
 import onnxruntime
+
+import tables
 
 SERVED = 1e-4  # how far an answer may be from the trainer's own; of values: in units of their size
 PYTHON = 1e-5  # and Python's ONNX Runtime from the answer
 AT_A_TIME = 500  # rows of a request
 OUTPUTS = ("probabilities", "values")
 TYPES = {"tensor(float)": np.float32, "tensor(string)": object}
+
+# Of each learner of tables what it learns: (task, target, what is left out).
+CLASSES = ("classification", tables.CLASS, tables.VALUE)
+VALUES = ("regression", tables.VALUE, tables.CLASS)
+LEARNERS = {
+    "linear": [VALUES], "logistic": [CLASSES], "mlp": [CLASSES, VALUES], "tree": [CLASSES, VALUES],
+    "forest": [CLASSES, VALUES], "boosted": [CLASSES, VALUES], "auto": [CLASSES, VALUES],
+}  # fmt: skip
+HELD = 0.2  # the last rows of a table
+
+
+def jobs_of_tables(dataset, params):
+    """A job by its model's name for every learner of tables and what it learns; params by learner."""
+    jobs = {}
+    for learner, tasks in LEARNERS.items():
+        for task, target, other in tasks:
+            given = {"task": task, "order": tables.ORDER, "test": HELD, "drop": other, **params.get(learner, {})}
+            jobs[f"{learner}-{task}"] = {"learner": learner, "dataset": dataset, "target": target, "params": given}
+    return jobs
+
+
+def npy(array):
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+def upload_images(api, dataset, x, y):
+    """Images of which a part is held out; that part, as rows of a request."""
+    split = round(len(x) * (1 - HELD))
+    for name, array in (("train", slice(split)), ("test", slice(split, None))):
+        api.call("PUT", f"/api/datasets/{dataset}/files/x_{name}.npy", npy(x[array]))
+        api.call("PUT", f"/api/datasets/{dataset}/files/y_{name}.npy", npy(y[array]))
+    return x[split:].reshape(len(x) - split, -1).tolist()
+
+
+def held_out(cells):
+    """The rows that the jobs of tables do not learn from."""
+    rows = round(HELD * len(cells[tables.ORDER]))
+    return {name: column[-rows:] for name, column in cells.items()}
+
+
+def described(api, model):
+    """It can be asked, and the gateway has heard what it takes."""
+    return (
+        api.request("GET", f"/readyz?model={model}")[0] == 200
+        and api.get(f"/api/models/{model}/versions/1")["check"] == "passed"
+    )
 
 
 def raw(api, model, cells):
@@ -58,8 +110,7 @@ def compare(api, model, inputs, trained):
     """How far apart they are: {"served": ..., "python": ..., "classes": rows of another class}."""
     served = answers(api, model, inputs)
     trained = trained.reshape(served.shape)
-    data = api.get(f"/api/models/{model}/versions/1/artifact")
-    python, kind = in_python(data, inputs)
+    python, kind = in_python(api.get(f"/api/models/{model}/versions/1/artifact"), inputs)
     size = np.abs(trained).max() if kind == "values" else 1
     other = (served.argmax(1) != trained.argmax(1)).sum() if kind == "probabilities" else 0
     return {
