@@ -8,7 +8,6 @@ on the same rows by their default settings, and with standardised columns.
 import json
 import os
 import sys
-import warnings
 
 import numpy as np
 from sklearn import datasets, ensemble, linear_model, neural_network
@@ -68,5 +67,4 @@ def main():
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # of default settings that do not converge
     main()

@@ -39,7 +39,9 @@ def served(bin_dir):
                                     (6, "rows that are served another class", "classes", 0),
                                     (7, "Python's ONNX Runtime less served, at most", "python", PYTHON)):  # fmt: skip
         worst = max(found, key=lambda model, key=key: found[model][key])
-        yield record(number, what, float(f"{found[worst][key]:.2g}"), "", most, "<=", note=f"{len(found)} models, {worst}")
+        value = float(f"{found[worst][key]:.2g}")
+        note = f"{len(found)} models" + (f", most of {worst}" if value else "")
+        yield record(number, what, value, "", most, "<=", note=note)
 
 
 CASES = {"served": served}

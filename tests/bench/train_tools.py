@@ -33,7 +33,7 @@ def line(*command):
 
 def peer(script, *arguments):
     """What another program of this folder prints, in a process of its own: libraries' threads and memory stay apart."""
-    return line(sys.executable, os.path.join(HERE, script), *arguments)
+    return line(sys.executable, "-W", "ignore", os.path.join(HERE, script), *arguments)
 
 
 class Training(Bench):
