@@ -65,9 +65,9 @@ def curl_lines(text):
     return re.findall(r"^ *(curl .*)$", text.replace("\\\n", " "), re.MULTILINE)
 
 
-def iris_table():
-    rows = [f"{i % 7}.5,{i % 5}.25,{('one', 'two')[i % 7 > 3]}" for i in range(300)]
-    return "length,width,species\n" + "\n".join(rows) + "\n"
+def without_training(text):
+    """test_readme.py pastes that part, whose commands are no lines that stand alone."""
+    return re.sub(r"### Train your own\n.*?(?=\n### )", "", text, flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -75,8 +75,6 @@ def folder():
     with tempfile.TemporaryDirectory(prefix="maas-run-") as path:
         with open(os.path.join(path, "model.onnx"), "wb") as file:
             file.write(networks.times(2))
-        with open(os.path.join(path, "iris.csv"), "w", encoding="ascii") as file:
-            file.write(iris_table())
         yield path
 
 
@@ -94,15 +92,13 @@ def test_quickstart_and_readme_as_pasted(folder):
         assert len(re.findall(r"^ +\d  \S.*[01]\.\d{4}", run.text, re.MULTILINE)) == 10, run.text
         with open(README, encoding="utf-8") as file:
             readme = file.read().replace("127.0.0.1:8080", f"127.0.0.1:{port}")
-        lines = curl_lines(run.text) + curl_lines(readme)
+        lines = curl_lines(run.text) + curl_lines(without_training(readme))
         assert len(lines) > 10
 
         def works(line):
             out = subprocess.run(line, shell=True, cwd=folder, check=True, capture_output=True).stdout
             if line.endswith("/metrics"):
                 return b"maas_gateway_requests_total" in out
-            if line.endswith("/events"):
-                return b"event: end" in out
             return out and "error" not in json.loads(out)
 
         for line in lines:
