@@ -181,14 +181,19 @@ static enum status predict(struct run *r, const struct table *t, const void *mod
                            struct error *err)
 {
     size_t width = table_width(t) * sizeof(float);
+    float *x = mem_alloc(PREDICT_ROWS * t->features * sizeof *x);
     buf_reserve(&r->predictions, t->rows * width);
-    for (size_t at = 0; at < t->rows; at += PREDICT_ROWS) {
-        size_t n = t->rows - at < PREDICT_ROWS ? t->rows - at : PREDICT_ROWS;
-        if (atomic_load(&r->cancel))
-            return error_set(err, STATUS_CANCELLED, "cancelled");
-        r->learner->predict(model, t->x + at * t->features, n,
-                            (float *)(void *)(r->predictions.data + at * width));
+    for (size_t at = 0; at < t->rows && !atomic_load(&r->cancel); at += PREDICT_ROWS) {
+        uint32_t rows[PREDICT_ROWS];
+        size_t n = 0;
+        for (; n < PREDICT_ROWS && at + n < t->rows; n++)
+            rows[n] = (uint32_t)(at + n);
+        table_rows(t, rows, n, x);
+        r->learner->predict(model, x, n, (float *)(void *)(r->predictions.data + at * width));
     }
+    free(x);
+    if (atomic_load(&r->cancel))
+        return error_set(err, STATUS_CANCELLED, "cancelled");
     r->predictions.len = t->rows * width;
     evaluate_json(t, (const float *)(const void *)r->predictions.data, &r->metrics);
     return STATUS_OK;

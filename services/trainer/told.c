@@ -95,9 +95,7 @@ static void take_plain(struct sample *s, const uint32_t *rows, size_t count)
 {
     const struct table *t = &s->data->test;
     s->plain = mem_alloc(count * t->features * sizeof *s->plain);
-    for (size_t i = 0; i < count; i++)
-        memcpy(s->plain + i * t->features, t->x + rows[i] * t->features,
-               t->features * sizeof *s->plain);
+    table_rows(t, rows, count, s->plain);
 }
 
 static void sample_finish(struct sample *s, size_t used)

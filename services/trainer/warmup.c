@@ -58,11 +58,18 @@ static void add_numbers(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct 
     free(x);
 }
 
+static void add_plain(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct table *t, size_t row)
+{
+    float *room = mem_alloc(t->features * sizeof *room);
+    add_floats(doc, list, ONNX_INPUT, table_row(t, row, room), t->features);
+    free(room);
+}
+
 static void add_inputs(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct data *d, size_t held)
 {
     const struct table *t = &d->test;
     if (!d->prep)
-        add_floats(doc, list, ONNX_INPUT, t->x + held * t->features, t->features);
+        add_plain(doc, list, t, held);
     else if (d->prep->params.input == INPUT_MATRIX)
         add_numbers(doc, list, d->prep, d->split.rows[held]);
     else

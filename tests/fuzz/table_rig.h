@@ -46,7 +46,8 @@ static inline void rig_accepted(const struct table *t)
     assert(t->rows > 0 && t->rows <= MAX_ROWS);
     assert(t->features > 0 && t->features <= MAX_FEATURES);
     assert(t->classes_count <= MAX_CLASSES);
-    for (size_t i = 0; i < t->rows * t->features; i++)
+    assert(!t->x != !t->pixels);
+    for (size_t i = 0; t->x && i < t->rows * t->features; i++)
         assert(isfinite(t->x[i]));
     for (size_t i = 0; i < t->rows && !t->outputs; i++)
         assert(t->y[i] < t->classes_count);

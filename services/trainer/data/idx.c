@@ -6,7 +6,6 @@
 
 #define MAGIC_LABELS 0x00000801u
 #define MAGIC_IMAGES 0x00000803u
-#define SLAB_BYTES   65536u
 
 static enum status read_exactly(struct source *s, void *to, size_t len, struct error *err)
 {
@@ -53,18 +52,7 @@ static enum status expect_end(struct source *s, struct error *err)
 
 static enum status read_pixels(struct source *s, struct table *t, struct error *err)
 {
-    unsigned char *slab = mem_alloc(SLAB_BYTES);
-    size_t left = t->rows * t->features, at = 0;
-    enum status st = STATUS_OK;
-    while (left && !st) {
-        size_t n = left < SLAB_BYTES ? left : SLAB_BYTES;
-        st = read_exactly(s, slab, n, err);
-        for (size_t i = 0; i < n && !st; i++)
-            t->x[at + i] = slab[i];
-        at += n;
-        left -= n;
-    }
-    free(slab);
+    enum status st = read_exactly(s, t->pixels, t->rows * t->features, err);
     return st ? st : expect_end(s, err);
 }
 
@@ -83,7 +71,7 @@ static enum status read_images(struct source *s, struct table *t, struct error *
     t->rows = dims[0];
     t->features = (size_t)features;
     t->image = (struct image_shape){ 1, dims[1], dims[2] };
-    t->x = mem_alloc(t->rows * t->features * sizeof *t->x);
+    t->pixels = mem_alloc(t->rows * t->features);
     return read_pixels(s, t, err);
 }
 

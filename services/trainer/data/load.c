@@ -232,12 +232,18 @@ static void take_test(const struct table *t, const uint32_t *list, size_t count,
     *out = (struct table){
         .rows = count, .features = width, .outputs = t->outputs, .image = t->image
     };
-    out->x = mem_alloc(count * width * sizeof *out->x);
+    if (t->pixels)
+        out->pixels = mem_alloc(count * width);
+    else
+        out->x = mem_alloc(count * width * sizeof *out->x);
     out->y = t->y ? mem_alloc(count * sizeof *out->y) : NULL;
     out->values = t->values ? mem_alloc(count * t->outputs * sizeof *out->values) : NULL;
     out->classes = mem_alloc((t->classes_count + 1) * sizeof *out->classes);
     for (size_t i = 0; i < count; i++) {
-        memcpy(out->x + i * width, t->x + list[i] * width, width * sizeof *out->x);
+        if (t->pixels)
+            memcpy(out->pixels + i * width, t->pixels + list[i] * width, width);
+        else
+            memcpy(out->x + i * width, t->x + list[i] * width, width * sizeof *out->x);
         if (t->y)
             out->y[i] = t->y[list[i]];
         if (t->values)

@@ -15,10 +15,12 @@ struct image_shape {
     uint32_t channels, height, width; /* 0: the rows are no images */
 };
 
-/* x: rows x features, row-major float32.  What is to be learnt is either the class of each row (y
- * and classes), or values (outputs of them in each row; then y and classes are empty). */
+/* x: rows x features, row-major float32; of images of bytes `pixels` instead, a quarter of the
+ * memory, and x is NULL.  What is to be learnt is either the class of each row (y and classes), or
+ * values (outputs of them in each row; then y and classes are empty). */
 struct table {
     float *x;
+    unsigned char *pixels;
     size_t rows;
     size_t features;
     uint32_t *y;    /* rows, index of the class */
@@ -31,6 +33,11 @@ struct table {
 
 void table_finish(struct table *t); /* zeroed is fine */
 
+/* A row's features: where they are, or, of pixels, in `room`, which has place for them. */
+const float *table_row(const struct table *t, size_t row, float *room);
+/* Copies rows[0 .. count) into out (count x features). */
+void table_rows(const struct table *t, const uint32_t *rows, size_t count, float *out);
+
 /* How many numbers a model answers for each row: probabilities of classes, or values. */
 static inline size_t table_width(const struct table *t)
 {
@@ -38,7 +45,7 @@ static inline size_t table_width(const struct table *t)
 }
 
 /* A pair of IDX files (.gz or plain): images of unsigned bytes (magic 0x00000803) and labels
- * (0x00000801); http://yann.lecun.com/exdb/mnist.  Pixels become floats of 0 to 255.
+ * (0x00000801); http://yann.lecun.com/exdb/mnist.  The table has pixels of 0 to 255.
  * Classes are "0", "1" ... up to the highest label. */
 enum status idx_read(const struct source_file *images, const struct source_file *labels,
                      struct table *out, struct error *err) MUST_CHECK;

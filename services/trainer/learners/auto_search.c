@@ -12,6 +12,7 @@
 #define LEAST_LIKELY    1e-7      /* in a logarithm */
 #define LOSS_SHARE      0.1       /* of the log loss in the score */
 #define WORST_LOSS      5.0
+#define ANSWER_ROWS     128 /* that a model is asked about at a time */
 #define SEARCH_FRACTION 0.9 /* of the run's progress; the last fit is the rest */
 
 static double score_classes(const struct table *t, const uint32_t *rows, size_t count,
@@ -139,6 +140,23 @@ static void ignore_epoch(void *arg, const struct epoch *e)
 
 static const struct learner_events inner_events = { go_on, ignore_epoch, NULL };
 
+/* What the model says of these rows. */
+static enum status answer(struct inner *in, const struct auto_trial *t, const void *model,
+                          const uint32_t *rows, size_t count, float *answers, struct error *err)
+{
+    const struct table *table = in->s->lesson->table;
+    float *x = mem_alloc(ANSWER_ROWS * table->features * sizeof *x);
+    bool on = true;
+    for (size_t at = 0; at < count && on; at += ANSWER_ROWS) {
+        size_t n = count - at < ANSWER_ROWS ? count - at : ANSWER_ROWS;
+        table_rows(table, rows + at, n, x);
+        t->learner->predict(model, x, n, answers + at * in->s->width);
+        on = go_on(in, 0);
+    }
+    free(x);
+    return on ? STATUS_OK : error_set(err, STATUS_CANCELLED, "cancelled");
+}
+
 /* Fits without the fold's rows and answers them; the score is the fold's. */
 static enum status run_fold(struct inner *in, struct auto_trial *t, const void *params,
                             uint32_t fold, double *score, struct error *err)
@@ -159,14 +177,15 @@ static enum status run_fold(struct inner *in, struct auto_trial *t, const void *
     if (!st) {
         float *answers = mem_alloc(held * s->width * sizeof *answers);
         double metric, loss;
-        for (size_t i = 0; i < held; i++) {
-            float *to = answers + i * s->width;
-            t->learner->predict(model, table->x + rows[train + i] * table->features, 1, to);
-            memcpy(t->answers + places[i] * s->width, to, s->width * sizeof *to);
+        st = answer(in, t, model, rows + train, held, answers, err);
+        for (size_t i = 0; i < held; i++)
+            memcpy(t->answers + places[i] * s->width, answers + i * s->width,
+                   s->width * sizeof *answers);
+        if (!st) {
+            *score = auto_score(table, rows + train, held, answers, &metric, &loss);
+            t->metric += metric;
+            t->loss += loss;
         }
-        *score = auto_score(table, rows + train, held, answers, &metric, &loss);
-        t->metric += metric;
-        t->loss += loss;
         t->learner->destroy(model);
         free(answers);
     }

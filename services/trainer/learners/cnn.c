@@ -147,15 +147,19 @@ void cnn_init(struct cnn *m, uint64_t seed)
 void cnn_standardise(struct cnn *m, const struct table *t, const uint32_t *rows, size_t count)
 {
     double sum = 0, squares = 0, pixels = (double)count * (double)m->features;
-    for (size_t i = 0; i < count; i++)
+    float *room = mem_alloc(m->features * sizeof *room);
+    for (size_t i = 0; i < count; i++) {
+        const float *x = table_row(t, rows[i], room);
         for (size_t k = 0; k < m->features; k++)
-            sum += t->x[rows[i] * m->features + k];
+            sum += x[k];
+    }
     double mean = sum / pixels;
-    for (size_t i = 0; i < count; i++)
-        for (size_t k = 0; k < m->features; k++) {
-            double d = t->x[rows[i] * m->features + k] - mean;
-            squares += d * d;
-        }
+    for (size_t i = 0; i < count; i++) {
+        const float *x = table_row(t, rows[i], room);
+        for (size_t k = 0; k < m->features; k++)
+            squares += (x[k] - mean) * (x[k] - mean);
+    }
+    free(room);
     double deviation = sqrt(squares / pixels);
     bool constant = deviation <= FLAT * fabs(mean) || deviation < FLT_MIN;
     m->mean = (float)mean;

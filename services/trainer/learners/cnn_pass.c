@@ -16,6 +16,7 @@ struct cnn_pass {
     size_t images;
     bool gradients;
     float *input; /* standardised */
+    float *room;  /* for the features of a row */
     struct conv *convs[CNN_MAX_CONVS];
     float *act[CNN_MAX_LAYERS + 1];   /* what layer l is given, and after it; the convolutions' are
                                        theirs */
@@ -36,6 +37,7 @@ struct cnn_pass *cnn_pass_create(const struct cnn *m, size_t images, bool gradie
     p->images = images;
     p->gradients = gradients;
     p->act[0] = p->input = floats(images * m->features);
+    p->room = floats(m->features);
     p->gradient = gradients ? floats(m->weights) : NULL;
     conv_thread();
     for (size_t l = 0; l < m->layers_count; l++) {
@@ -68,6 +70,7 @@ void cnn_pass_destroy(struct cnn_pass *p)
         }
     }
     free(p->input);
+    free(p->room);
     free(p->gradient);
     free(p);
 }
@@ -141,7 +144,8 @@ static void gather(struct cnn_pass *p, const struct cnn_block *b)
             struct random r = row_random(b->noise, b->first + i);
             v = row_view(b->noise, &r);
         }
-        take_image(p->m, b->t->x + b->rows[i] * features, &v, p->input + i * features);
+        const float *x = table_row(b->t, b->rows[i], p->room);
+        take_image(p->m, x, &v, p->input + i * features);
     }
 }
 

@@ -304,7 +304,7 @@ double descent_loss(const struct network *n, const struct descent_params *p, con
     network_copy_shape(&back, n, n->count == padded.count);
     network_copy_theta(&padded, n);
     pass_init(&pass, &padded, count, 1, p->dropout, true);
-    pass_gather(&pass, &alone, t->x, rows, &u);
+    pass_gather(&pass, &alone, t, rows, &u);
     pass_forward(&pass, &alone, &u, true);
     loss_rows(&pass, &truth, rows, &u, 0, count, &sum);
     if (gradient) {

@@ -159,11 +159,11 @@ static void run_unit(struct descent *d, const struct member *me, const struct un
 void descent_work(void *arg, const struct member *me)
 {
     struct descent *d = arg;
-    const float *x = d->lesson->table->x;
+    const struct table *t = d->lesson->table;
     struct unit u = unit_at(d, 0, 0);
     size_t work = 0;
     d->parts[me->index] = (struct part){ 0 };
-    pass_gather(&d->pass, me, x, d->rows, &u);
+    pass_gather(&d->pass, me, t, d->rows, &u);
     team_meet(me);
     while (u.at < d->count) {
         run_unit(d, me, &u);
@@ -171,7 +171,7 @@ void descent_work(void *arg, const struct member *me)
         size_t done = u.at + u.count;
         if (done < d->count) { /* the next rows come while others still work on these */
             u = unit_at(d, done, !u.turn);
-            pass_gather(&d->pass, me, x, d->rows, &u);
+            pass_gather(&d->pass, me, t, d->rows, &u);
         } else {
             u.at = done;
         }

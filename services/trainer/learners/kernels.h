@@ -52,6 +52,8 @@ struct kernels {
                       size_t to_stride);
     void (*standardise)(const float *x, const float *mean, const float *scale, size_t count,
                         float *out);
+    void (*standardise_bytes)(const unsigned char *x, const float *mean, const float *scale,
+                              size_t count, float *out);
     /* x = f(x); slope, which may be NULL, becomes f'(x). */
     void (*activate)(enum activation f, float *x, float *slope, size_t count);
     /* Inverted dropout of x, and of slope: the element `first + i` stays where the hash of key and

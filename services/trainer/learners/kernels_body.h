@@ -99,6 +99,14 @@ TARGET static void NAME(standardise)(const float *restrict x, const float *restr
         out[i] = (x[i] - mean[i]) * scale[i];
 }
 
+TARGET static void NAME(standardise_bytes)(const unsigned char *restrict x,
+                                           const float *restrict mean, const float *restrict scale,
+                                           size_t count, float *restrict out)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = ((float)x[i] - mean[i]) * scale[i];
+}
+
 TARGET static void NAME(relu)(float *restrict x, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -227,6 +235,7 @@ static const struct kernels NAME(kernels) = {
     .multiply = NAME(multiply),
     .transpose = NAME(transpose),
     .standardise = NAME(standardise),
+    .standardise_bytes = NAME(standardise_bytes),
     .activate = NAME(activate),
     .drop = NAME(drop),
     .scale_by = NAME(scale_by),

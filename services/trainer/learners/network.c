@@ -137,24 +137,29 @@ static float inverse(double deviation, double mean)
     return constant ? 0 : (float)(1 / deviation);
 }
 
-/* Means and standard deviations of the columns of x, which has `width` of them. */
-static void measure(const float *x, size_t width, const uint32_t *rows, size_t count, double *mean,
+/* Means and standard deviations of the columns of these rows. */
+static void measure(const struct table *t, const uint32_t *rows, size_t count, double *mean,
                     double *deviation)
 {
+    size_t width = t->features;
+    float *room = mem_alloc(width * sizeof *room);
     memset(mean, 0, width * sizeof *mean);
     memset(deviation, 0, width * sizeof *deviation);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        const float *x = table_row(t, rows[i], room);
         for (size_t k = 0; k < width; k++)
-            mean[k] += x[rows[i] * width + k];
+            mean[k] += x[k];
+    }
     for (size_t k = 0; k < width; k++)
         mean[k] /= (double)count;
-    for (size_t i = 0; i < count; i++)
-        for (size_t k = 0; k < width; k++) {
-            double d = x[rows[i] * width + k] - mean[k];
-            deviation[k] += d * d;
-        }
+    for (size_t i = 0; i < count; i++) {
+        const float *x = table_row(t, rows[i], room);
+        for (size_t k = 0; k < width; k++)
+            deviation[k] += (x[k] - mean[k]) * (x[k] - mean[k]);
+    }
     for (size_t k = 0; k < width; k++)
         deviation[k] = sqrt(deviation[k] / (double)count);
+    free(room);
 }
 
 /* One mean and one deviation for all columns: the variance of all is the mean of theirs, and what
@@ -177,7 +182,8 @@ static void pool(size_t width, double *mean, double *deviation)
 static void standardise_targets(struct network *n, const struct table *t, const uint32_t *rows,
                                 size_t count, double *mean, double *deviation)
 {
-    measure(t->values, n->outputs, rows, count, mean, deviation);
+    const struct table values = { .x = t->values, .features = n->outputs };
+    measure(&values, rows, count, mean, deviation);
     for (size_t k = 0; k < n->outputs; k++) {
         n->target_mean[k] = (float)mean[k];
         float to = inverse(deviation[k], mean[k]);
@@ -190,7 +196,7 @@ void network_standardise(struct network *n, const struct table *t, const uint32_
 {
     size_t most = n->features > n->outputs ? n->features : n->outputs;
     double *mean = mem_alloc(most * sizeof *mean), *deviation = mem_alloc(most * sizeof *deviation);
-    measure(t->x, n->features, rows, count, mean, deviation);
+    measure(t, rows, count, mean, deviation);
     if (!per_feature)
         pool(n->features, mean, deviation);
     for (size_t k = 0; k < n->features; k++) {

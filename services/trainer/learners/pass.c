@@ -94,15 +94,20 @@ void pass_share(const struct member *me, const struct unit *u, size_t *from, siz
 
 /* ---- forward ----------------------------------------------------------------------------------- */
 
-void pass_gather(struct pass *p, const struct member *me, const float *x, const uint32_t *rows,
-                 const struct unit *u)
+void pass_gather(struct pass *p, const struct member *me, const struct table *t,
+                 const uint32_t *rows, const struct unit *u)
 {
     const struct network *n = p->net;
-    size_t from, to;
+    size_t from, to, width = n->features;
     pass_share(me, u, &from, &to);
-    for (size_t i = from; i < to; i++)
-        p->k->standardise(x + (rows ? rows[u->at + i] : u->at + i) * n->features, n->mean, n->scale,
-                          n->features, p->input[u->turn] + i * kernel_stride(n->features));
+    for (size_t i = from; i < to; i++) {
+        size_t at = (rows ? rows[u->at + i] : u->at + i) * width;
+        float *out = p->input[u->turn] + i * kernel_stride(width);
+        if (t->x)
+            p->k->standardise(t->x + at, n->mean, n->scale, width, out);
+        else
+            p->k->standardise_bytes(t->pixels + at, n->mean, n->scale, width, out);
+    }
 }
 
 /* The activation, and what dropout leaves of it, of a part of a row, or of whole rows. */

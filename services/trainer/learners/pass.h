@@ -40,9 +40,9 @@ void pass_finish(struct pass *p); /* zeroed is fine */
 /* The rows of the unit that are this member's. */
 void pass_share(const struct member *me, const struct unit *u, size_t *from, size_t *to);
 
-/* Members' parts of the unit's rows: standardised into input[turn].  rows: of x; NULL: x's own. */
-void pass_gather(struct pass *p, const struct member *me, const float *x, const uint32_t *rows,
-                 const struct unit *u);
+/* Members' parts of the unit's rows: standardised into input[turn].  rows: of t; NULL: t's own. */
+void pass_gather(struct pass *p, const struct member *me, const struct table *t,
+                 const uint32_t *rows, const struct unit *u);
 /* From input[turn] to the last act, which each member has for its share of the rows only. */
 void pass_forward(struct pass *p, const struct member *me, const struct unit *u, bool training);
 /* From the deltas in the last act (each member's rows) to `gradient`, of which each member has its

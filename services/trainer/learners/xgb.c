@@ -127,9 +127,7 @@ static int step(DataIterHandle walk)
     w->cancelled = w->cancelled || !lesson->events->go_on(lesson->arg, 0);
     if (!n || w->cancelled)
         return 0;
-    for (size_t i = 0; i < n; i++)
-        memcpy(w->batch + i * t->features, t->x + w->from->rows[w->next + i] * t->features,
-               t->features * sizeof *w->batch);
+    table_rows(t, w->from->rows + w->next, n, w->batch);
     w->next += n;
     describe(array, w->batch, n, t->features);
     return lib.XGProxyDMatrixSetDataDense(w->proxy, array) == 0;

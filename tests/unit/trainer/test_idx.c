@@ -90,7 +90,7 @@ Test(idx, reads_pixels_and_labels)
     cr_assert_eq(t.rows, 3);
     cr_assert_eq(t.features, 4);
     for (size_t i = 0; i < 12; i++)
-        cr_assert_eq(t.x[i], (float)i);
+        cr_assert_eq(t.pixels[i], i);
     for (size_t i = 0; i < 3; i++) {
         const char name[] = { (char)('0' + i), 0 };
         cr_assert_eq(t.y[i], i);
@@ -104,8 +104,8 @@ Test(idx, a_pixel_goes_to_255)
     write_images(IMAGES, 2, 16, 16, 512);
     write_labels(LABELS, 2, 2);
     cr_assert_eq(read_both("images", "labels"), STATUS_OK, "%s", err.text);
-    cr_assert_eq(t.x[255], 255.0f);
-    cr_assert_eq(t.x[511], 255.0f);
+    cr_assert_eq(t.pixels[255], 255);
+    cr_assert_eq(t.pixels[511], 255);
 }
 
 Test(idx, compressed_is_the_same)
@@ -116,7 +116,7 @@ Test(idx, compressed_is_the_same)
     fixture_write_gz(&f, "labels.gz", buf_bytes(&labels), 0);
     cr_assert_eq(read_both("images.gz", "labels.gz"), STATUS_OK, "%s", err.text);
     cr_assert_eq(t.rows, 2);
-    cr_assert_eq(t.x[5], 5.0f);
+    cr_assert_eq(t.pixels[5], 5);
     buf_finish(&images);
     buf_finish(&labels);
 }
@@ -128,7 +128,7 @@ Test(idx, large_images_are_whole)
     write_labels(LABELS, 333, 333);
     cr_assert_eq(read_both("images", "labels"), STATUS_OK, "%s", err.text);
     for (size_t i = 0; i < t.rows * t.features; i++)
-        cr_assert_eq(t.x[i], (float)(i & 255));
+        cr_assert_eq(t.pixels[i], i & 255);
     cr_assert_eq(t.classes_count, 256);
 }
 
