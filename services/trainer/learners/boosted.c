@@ -70,7 +70,6 @@ struct boosted {
         uint32_t rounds; /* after which it was */
         uint32_t zero;
     } best;
-    struct random random; /* of a round */
 };
 
 /* The probabilities of a row's classes; one sum is that of the second of two. */
@@ -117,16 +116,17 @@ static void judge(struct boosted *b, struct tree_watched *w, float *p)
         judge_classes(b, w, p);
 }
 
-/* First and second derivatives of the loss by the sums of row i. */
+/* First and second derivatives of the loss by the sums of row i.  Those of one sum are together: a
+ * tree takes them. */
 static void derive(struct boosted *b, size_t i, float weight, float *p)
 {
     struct growth *g = &b->g;
-    size_t n = g->e->sums;
-    float *gradients = g->gradients + i * n, *hessians = g->hessians + i * n;
+    size_t n = g->e->sums, count = g->train.count;
+    float *gradients = g->gradients + i, *hessians = g->hessians + i;
     if (g->e->end == ENSEMBLE_VALUES) {
         for (size_t k = 0; k < n; k++) {
-            gradients[k] = weight * (g->train.sums[i * n + k] - g->train.targets[i * n + k]);
-            hessians[k] = weight;
+            gradients[k * count] = weight * (g->train.sums[i * n + k] - g->train.targets[i * n + k]);
+            hessians[k * count] = weight;
         }
         return;
     }
@@ -137,37 +137,49 @@ static void derive(struct boosted *b, size_t i, float weight, float *p)
         hessians[0] = weight * fmaxf(p[1] * p[0], LEAST_HESSIAN);
         return;
     }
-    for (size_t k = 0; k < n; k++) {
-        gradients[k] = weight * (p[k] - (k == y));
-        hessians[k] = weight * fmaxf(2 * p[k] * (1 - p[k]), LEAST_HESSIAN); /* as XGBoost has it */
+    for (size_t k = 0; k < n; k++) { /* as XGBoost has it */
+        gradients[k * count] = weight * (p[k] - (k == y));
+        hessians[k * count] = weight * fmaxf(2 * p[k] * (1 - p[k]), LEAST_HESSIAN);
     }
 }
 
 /* Rows that the round does not see weigh nothing. */
-static void fill_gradients(struct boosted *b, float *p)
+static void fill_gradients(struct boosted *b, struct random *random, float *p)
 {
     for (size_t i = 0; i < b->g.train.count; i++) {
-        bool seen = b->params->rows >= 1 || random_uniform(&b->random) < b->params->rows;
+        bool seen = b->params->rows >= 1 || random_uniform(random) < b->params->rows;
         float weight = (float)tree_weight(b->g.t.lesson, b->g.train.rows[i]);
         derive(b, i, seen ? weight : 0, p);
     }
 }
 
-static enum status grow_round(struct boosted *b, float *p, struct error *err)
+static void fill_settings(const struct boosted *b, uint64_t seed, struct xgb_settings *s)
 {
     const struct boosted_params *params = b->params;
-    struct random from = { .state = b->g.t.lesson->seed + b->g.rounds };
-    struct xgb_settings s = { 0 };
-    b->random.state = random_u64(&from);
-    tree_settings(&b->g.t, random_u64(&b->random), &s);
-    xgb_say(&s, "max_depth", "%u", params->max_depth);
-    xgb_say(&s, "min_child_weight", "%.9g", params->min_weight);
-    xgb_say(&s, "gamma", "%.9g", params->min_gain);
-    xgb_say(&s, "colsample_bytree", "%.9g", params->columns);
-    xgb_say(&s, "alpha", "%.9g", params->l1);
-    xgb_say(&s, "lambda", "%.9g", params->l2);
-    fill_gradients(b, p);
-    return growth_round(&b->g, &s, false, (float)params->lr, err);
+    tree_settings(&b->g.t, seed, s);
+    xgb_say(s, "max_depth", "%u", params->max_depth);
+    xgb_say(s, "min_child_weight", "%.9g", params->min_weight);
+    xgb_say(s, "gamma", "%.9g", params->min_gain);
+    xgb_say(s, "colsample_bytree", "%.9g", params->columns);
+    xgb_say(s, "alpha", "%.9g", params->l1);
+    xgb_say(s, "lambda", "%.9g", params->l2);
+}
+
+/* A tree for each sum, one by one: all of them together could not be interrupted. */
+static enum status grow_round(struct boosted *b, float *p, struct error *err)
+{
+    struct growth *g = &b->g;
+    struct random from = { .state = g->t.lesson->seed + g->rounds };
+    struct random random = { .state = random_u64(&from) };
+    size_t trees = g->e->trees_count;
+    enum status st = STATUS_OK;
+    fill_gradients(b, &random, p);
+    for (size_t k = 0; k < g->e->sums && !st; k++) {
+        struct xgb_settings s = { 0 };
+        fill_settings(b, random_u64(&random), &s);
+        st = growth_tree(g, &s, k, (float)b->params->lr, err);
+    }
+    return st ? st : growth_end_round(g, trees, err);
 }
 
 /* Stopping early needs rows that are not learnt from. */
@@ -183,8 +195,7 @@ static enum status grow_all(struct boosted *b, float *p, struct error *err)
     const struct lesson *l = b->g.t.lesson;
     struct tree_watched *watched = l->validation ? &b->g.validation : &b->g.train;
     while (!enough(b)) {
-        if (!l->events->go_on(l->arg, (double)b->g.rounds / b->params->rounds))
-            return error_set(err, STATUS_CANCELLED, "cancelled");
+        b->g.fraction = (double)b->g.rounds / b->params->rounds;
         enum status st = grow_round(b, p, err);
         if (st)
             return st;
@@ -222,9 +233,11 @@ static enum status fit(const void *params, const struct lesson *lesson, void **m
         return error_set(err, STATUS_TOO_LARGE,
                          "%u rounds of %zu outputs are %zu trees; a model has %u at most",
                          b.params->rounds, sums, trees, TREES_MAX);
-    b.g.t = (struct tree_lesson){
-        .outputs = width, .together = 1, .bins = b.params->bins, .trees = (uint32_t)trees
-    };
+    b.g.t = (struct tree_lesson){ .outputs = width,
+                                  .together = 1,
+                                  .bins = b.params->bins,
+                                  .trees = (uint32_t)trees,
+                                  .max_depth = b.params->max_depth };
     enum status st = tree_lesson_init(&b.g.t, &learner_boosted, params, lesson, err);
     if (st)
         return st;

@@ -54,10 +54,10 @@ void ensemble_init(struct ensemble *e, size_t features, size_t sums, enum ensemb
 void ensemble_finish(struct ensemble *e);        /* zeroed is fine */
 size_t ensemble_width(const struct ensemble *e); /* numbers in an answer */
 
-/* Adds the first `count` trees of a model that XGBoost wrote; weights are multiplied by
- * `factor`.  TOO_LARGE: more nodes or weights than the limits above.  INVALID: that is no such
- * model. */
-enum status ensemble_add_json(struct ensemble *e, struct bytes json, size_t count, float factor,
+/* Adds the first tree of a model that XGBoost wrote, for the sums from number `first` on; weights are
+ * multiplied by `factor`.  TOO_LARGE: more nodes or weights than the limits above.  INVALID: that is
+ * no such model. */
+enum status ensemble_add_json(struct ensemble *e, struct bytes json, size_t first, float factor,
                               struct error *err) MUST_CHECK;
 
 /* Keeps the first `count` trees. */

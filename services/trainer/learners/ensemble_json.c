@@ -153,28 +153,15 @@ static yyjson_val *path(yyjson_val *v, const char *const *names)
     return v;
 }
 
-enum status ensemble_add_json(struct ensemble *e, struct bytes json, size_t count, float factor,
+enum status ensemble_add_json(struct ensemble *e, struct bytes json, size_t first, float factor,
                               struct error *err)
 {
-    static const char *const where[] = { "learner", "gradient_booster", "model", NULL };
+    static const char *const where[] = { "learner", "gradient_booster", "model", "trees", NULL };
     /* Leaves with several weights have NaN for a threshold. */
     yyjson_doc *doc = yyjson_read(json.data, json.len, YYJSON_READ_ALLOW_INF_AND_NAN);
-    yyjson_val *model = path(yyjson_doc_get_root(doc), where), *tree;
-    yyjson_val *trees = yyjson_obj_get(model, "trees"), *sums = yyjson_obj_get(model, "tree_info");
-    enum status st = yyjson_arr_size(trees) < count || yyjson_arr_size(sums) < count
-                         ? STATUS_INVALID
-                         : STATUS_OK;
-    yyjson_val *sum = yyjson_arr_get_first(sums);
-    size_t i, max;
-    if (!st)
-        e->trees = mem_resize(e->trees, (e->trees_count + count + 1) * sizeof *e->trees);
-    yyjson_arr_foreach(trees, i, max, tree)
-    {
-        if (st || i == count)
-            break;
-        st = add_tree(e, tree, yyjson_get_uint(sum), factor);
-        sum = unsafe_yyjson_get_next(sum);
-    }
+    yyjson_val *tree = yyjson_arr_get_first(path(yyjson_doc_get_root(doc), where));
+    e->trees = mem_resize(e->trees, (e->trees_count + 1) * sizeof *e->trees);
+    enum status st = tree ? add_tree(e, tree, first, factor) : STATUS_INVALID;
     yyjson_doc_free(doc);
     if (st == STATUS_TOO_LARGE)
         return error_set(err, st, "the trees have more than %u nodes: fewer, or lower ones",

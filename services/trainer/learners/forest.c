@@ -158,24 +158,24 @@ static enum status grow_tree(struct forest *f, struct error *err)
     struct random from = { .state = f->g.t.lesson->seed + f->g.rounds };
     struct random random = { .state = random_u64(&from) };
     struct xgb_settings s = { 0 };
+    size_t trees = f->g.e->trees_count;
     tree_settings(&f->g.t, random_u64(&random), &s);
-    xgb_say(&s, "max_depth", "%u", p->max_depth ? p->max_depth : TREE_DEPTH_MAX);
+    xgb_say(&s, "max_depth", "%u", f->g.t.max_depth);
     xgb_say(&s, "min_child_weight", "%.9g", p->min_rows);
     xgb_say(&s, "gamma", "%.9g", p->min_gain);
     xgb_say(&s, "lambda", "%.9g", p->l2);
     xgb_say(&s, "colsample_bynode", "%.9g", p->columns);
     draw(f, &random);
     fill_gradients(f);
-    return growth_round(&f->g, &s, true, 1 / (float)p->trees, err);
+    enum status st = growth_tree(&f->g, &s, 0, 1 / (float)p->trees, err);
+    return st ? st : growth_end_round(&f->g, trees, err);
 }
 
 static enum status grow_all(struct forest *f, struct error *err)
 {
-    const struct lesson *l = f->g.t.lesson;
     enum status st = STATUS_OK;
     while (f->g.rounds < f->params->trees && !st) {
-        if (!l->events->go_on(l->arg, (double)f->g.rounds / f->params->trees))
-            return error_set(err, STATUS_CANCELLED, "cancelled");
+        f->g.fraction = (double)f->g.rounds / f->params->trees;
         st = grow_tree(f, err);
         if (st)
             break;
@@ -194,9 +194,12 @@ static enum status fit(const struct learner *learner, const void *params,
     const struct table *t = lesson->table;
     struct forest f = { .params = params };
     size_t width = table_width(t);
-    f.g.t = (struct tree_lesson){
-        .outputs = width, .together = width, .bins = f.params->bins, .trees = f.params->trees
-    };
+    f.g.t = (struct tree_lesson){ .outputs = width,
+                                  .together = width,
+                                  .bins = f.params->bins,
+                                  .trees = f.params->trees,
+                                  .max_depth = f.params->max_depth ? f.params->max_depth
+                                                                   : TREE_DEPTH_MAX };
     enum status st = tree_lesson_init(&f.g.t, learner, params, lesson, err);
     if (st)
         return st;

@@ -14,6 +14,7 @@
  * fresh memory cost three times as much as it saved (digits: 37 ms a tree, 11 with 64). */
 #define CACHED_NODES      65536
 #define CACHED_NODES_WIDE 64
+#define LEAST_NODES       4
 #define SUM_ROWS          256 /* that are asked at a time */
 #define MAGIC             "maastre1"
 
@@ -77,12 +78,24 @@ enum status tree_lesson_init(struct tree_lesson *t, const struct learner *learne
     return STATUS_OK;
 }
 
+/* Histograms are the largest part of the memory, and a quarter of what the rows take as float32
+ * does, but for forests: level by level, which needs more, they grow four times as fast. */
+static uint64_t histogram_bytes(const struct tree_lesson *t)
+{
+    uint64_t share = (uint64_t)t->lesson->train * t->lesson->table->features;
+    share = share > TREE_HISTOGRAMS_FEW ? share : TREE_HISTOGRAMS_FEW;
+    bool forest = t->together > 1 && t->trees > 1;
+    return forest || share > TREE_HISTOGRAMS_MAX ? TREE_HISTOGRAMS_MAX : share;
+}
+
 void tree_settings(const struct tree_lesson *t, uint64_t seed, struct xgb_settings *s)
 {
     uint64_t histogram = (uint64_t)t->lesson->table->features * t->bins * BIN_BYTES * t->together;
-    uint64_t nodes = TREE_HISTOGRAMS_MAX / histogram;
+    uint64_t nodes = histogram_bytes(t) / histogram;
     uint64_t most = t->together > 1 ? CACHED_NODES_WIDE : CACHED_NODES;
-    bool levels = nodes >= BATCH_NODES;
+    uint64_t batch = t->max_depth < 9 ? 1u << t->max_depth : BATCH_NODES;
+    bool levels = nodes >= batch;
+    nodes = nodes > LEAST_NODES ? nodes : LEAST_NODES;
     xgb_say(s, "tree_method", "hist");
     xgb_say(s, "max_bin", "%u", t->bins);
     xgb_say(s, "nthread", "%u", t->threads);
@@ -162,8 +175,8 @@ enum status growth_start(struct growth *g, struct error *err)
     g->gradients = mem_zalloc(cells * sizeof *g->gradients);
     g->hessians = mem_alloc(cells * sizeof *g->hessians);
     enum status st = xgb_matrix_create(&rows, &g->matrix, err);
-    /* Labels say how many sums there are, and no more. */
-    return st ? st : xgb_matrix_labels(g->matrix, g->gradients, l->train, g->e->sums, err);
+    /* Labels say how many numbers a leaf has, and no more. */
+    return st ? st : xgb_matrix_labels(g->matrix, g->gradients, l->train, g->t.together, err);
 }
 
 void growth_finish(struct growth *g)
@@ -177,47 +190,63 @@ void growth_finish(struct growth *g)
     free(g->hessians);
 }
 
-static void add_sums_of(struct growth *g, size_t from, struct tree_watched *w)
+enum status growth_go_on(const struct growth *g, struct error *err)
+{
+    const struct lesson *l = g->t.lesson;
+    return l->events->go_on(l->arg, g->fraction) ? STATUS_OK
+                                                 : error_set(err, STATUS_CANCELLED, "cancelled");
+}
+
+static enum status add_sums_of(struct growth *g, size_t from, struct tree_watched *w,
+                               struct error *err)
 {
     const struct table *t = g->t.lesson->table;
     float *room = t->x ? NULL : mem_alloc(SUM_ROWS * t->features * sizeof *room);
-    for (size_t at = 0; at < w->count; at += SUM_ROWS) {
+    enum status st = STATUS_OK;
+    for (size_t at = 0; at < w->count && !st; at += SUM_ROWS) {
         size_t n = w->count - at < SUM_ROWS ? w->count - at : SUM_ROWS;
         float *sums = w->sums + at * g->e->sums;
         if (room)
             table_rows(t, w->rows + at, n, room);
         ensemble_add_sums(g->e, from, room ? room : t->x, room ? NULL : w->rows + at, n, sums);
+        st = growth_go_on(g, err);
     }
     free(room);
+    return st;
 }
 
-/* Takes the trees from number `from` on into account. */
-static void add_sums(struct growth *g, size_t from)
+static enum status add_sums(struct growth *g, size_t from, struct error *err)
 {
-    add_sums_of(g, from, &g->train);
-    add_sums_of(g, from, &g->validation);
+    enum status st = add_sums_of(g, from, &g->train, err);
+    return st ? st : add_sums_of(g, from, &g->validation, err);
 }
 
-enum status growth_round(struct growth *g, const struct xgb_settings *settings, bool together,
-                         float factor, struct error *err)
+enum status growth_tree(struct growth *g, const struct xgb_settings *settings, size_t first,
+                        float factor, struct error *err)
 {
     struct xgb_booster *booster = NULL;
     struct bytes json;
-    size_t from = g->e->trees_count;
-    enum status st = xgb_booster_create(settings, g->matrix, &booster, err);
+    size_t begin = first * g->train.count;
+    enum status st = growth_go_on(g, err);
+    if (!st)
+        st = xgb_booster_create(settings, g->matrix, &booster, err);
     if (st)
         return st;
-    st = xgb_grow(booster, g->matrix, g->gradients, g->hessians, g->train.count, g->e->sums, err);
+    st = xgb_grow(booster, g->matrix, g->gradients + begin, g->hessians + begin, g->train.count,
+                  g->t.together, err);
     if (!st)
         st = xgb_json(booster, &json, err);
     if (!st)
-        st = ensemble_add_json(g->e, json, together ? 1 : g->e->sums, factor, err);
+        st = ensemble_add_json(g->e, json, first, factor, err);
     xgb_booster_destroy(booster);
-    if (st)
-        return st;
-    add_sums(g, from);
-    g->rounds++;
-    return STATUS_OK;
+    return st;
+}
+
+enum status growth_end_round(struct growth *g, size_t from, struct error *err)
+{
+    enum status st = add_sums(g, from, err);
+    g->rounds += !st;
+    return st;
 }
 
 void growth_judge_values(const struct growth *g, struct tree_watched *w, float factor)
@@ -295,10 +324,10 @@ enum status growth_resume(struct growth *g, void *extra, size_t extra_len, struc
     if (extra_len)
         memcpy(extra, at, extra_len);
     g->rounds = head.rounds;
+    g->fraction = (double)g->rounds * ((double)g->e->sums / g->t.together) / g->t.trees;
     if (ensemble_load(g->e, bytes_of(at + extra_len, state.len - sizeof head - extra_len)))
         return error_set(err, STATUS_INVALID, "the checkpoint is damaged");
-    add_sums(g, 0);
-    return STATUS_OK;
+    return add_sums(g, 0, err);
 }
 
 /* ---- the interface ------------------------------------------------------------------------------ */

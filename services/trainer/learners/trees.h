@@ -15,6 +15,7 @@
 #define TREE_BINS_MAX       1024
 #define TREE_GRADIENTS_MAX  (1u << 27) /* rows x outputs: each takes 32 bytes */
 #define TREE_HISTOGRAMS_MAX (2u << 30) /* bytes of the histograms of all nodes that are grown */
+#define TREE_HISTOGRAMS_FEW (64u << 20) /* so many at least are there for any trees */
 
 #define TREE_CHECKPOINT_MS    10000 /* between two of them, at least; */
 #define TREE_CHECKPOINT_SHARE 50    /* and so many times as long as one takes */
@@ -27,11 +28,12 @@ struct tree_lesson {
     uint32_t threads; /* few rows are grown faster by one */
     uint32_t bins;
     uint32_t trees;      /* of the whole model */
+    uint32_t max_depth;  /* of each */
     uint32_t max_leaves; /* so that all trees together stay within ENSEMBLE_NODES_MAX */
     struct digest print; /* what distinguishes this lesson from all others */
 };
 
-/* After outputs, together, bins and trees are set.  TOO_LARGE: so many trees of such a table would not fit; *err has the numbers. */
+/* After outputs, together, bins, trees and max_depth are set.  TOO_LARGE: so many trees of such a table would not fit; *err has the numbers. */
 enum status tree_lesson_init(struct tree_lesson *t, const struct learner *learner,
                              const void *params, const struct lesson *lesson,
                              struct error *err) MUST_CHECK;
@@ -54,8 +56,9 @@ struct growth {
     struct ensemble *e;
     struct xgb_matrix *matrix;
     struct tree_watched train, validation;
-    float *gradients, *hessians; /* train.count x the ensemble's sums; growth_round takes them */
+    float *gradients, *hessians; /* train.count x the ensemble's sums; growth_tree takes them */
     uint32_t rounds;             /* that are done */
+    double fraction;             /* of the whole, for go_on */
     uint64_t next_checkpoint_ms;
 };
 
@@ -63,10 +66,14 @@ struct growth {
 enum status growth_start(struct growth *g, struct error *err) MUST_CHECK;
 /* Frees all but the ensemble; zeroed is fine. */
 void growth_finish(struct growth *g);
-/* Grows a tree of all sums, or a tree for each, by the gradients; leaves' weights are multiplied
- * by `factor`. */
-enum status growth_round(struct growth *g, const struct xgb_settings *settings, bool together,
-                         float factor, struct error *err) MUST_CHECK;
+/* Grows a tree for t.together of the sums, the first of which is number `first`, by the derivatives
+ * that begin at gradients + rows * first; leaves' weights are multiplied by `factor`. */
+enum status growth_tree(struct growth *g, const struct xgb_settings *settings, size_t first,
+                        float factor, struct error *err) MUST_CHECK;
+/* Takes the round's trees, those from number `from` on, into account.  CANCELLED. */
+enum status growth_end_round(struct growth *g, size_t from, struct error *err) MUST_CHECK;
+/* CANCELLED: the lesson's owner says so. */
+enum status growth_go_on(const struct growth *g, struct error *err) MUST_CHECK;
 /* Loss and accuracy of values where the answer is sum * factor. */
 void growth_judge_values(const struct growth *g, struct tree_watched *w, float factor);
 double tree_weight(const struct lesson *lesson, uint32_t row); /* of the row's class, or 1 */

@@ -197,7 +197,7 @@ Test(trees, refuse_json_that_is_no_model)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct ensemble e;
         ensemble_init(&e, 2, 1, ENSEMBLE_SUM);
-        cr_expect_eq(ensemble_add_json(&e, bytes_str(texts[i]), 1, 1, &err), STATUS_INVALID, "%s",
+        cr_expect_eq(ensemble_add_json(&e, bytes_str(texts[i]), 0, 1, &err), STATUS_INVALID, "%s",
                      texts[i]);
         ensemble_finish(&e);
     }
