@@ -6,7 +6,7 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "services/worker/placement.h"
-#include "services/worker/resources.h"
+#include "common/base/resources.h"
 
 #include <signal.h>
 #include <stdio.h>

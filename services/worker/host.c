@@ -10,7 +10,7 @@
 #include "services/worker/demand.h"
 #include "services/worker/desired.h"
 #include "services/worker/placement.h"
-#include "services/worker/resources.h"
+#include "common/base/resources.h"
 
 #include <errno.h>
 #include <stdio.h>

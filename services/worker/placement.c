@@ -8,7 +8,7 @@
 #include "services/worker/desired.h"
 #include "services/worker/memory.h"
 #include "services/worker/places.h"
-#include "services/worker/resources.h"
+#include "common/base/resources.h"
 
 #include <stdlib.h>
 #include <utlist.h>

@@ -1,8 +1,8 @@
 /* resources.h - the cores and the memory that this process may use: what the machine has, what
  * its CPU affinity allows, and the limits of its cgroup (v2) and of those above it.
  */
-#ifndef SERVICES_WORKER_RESOURCES_H
-#define SERVICES_WORKER_RESOURCES_H
+#ifndef COMMON_BASE_RESOURCES_H
+#define COMMON_BASE_RESOURCES_H
 
 #include "common/base/bytes.h"
 

@@ -1,5 +1,5 @@
 /* resources.c - see resources.h.  Files: cgroups(7), proc(5), Documentation/admin-guide/cgroup-v2. */
-#include "services/worker/resources.h"
+#include "common/base/resources.h"
 
 #include <sched.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* test_resources.c - cores and memory: what the kernel's files say, and each engine's share. */
-#include "services/worker/resources.h"
+#include "common/base/resources.h"
 #include "tests/unit/tsan.h"
 
 #include <criterion/criterion.h>
