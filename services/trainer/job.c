@@ -36,6 +36,7 @@ enum status job_take(struct trainer *t, const struct msg_training *m, struct err
     t->has_run = true;
     r->seed = m->seed;
     r->threads = t->config->threads;
+    r->memory_bytes = t->config->memory_bytes;
     buf_append_bytes(&r->params_json, m->params);
     if (bytes_copy_str(m->model, t->model, sizeof t->model) ||
         bytes_copy_str(m->dataset, r->dataset, sizeof r->dataset) ||

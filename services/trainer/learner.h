@@ -57,6 +57,9 @@ struct learner {
     size_t params_size;                     /* of the struct that they are in */
     uint32_t (*epochs)(const void *params); /* how many lines of history there may be */
 
+    /* About how many bytes fit needs beside the table, with so many rows to learn from. */
+    uint64_t (*memory)(const void *params, const struct table *t, size_t rows, uint32_t threads);
+
     /* Fills the struct with what holds where the job says nothing. */
     void (*defaults)(void *params, const struct table *t);
     /* OK: *model is to be given to destroy.  TOO_LARGE: such a model would not fit.  CANCELLED:

@@ -1,5 +1,6 @@
 /* main.c - the trainer process: options, init, run, finish. */
 #include "common/base/options.h"
+#include "common/base/resources.h"
 #include "services/trainer/data/profile.h"
 #include "services/trainer/trainer.h"
 
@@ -26,6 +27,8 @@ static const struct option rows[] = {
       "a job's state goes to the registry at most so often, for the trainer that has to go on" },
     { "max-artifact-bytes", OPT_AT(struct trainer_config, max_artifact_bytes), OPT_BYTES, "8GiB",
       "larger data files are not fetched" },
+    { "memory-bytes", OPT_AT(struct trainer_config, memory_bytes), OPT_BYTES, "0",
+      "memory of a training; a job that needs more is refused; 0: 80 % of what is available" },
     { "profile", OPT_AT(struct trainer_config, profile), OPT_STR, "",
       "prints what is in this CSV file, as JSON, and ends" },
     OPTIONS_LOG(struct trainer_config),
@@ -34,7 +37,7 @@ static const struct option rows[] = {
 
 static int print_profile(const char *path)
 {
-    const struct source_file file = { path, path, NULL };
+    const struct source_file file = { path, path, NULL, 0 };
     const struct profile_options options = { .target = "" };
     struct buf json = { 0 };
     struct error err;
@@ -53,6 +56,8 @@ int main(int argc, char **argv)
                   &config);
     if (config.profile[0])
         return print_profile(config.profile);
+    config.memory_bytes = resources_budget(config.memory_bytes, resources_memory_available(),
+                                           resources_memory_limit());
     if (!config.threads)
         config.threads = uv_available_parallelism();
     /* Learners share the work themselves: on a machine that is shared, two threads of OpenBLAS that

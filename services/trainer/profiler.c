@@ -46,6 +46,7 @@ struct profiler {
     atomic_bool cancel;
     struct buf json;
     struct error error; /* OK: json is there */
+    bool given_back;    /* neither: somebody else is to make it */
 };
 
 static void go_idle(struct profiler *p)
@@ -79,7 +80,7 @@ static void on_said(void *arg, const struct rpc_reply *reply)
     p->call = NULL;
     if (reply->status == STATUS_CANCELLED)
         return;
-    if (status_retryable(reply->status) && ++p->tries < SAY_MAX)
+    if (status_retryable(reply->status) && (p->given_back || ++p->tries < SAY_MAX))
         loop_timer_start(p->timer, RETRY_MS, 0);
     else
         go_idle(p); /* heard, or the files have changed meanwhile */
@@ -87,9 +88,13 @@ static void on_said(void *arg, const struct rpc_reply *reply)
 
 static void say(struct profiler *p)
 {
-    struct msg_profile body = word(p, p->error.status ? TRAINING_FAILED : TRAINING_DONE);
+    struct msg_profile body = word(p, p->given_back     ? TRAINING_QUEUED
+                                      : p->error.status ? TRAINING_FAILED
+                                                        : TRAINING_DONE);
     p->state = PROFILER_SAYING;
-    if (p->error.status)
+    if (p->given_back)
+        loop_timer_stop(p->beat);
+    else if (p->error.status)
         body.error = bytes_str(p->error.text);
     else
         body.json = buf_bytes(&p->json);
@@ -123,7 +128,7 @@ static void on_beat(void *arg)
 static void read_file(void *arg) /* pool thread */
 {
     struct profiler *p = arg;
-    const struct source_file file = { p->file, p->path, &p->cancel };
+    const struct source_file file = { p->file, p->path, &p->cancel, 0 };
     const struct profile_options options = { .target = p->target };
     p->error = (struct error){ .status = STATUS_OK };
     enum status st = profile_csv(&file, &options, &p->json, &p->error);
@@ -170,7 +175,8 @@ static void on_fetched(void *arg, const struct error *err)
     if (!err) {
         start_reading(p);
     } else if (status_retryable(err->status)) {
-        go_idle(p); /* the lease runs out, and somebody tries again */
+        p->given_back = true; /* an outage is no attempt */
+        say(p);
     } else {
         p->error = *err;
         say(p);
@@ -186,6 +192,7 @@ static enum status take(struct profiler *p, const struct msg_profile *m)
         return STATUS_INVALID;
     p->lease = m->lease;
     p->tries = 0;
+    p->given_back = false;
     for (size_t i = 0; i < m->files_count; i++)
         if (bytes_equal(m->files[i].name, m->file) && m->files[i].digest.len == DIGEST_SIZE) {
             memcpy(digest.byte, m->files[i].digest.data, DIGEST_SIZE);

@@ -131,7 +131,8 @@ static enum status read_data(struct run *r, struct data *d, struct error *err)
 {
     struct source_file files[RUN_FILES_MAX];
     for (size_t i = 0; i < r->files_count; i++)
-        files[i] = (struct source_file){ r->files[i].name, r->files[i].path, &r->cancel };
+        files[i] = (struct source_file){ r->files[i].name, r->files[i].path, &r->cancel,
+                                         r->memory_bytes };
     const struct data_request request = { .files = files,
                                           .files_count = r->files_count,
                                           .target = r->target,
@@ -156,6 +157,23 @@ static enum status read_data(struct run *r, struct data *d, struct error *err)
     r->split.rows = NULL;
     r->split.test = d->test.rows;
     return STATUS_OK;
+}
+
+#define MIB(bytes) ((unsigned long long)((bytes) >> 20))
+
+/* What the learner needs is known when its parameters and the data are. */
+static enum status check_memory(struct run *r, const struct data *d, struct error *err)
+{
+    const struct table *t = &d->train;
+    uint64_t rows = d->split.train + d->split.validation, data = data_memory(d);
+    uint64_t more = r->learner->memory(r->params, t, rows, r->threads);
+    if (!r->memory_bytes || data + more <= r->memory_bytes)
+        return STATUS_OK;
+    return error_set(err, STATUS_TOO_LARGE,
+                     "%zu rows of %zu features take %llu MiB of memory, and '%s' about %llu MiB more; "
+                     "this trainer has %llu MiB for a training (--memory-bytes)",
+                     t->rows, t->features, MIB(data), r->learner->name, MIB(more),
+                     MIB(r->memory_bytes));
 }
 
 static enum status fit(struct run *r, const struct data *d, void **model, struct error *err)
@@ -195,8 +213,8 @@ static enum status predict(struct run *r, const struct table *t, const void *mod
     if (atomic_load(&r->cancel))
         return error_set(err, STATUS_CANCELLED, "cancelled");
     r->predictions.len = t->rows * width;
-    evaluate_json(t, (const float *)(const void *)r->predictions.data, &r->metrics);
-    return STATUS_OK;
+    evaluate_json(t, (const float *)(const void *)r->predictions.data, &r->cancel, &r->metrics);
+    return atomic_load(&r->cancel) ? error_set(err, STATUS_CANCELLED, "cancelled") : STATUS_OK;
 }
 
 void run_execute(struct run *r)
@@ -212,6 +230,8 @@ void run_execute(struct run *r)
         st = read_data(r, &d, &r->error);
     if (!st)
         st = read_params(r, &d.train, &r->error);
+    if (!st)
+        st = check_memory(r, &d, &r->error);
     if (!st && d.own_test)
         r->shares.test = 0;
     if (!st) {

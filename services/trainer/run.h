@@ -48,6 +48,7 @@ struct run {
     struct buf params_json;
     uint64_t seed;
     uint32_t threads;
+    uint64_t memory_bytes; /* that the run may take; 0: any */
     char description[256];
     char *resume_path; /* a checkpoint to go on from, or NULL; owned.  progress is as it was then */
     struct digest resume_digest;

@@ -199,7 +199,7 @@ static enum status weigh_columns(struct run *r, const void *model, const struct 
 static void tell_columns(struct run *r, const struct data *d)
 {
     const uint32_t *rows = d->split.rows + d->split.test; /* those that were trained on */
-    struct statistics *s = statistics_create(d->split.train);
+    struct statistics *s = statistics_create(d->split.train, &r->cancel);
     size_t features = d->prep || d->train.image.channels ? 0 : d->train.features;
     for (size_t i = 0; d->prep && i < d->prep->numbers_count; i++) {
         const struct column *c = &d->frame.columns[d->prep->numbers[i].column];
@@ -259,6 +259,8 @@ enum status run_tell(struct run *r, const void *model, const struct data *d, str
     if (!st) {
         tell_columns(r, d);
         make_card(r, buf_bytes(&importance));
+        if (atomic_load(&r->cancel))
+            st = error_set(err, STATUS_CANCELLED, "cancelled");
     }
     buf_finish(&importance);
     return st;

@@ -17,6 +17,7 @@ struct trainer_config {
     uint32_t poll_ms;
     uint32_t checkpoint_ms;
     uint64_t max_artifact_bytes;
+    uint64_t memory_bytes; /* of a training */
     const char *profile;
     const char *log_format;
     const char *log_level;

@@ -71,8 +71,8 @@ static double fit(const struct table *t, struct descent_params *p, uint32_t thre
 static int run_epochs(char **argv)
 {
     const atomic_bool cancel = false;
-    const struct source_file images = { "images", argv[3], &cancel };
-    const struct source_file labels = { "labels", argv[4], &cancel };
+    const struct source_file images = { "images", argv[3], &cancel, 0 };
+    const struct source_file labels = { "labels", argv[4], &cancel, 0 };
     struct table t;
     struct error err;
     struct descent_params p;

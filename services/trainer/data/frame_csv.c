@@ -11,6 +11,7 @@
 #define SHOWN_NAMES 200 /* bytes of column names in an error */
 
 struct reader {
+    const struct source_file *file;
     const struct dataframe_options *options;
     struct dataframe *frame;
     struct guess *guesses; /* per column */
@@ -81,7 +82,8 @@ static enum status look_at_row(void *arg, bool bad, struct error *err)
         return error_set(err, STATUS_TOO_LARGE, "the table has more than %u rows", MAX_ROWS);
     if (r->rows * r->frame->columns_count > MAX_CELLS)
         return error_set(err, STATUS_TOO_LARGE, "the table has more than %u cells", MAX_CELLS);
-    return STATUS_OK;
+    return source_room(r->file, r->rows, r->frame->columns_count,
+                       r->rows * r->frame->columns_count * sizeof(float), err);
 }
 
 /* ---- between them ------------------------------------------------------------------------------- */
@@ -267,6 +269,8 @@ static enum status finish(struct reader *r, const char *name, struct error *err)
     for (size_t i = 0; i < f->columns_count; i++) {
         take_words(&f->columns[i], &r->words[i], f->rows);
         f->columns[i].one_way = r->way[i] != 0;
+        if (source_cancelled(r->file))
+            return error_set(err, STATUS_CANCELLED, "cancelled");
     }
     return STATUS_OK;
 }
@@ -277,7 +281,7 @@ enum status dataframe_read_csv(const struct source_file *file,
 {
     static const struct csv_events look = { on_header, look_at_cell, look_at_row };
     static const struct csv_events keep = { on_header_again, on_cell, on_row };
-    struct reader r = { .options = options, .frame = out, .file_row = 2 };
+    struct reader r = { .file = file, .options = options, .frame = out, .file_row = 2 };
     *out = (struct dataframe){ 0 };
     enum status st = csv_scan(file, &options->csv, &look, &r, err);
     if (!st) {

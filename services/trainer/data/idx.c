@@ -71,6 +71,8 @@ static enum status read_images(struct source *s, struct table *t, struct error *
     t->rows = dims[0];
     t->features = (size_t)features;
     t->image = (struct image_shape){ 1, dims[1], dims[2] };
+    if (source_room(s->file, dims[0], features, dims[0] * features, err))
+        return err->status;
     t->pixels = mem_alloc(t->rows * t->features);
     return read_pixels(s, t, err);
 }

@@ -1,6 +1,8 @@
 /* load.c - see load.h. */
 #include "services/trainer/data/load.h"
 
+#include "services/trainer/data/sort.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <yyjson.h>
@@ -10,6 +12,8 @@ static const char *const bad_row_words[] = { "fail", "drop", NULL };
 static const char *const split_words[] = { "stratified", "random", NULL };
 
 #define FIELD(name) offsetof(struct data_params, name)
+#define LOOK_ROWS   65536u /* between two looks whether the job is cancelled */
+#define APPLY_ROWS  4096u  /* the same, of rows that become features */
 
 static const struct param data_rows[] = {
     { "task", PARAM_CHOICE, FIELD(task), 0, 0, 0, task_words },
@@ -28,6 +32,22 @@ void data_param_sets(struct data_params *p, struct param_set sets[DATA_PARAM_SET
 {
     sets[0] = (struct param_set){ data_rows, sizeof data_rows / sizeof *data_rows, p };
     sets[1] = (struct param_set){ prep_param_rows, PREP_PARAMS, &p->prep };
+}
+
+static uint64_t table_memory(const struct table *t)
+{
+    uint64_t cells = (uint64_t)t->rows * t->features;
+    return (t->x ? cells * sizeof *t->x : 0) + (t->pixels ? cells : 0) +
+           t->rows * (t->y ? sizeof *t->y : t->outputs * sizeof *t->values);
+}
+
+uint64_t data_memory(const struct data *d)
+{
+    uint64_t columns = 0;
+    for (size_t i = 0; i < d->frame.columns_count; i++)
+        columns += !!d->frame.columns[i].number + !!d->frame.columns[i].code;
+    return columns * d->frame.rows * sizeof(float) + table_memory(&d->train) +
+           table_memory(&d->test) + d->train.rows * sizeof *d->split.rows;
 }
 
 /* ---- tables ------------------------------------------------------------------------------------- */
@@ -58,13 +78,24 @@ static enum status take_targets(const char *list, struct targets *t, struct erro
     return STATUS_OK;
 }
 
+static bool given_up(const struct data_request *r, size_t row)
+{
+    return row % LOOK_ROWS == 0 && source_cancelled(&r->files[0]);
+}
+
+static enum status unless_given_up(enum status st, const struct data_request *r, struct error *err)
+{
+    return !st && given_up(r, 0) ? error_set(err, STATUS_CANCELLED, "cancelled") : st;
+}
+
 /* The place of each row in the order of a column. */
-static enum status order_keys(const struct dataframe *f, const struct column *c, double **out,
+static enum status order_keys(const struct data_request *r, const struct dataframe *f, double **out,
                               struct error *err)
 {
+    const struct column *c = dataframe_column(f, r->params->order);
     double *keys = mem_alloc(f->rows * sizeof *keys);
     *out = keys;
-    for (size_t i = 0; i < f->rows; i++) {
+    for (size_t i = 0; i < f->rows && !given_up(r, i); i++) {
         bool missing = c->number ? isnan(c->number[i]) : c->code[i] == CODE_MISSING;
         if (missing)
             return error_set(err, STATUS_INVALID,
@@ -85,10 +116,9 @@ static enum status order_keys(const struct dataframe *f, const struct column *c,
 static enum status split_by_order(const struct data_request *r, struct data *d, struct error *err)
 {
     double *keys = NULL;
-    enum status st =
-        order_keys(&d->frame, dataframe_column(&d->frame, r->params->order), &keys, err);
+    enum status st = unless_given_up(order_keys(r, &d->frame, &keys, err), r, err);
     if (!st)
-        st = split_ordered(keys, d->frame.rows, &r->shares, &d->split, err);
+        st = split_ordered(keys, d->frame.rows, &r->shares, r->files[0].cancelled, &d->split, err);
     free(keys);
     return st;
 }
@@ -100,15 +130,16 @@ static int by_size(const void *a, const void *b)
 }
 
 /* Equal numbers get equal groups; what is missing is a group, too. */
-static uint32_t *number_groups(const struct column *c, size_t rows, size_t *groups)
+static uint32_t *number_groups(const struct data_request *r, const struct column *c, size_t rows,
+                               size_t *groups)
 {
     float *sorted = mem_alloc(rows * sizeof *sorted);
-    uint32_t *group = mem_alloc(rows * sizeof *group);
+    uint32_t *group = mem_zalloc(rows * sizeof *group);
     size_t count = 0, different = 0;
     for (size_t i = 0; i < rows; i++)
         if (!isnan(c->number[i]))
             sorted[count++] = c->number[i];
-    qsort(sorted, count, sizeof *sorted, by_size);
+    sort_floats(sorted, count, r->files[0].cancelled);
     for (size_t i = 0; i < count; i++)
         if (!different || sorted[i] != sorted[different - 1])
             sorted[different++] = sorted[i];
@@ -117,6 +148,8 @@ static uint32_t *number_groups(const struct column *c, size_t rows, size_t *grou
                               ? NULL
                               : bsearch(&c->number[i], sorted, different, sizeof *sorted, by_size);
         group[i] = (uint32_t)(at ? at - sorted : (ptrdiff_t)different);
+        if (given_up(r, i))
+            break;
     }
     free(sorted);
     *groups = different + 1;
@@ -136,7 +169,7 @@ static enum status split_by_group(const struct data_request *r, struct data *d, 
 {
     const struct column *c = dataframe_column(&d->frame, r->params->group);
     size_t groups;
-    uint32_t *group = c->number ? number_groups(c, d->frame.rows, &groups)
+    uint32_t *group = c->number ? number_groups(r, c, d->frame.rows, &groups)
                                 : word_groups(c, d->frame.rows, &groups);
     enum status st =
         split_groups(group, groups, d->frame.rows, &r->shares, r->seed, &d->split, err);
@@ -177,17 +210,34 @@ static enum status check_training_rows(const struct data *d, struct error *err)
 
 static enum status fit_prep(const struct data_request *r, struct data *d, struct error *err)
 {
-    struct prep_params params = r->params->prep;
     const struct prep_lesson lesson = { .frame = &d->frame,
                                         .target = &d->train,
                                         .rows = d->split.rows + d->split.test,
-                                        .count = d->split.train };
-    if (r->params->group[0]) { /* who it is says nothing about others */
-        size_t len = strlen(params.drop);
-        snprintf(params.drop + len, sizeof params.drop - len, "%s%s", len ? "," : "",
-                 r->params->group);
+                                        .count = d->split.train,
+                                        .group = r->params->group,
+                                        .cancelled = r->files[0].cancelled };
+    return prep_fit(&lesson, &r->params->prep, &d->prep, err);
+}
+
+/* The features of all rows, where there is room for them beside the frame. */
+static enum status apply_prep(const struct data_request *r, struct data *d, struct error *err)
+{
+    struct table *t = &d->train;
+    uint32_t rows[APPLY_ROWS];
+    struct error inner;
+    t->features = d->prep->features;
+    uint64_t cells = (uint64_t)(t->rows + d->split.test) * t->features;
+    if (source_room(&r->files[0], t->rows, t->features,
+                    data_memory(d) + cells * sizeof *t->x, &inner))
+        return error_set(err, inner.status, "%s: %s", r->files[0].name, inner.text);
+    t->x = mem_alloc(t->rows * t->features * sizeof *t->x);
+    for (size_t at = 0; at < t->rows && !given_up(r, 0);) {
+        size_t n = 0, begin = at;
+        for (; n < APPLY_ROWS && at < t->rows; n++)
+            rows[n] = (uint32_t)at++;
+        prep_apply(d->prep, &d->frame, rows, n, t->x + begin * t->features);
     }
-    return prep_fit(&lesson, &params, &d->prep, err);
+    return unless_given_up(STATUS_OK, r, err);
 }
 
 static enum status read_table(const struct data_request *r, struct data *d, struct error *err)
@@ -212,13 +262,11 @@ static enum status read_table(const struct data_request *r, struct data *d, stru
         st = split_rows(r, d, err);
     if (!st)
         st = check_training_rows(d, err);
+    st = unless_given_up(st, r, err);
     if (!st)
         st = fit_prep(r, d, err);
-    if (!st) {
-        d->train.features = d->prep->features;
-        d->train.x = mem_alloc(d->train.rows * d->train.features * sizeof *d->train.x);
-        prep_apply(d->prep, &d->frame, NULL, d->train.rows, d->train.x);
-    }
+    if (!st)
+        st = apply_prep(r, d, err);
     free(targets.text);
     return st;
 }

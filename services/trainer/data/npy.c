@@ -141,6 +141,10 @@ static enum status read_numbers(struct source *s, const struct item *item, struc
     enum status st = STATUS_OK;
     for (size_t i = 0; i < out->rank; i++)
         left *= out->dims[i];
+    if (source_room(s->file, out->dims[0], left / out->dims[0], left * sizeof *out->data, err)) {
+        free(slab);
+        return err->status;
+    }
     out->data = mem_alloc(left * sizeof *out->data);
     out->whole = item->whole;
     while (left && !st) {

@@ -62,6 +62,24 @@ enum status source_open_member(struct source *s, const struct source_file *file,
                      member);
 }
 
+bool source_cancelled(const struct source_file *file)
+{
+    return file->cancelled && atomic_load(file->cancelled);
+}
+
+enum status source_room(const struct source_file *file, uint64_t rows, uint64_t columns,
+                        uint64_t bytes, struct error *err)
+{
+    if (!file->memory_bytes || bytes <= file->memory_bytes)
+        return STATUS_OK;
+    return error_set(err, STATUS_TOO_LARGE,
+                     "%llu rows of %llu columns take %llu MiB of memory; this trainer has %llu MiB "
+                     "for a training (--memory-bytes)",
+                     (unsigned long long)rows, (unsigned long long)columns,
+                     (unsigned long long)(bytes >> 20),
+                     (unsigned long long)(file->memory_bytes >> 20));
+}
+
 /* -1: failed. */
 static int read_some(struct source *s, void *data, size_t len)
 {
@@ -81,7 +99,7 @@ enum status source_read(struct source *s, void *data, size_t len, size_t *got, s
     *got = 0;
     while (*got < len) {
         size_t want = len - *got < READ_STEP_BYTES ? len - *got : READ_STEP_BYTES;
-        if (s->file->cancelled && atomic_load(s->file->cancelled))
+        if (source_cancelled(s->file))
             return error_set(err, STATUS_CANCELLED, "cancelled");
         int n = read_some(s, (char *)data + *got, want);
         if (n > 0)

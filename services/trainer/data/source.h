@@ -14,6 +14,7 @@ struct source_file {
     const char *name;
     const char *path;
     const atomic_bool *cancelled; /* set: reading ends with CANCELLED; may be NULL */
+    uint64_t memory_bytes;        /* that what is made of it may take; 0: any */
 };
 
 struct gzFile_s;
@@ -39,5 +40,10 @@ enum status source_open_member(struct source *s, const struct source_file *file,
 enum status source_read(struct source *s, void *data, size_t len, size_t *got,
                         struct error *err) MUST_CHECK;
 void source_close(struct source *s); /* zeroed is fine */
+
+/* TOO_LARGE: `rows` of `columns` cells, `bytes` together, are more than the file's memory_bytes. */
+enum status source_room(const struct source_file *file, uint64_t rows, uint64_t columns,
+                        uint64_t bytes, struct error *err) MUST_CHECK;
+bool source_cancelled(const struct source_file *file);
 
 #endif

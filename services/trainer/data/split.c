@@ -2,6 +2,7 @@
  * order of keys. */
 #include "services/trainer/data/split.h"
 
+#include "services/trainer/data/sort.h"
 #include "services/trainer/random.h"
 
 #include <math.h>
@@ -190,7 +191,7 @@ static int by_key(const void *a, const void *b)
 }
 
 enum status split_ordered(const double *key, size_t rows, const struct split_shares *shares,
-                          struct split *out, struct error *err)
+                          const atomic_bool *cancelled, struct split *out, struct error *err)
 {
     struct place *places = mem_alloc(rows * sizeof *places);
     unsigned char *part = mem_alloc(rows);
@@ -200,7 +201,7 @@ enum status split_ordered(const double *key, size_t rows, const struct split_sha
     *out = (struct split){ 0 };
     for (size_t i = 0; i < rows; i++)
         places[i] = (struct place){ key[i], (uint32_t)i };
-    qsort(places, rows, sizeof *places, by_key);
+    sort_list(places, rows, sizeof *places, by_key, cancelled);
     for (size_t i = 0; i < rows; i++)
         part[places[i].row] = i < rows - held - watched ? TRAIN
                               : i < rows - held         ? VALIDATION

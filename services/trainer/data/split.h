@@ -31,9 +31,11 @@ enum status split_random(size_t rows, const struct split_shares *shares, uint64_
 enum status split_groups(const uint32_t *group, size_t groups, size_t rows,
                          const struct split_shares *shares, uint64_t seed, struct split *out,
                          struct error *err) MUST_CHECK;
-/* key: of each row; equal ones stay in the order of the table. */
+/* key: of each row; equal ones stay in the order of the table.  cancelled: may be NULL; when it is set
+ * the order may be any. */
 enum status split_ordered(const double *key, size_t rows, const struct split_shares *shares,
-                          struct split *out, struct error *err) MUST_CHECK;
+                          const atomic_bool *cancelled, struct split *out,
+                          struct error *err) MUST_CHECK;
 void split_finish(struct split *s); /* zeroed is fine */
 
 #endif

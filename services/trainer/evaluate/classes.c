@@ -1,4 +1,5 @@
 /* classes.c - of classifiers: accuracy, log loss, F1, areas under curves, calibration. */
+#include "services/trainer/data/sort.h"
 #include "services/trainer/evaluate/parts.h"
 
 #include <math.h>
@@ -78,10 +79,10 @@ static int by_score(const void *a, const void *b)
 
 /* How often a row of the class has a larger score than a row of another, a tie counting half: the
  * statistic of Mann and Whitney, by ranks.  NaN: there are rows of one kind only. */
-static double area(struct scored *list, size_t count)
+static double area(struct scored *list, size_t count, const atomic_bool *cancelled)
 {
     double ranks = 0, positives = 0;
-    qsort(list, count, sizeof *list, by_score);
+    sort_list(list, count, sizeof *list, by_score, cancelled);
     for (size_t i = 0, end; i < count; i = end) {
         size_t in_tie = 0;
         for (end = i; end < count && !(list[end].score > list[i].score); end++)
@@ -95,15 +96,17 @@ static double area(struct scored *list, size_t count)
 
 /* Of two classes: of the second.  Of more: the mean over each against the rest (Provost and
  * Domingos 2000, without weights), where that says something. */
-static double mean_area(const struct table *t, const float *p)
+static double mean_area(const struct table *t, const float *p, const atomic_bool *cancelled)
 {
     size_t classes = t->classes_count, counted = 0;
     struct scored *list = mem_alloc(t->rows * sizeof *list);
     double sum = 0;
     for (size_t c = classes == 2 ? 1 : 0; c < classes; c++) {
+        if (cancelled && atomic_load(cancelled))
+            break;
         for (size_t i = 0; i < t->rows; i++)
             list[i] = (struct scored){ p[i * classes + c], t->y[i] == c };
-        double one = area(list, t->rows);
+        double one = area(list, t->rows, cancelled);
         if (!isfinite(one))
             continue;
         sum += one;
@@ -145,8 +148,8 @@ static void put_matrix(const struct tally *t, yyjson_mut_doc *doc, yyjson_mut_va
             rows, yyjson_mut_arr_with_uint64(doc, t->matrix + c * t->classes, t->classes));
 }
 
-void classes_put(const struct table *table, const float *p, yyjson_mut_doc *doc,
-                 yyjson_mut_val *root)
+void classes_put(const struct table *table, const float *p, const atomic_bool *cancelled,
+                 yyjson_mut_doc *doc, yyjson_mut_val *root)
 {
     struct tally t = { .rows = table->rows, .classes = table->classes_count };
     double f1, recall, n = (double)t.rows;
@@ -158,7 +161,7 @@ void classes_put(const struct table *table, const float *p, yyjson_mut_doc *doc,
     yyjson_mut_obj_add_val(doc, root, "balanced_accuracy", json_rounded(doc, recall));
     yyjson_mut_obj_add_val(doc, root, "log_loss", json_rounded(doc, t.loss / n));
     yyjson_mut_obj_add_val(doc, root, "macro_f1", json_rounded(doc, f1));
-    yyjson_mut_obj_add_val(doc, root, "roc_auc", json_rounded(doc, mean_area(table, p)));
+    yyjson_mut_obj_add_val(doc, root, "roc_auc", json_rounded(doc, mean_area(table, p, cancelled)));
     yyjson_mut_obj_add_uint(doc, root, "rows", t.rows);
     if (t.classes <= CONFUSION_CLASSES_MAX)
         put_matrix(&t, doc, root);

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <yyjson.h>
 
-void evaluate_json(const struct table *t, const float *answers, struct buf *out)
+void evaluate_json(const struct table *t, const float *answers, const atomic_bool *cancelled,
+                   struct buf *out)
 {
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *root = yyjson_mut_obj(doc);
@@ -15,7 +16,7 @@ void evaluate_json(const struct table *t, const float *answers, struct buf *out)
     if (t->outputs)
         values_put(t, answers, doc, root);
     else
-        classes_put(t, answers, doc, root);
+        classes_put(t, answers, cancelled, doc, root);
     json_append(doc, out);
 }
 

@@ -18,8 +18,10 @@
 /* Appends a JSON object.  Of classes: rows, accuracy, balanced_accuracy, log_loss, macro_f1, roc_auc
  * (null where one class has all rows), calibration, and the confusion matrix (row: true class,
  * column: predicted) where it is small.  Of values: rows, rmse, mae, r2 (null where the rows are all
- * the same), and the same of each output where there are several. */
-void evaluate_json(const struct table *t, const float *answers, struct buf *out);
+ * the same), and the same of each output where there are several.  When *cancelled (NULL: never) is
+ * set meanwhile, numbers are wrong. */
+void evaluate_json(const struct table *t, const float *answers, const atomic_bool *cancelled,
+                   struct buf *out);
 
 /* One number, the larger the better, for comparisons: the accuracy, or R2. */
 double evaluate_score(const struct table *t, const float *answers);

@@ -6,8 +6,8 @@
 #include "services/trainer/json.h"
 
 /* classes.c */
-void classes_put(const struct table *t, const float *p, struct yyjson_mut_doc *doc,
-                 struct yyjson_mut_val *root);
+void classes_put(const struct table *t, const float *p, const atomic_bool *cancelled,
+                 struct yyjson_mut_doc *doc, struct yyjson_mut_val *root);
 double classes_score(const struct table *t, const float *p);
 
 /* values.c */

@@ -1,6 +1,7 @@
 /* statistics.c - see statistics.h. */
 #include "services/trainer/evaluate/statistics.h"
 
+#include "services/trainer/data/sort.h"
 #include "services/trainer/json.h"
 
 #include <math.h>
@@ -12,12 +13,14 @@ struct statistics {
     yyjson_mut_val *columns;
     size_t rows, told;
     float *sorted; /* room for a column */
+    const atomic_bool *cancelled;
 };
 
-struct statistics *statistics_create(size_t rows)
+struct statistics *statistics_create(size_t rows, const atomic_bool *cancelled)
 {
     struct statistics *s = mem_zalloc(sizeof *s);
     s->rows = rows;
+    s->cancelled = cancelled;
     s->doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *root = yyjson_mut_obj(s->doc);
     yyjson_mut_doc_set_root(s->doc, root);
@@ -41,10 +44,9 @@ static yyjson_mut_val *add_column(struct statistics *s, const char *name, const 
     return column;
 }
 
-static int by_value(const void *a, const void *b)
+static bool given_up(const struct statistics *s)
 {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
+    return s->cancelled && atomic_load(s->cancelled);
 }
 
 static void put_moments(struct statistics *s, yyjson_mut_val *column, size_t count)
@@ -82,7 +84,7 @@ void statistics_numbers(struct statistics *s, const char *name, const float *val
                         const uint32_t *rows)
 {
     size_t count = 0;
-    for (size_t i = 0; i < s->rows; i++) {
+    for (size_t i = 0; i < s->rows && !given_up(s); i++) {
         float value = values[rows[i] * stride];
         if (isfinite(value))
             s->sorted[count++] = value;
@@ -90,7 +92,7 @@ void statistics_numbers(struct statistics *s, const char *name, const float *val
     yyjson_mut_val *column = add_column(s, name, "number", s->rows - count);
     if (!column || !count)
         return;
-    qsort(s->sorted, count, sizeof *s->sorted, by_value);
+    sort_floats(s->sorted, count, s->cancelled);
     put_moments(s, column, count);
     put_bins(s, column, count);
 }

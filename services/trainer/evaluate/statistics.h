@@ -11,14 +11,17 @@
 
 #include "common/base/bytes.h"
 
+#include <stdatomic.h>
+
 #define STATISTICS_BINS    10
 #define STATISTICS_WORDS   50   /* the most frequent */
 #define STATISTICS_COLUMNS 4096 /* of more only the first are told of */
 
 struct statistics;
 
-/* rows: those that were trained on. */
-struct statistics *statistics_create(size_t rows);
+/* rows: those that were trained on.  When *cancelled (NULL: never) is set, columns are told of wrongly,
+ * but fast. */
+struct statistics *statistics_create(size_t rows, const atomic_bool *cancelled);
 /* A column of numbers: values[rows[i] * stride]; NaN: missing. */
 void statistics_numbers(struct statistics *s, const char *name, const float *values, size_t stride,
                         const uint32_t *rows);

@@ -1,8 +1,7 @@
 /* auto.c - the learner "auto": finds learners and parameters, and is what it found.
  *
- * Bounded by trials, the same seed finds the same model, byte by byte.  Bounded by seconds it
- * does not: how many trials there are depends on the machine.  There are no checkpoints: a search
- * that was cut off begins anew.
+ * Bounded by trials, the same seed finds the same model, byte by byte, in one piece or after a
+ * checkpoint.  Bounded by seconds it does not: how many trials there are depends on the machine.
  */
 #include "services/trainer/learners/auto.h"
 
@@ -46,6 +45,14 @@ static uint32_t epochs(const void *params)
 {
     const struct auto_params *p = params;
     return p->trials ? p->trials : HISTORY_MAX;
+}
+
+/* Answers of the best trials, of one that goes on, and of a blend. */
+static uint64_t memory(const void *params, const struct table *t, size_t count, uint32_t threads)
+{
+    (void)params;
+    return (AUTO_KEPT + 4) * (uint64_t)count * table_width(t) * sizeof(float) +
+           auto_space_memory(t, count, threads);
 }
 
 static void destroy(void *model)
@@ -144,6 +151,7 @@ static enum status fit_members(const struct auto_search *s, const struct auto_tr
     enum status st = STATUS_OK;
     lesson.train = s->rows;
     lesson.validation = 0;
+    lesson.resume = bytes_of(NULL, 0); /* it is the search's */
     lesson.events = &events;
     lesson.arg = &last;
     for (; last.done < count && !st; last.done++) {
@@ -163,8 +171,6 @@ static enum status fit(const void *params, const struct lesson *lesson, void **m
     struct auto_search s = { .params = params, .lesson = lesson };
     const struct auto_trial *members[AUTO_MEMBERS_MAX];
     double score;
-    if (lesson->resume.len)
-        return error_set(err, STATUS_INVALID, "a search cannot be resumed");
     struct found *f = mem_zalloc(sizeof *f);
     f->width = table_width(lesson->table);
     enum status st = auto_search_run(&s, err);
@@ -242,6 +248,7 @@ const struct learner learner_auto = {
     .params_count = sizeof rows / sizeof *rows,
     .params_size = sizeof(struct auto_params),
     .epochs = epochs,
+    .memory = memory,
     .defaults = defaults,
     .fit = fit,
     .predict = predict,

@@ -7,6 +7,7 @@
 #ifndef SERVICES_TRAINER_AUTO_H
 #define SERVICES_TRAINER_AUTO_H
 
+#include "common/base/digest.h"
 #include "services/trainer/learner.h"
 #include "services/trainer/random.h"
 
@@ -16,6 +17,7 @@
 #define AUTO_MEMBERS_MAX 8  /* that answer together */
 #define AUTO_TEXT_MAX    320
 #define AUTO_ANSWERS_MAX (1u << 26) /* rows x answers of one trial: 256 MiB */
+#define AUTO_STATE_MAX   (128u << 20) /* bytes of kept answers; a search with more has no checkpoints */
 
 struct auto_params {
     double budget_s; /* the search and the last fit together; not for `trials` */
@@ -41,7 +43,8 @@ struct auto_search {
     const struct auto_params *params;
     const struct lesson *lesson;
     struct random random;
-    uint64_t end_us; /* of the search; 0: by trials */
+    uint64_t begin_us; /* of the search; what was spent before a checkpoint counts */
+    uint64_t end_us;   /* 0: by trials */
     size_t rows;     /* the lesson's training and validation rows */
     size_t width;
     uint32_t folds, folds_used;
@@ -50,6 +53,8 @@ struct auto_search {
     size_t trials_count;
     struct auto_trial *best;
     struct auto_trial *plain; /* the best one of a linear model; NULL: none */
+    struct digest print;      /* what distinguishes this search from all others */
+    uint64_t next_checkpoint_ms;
 };
 
 /* Draws the next trial: first each learner as it is, then with drawn parameters, every other time
@@ -62,6 +67,8 @@ void *auto_params_of(const struct auto_trial *t, const struct table *table);
  * to an end. */
 enum status auto_search_run(struct auto_search *s, struct error *err) MUST_CHECK;
 void auto_search_finish(struct auto_search *s);
+/* Takes over a trial that is done, and what its answers are. */
+void auto_add(struct auto_search *s, const struct auto_trial *t);
 /* How good answers (count x width) for those rows of the table are: what is maximised.  Accuracy
  * less a tenth of the log loss, which tells trials apart that have as many rows right; R2. */
 double auto_score(const struct table *t, const uint32_t *rows, size_t count, const float *answers,
@@ -76,5 +83,17 @@ const struct auto_trial *auto_plain(const struct auto_search *s);
 size_t auto_blend(const struct auto_search *s, size_t most,
                   const struct auto_trial *members[AUTO_MEMBERS_MAX],
                   float weights[AUTO_MEMBERS_MAX], double *score);
+
+/* What the learners of the space need at most. */
+uint64_t auto_space_memory(const struct table *t, size_t rows, uint32_t threads);
+
+/* ---- auto_state.c ---- */
+
+void auto_state_describe(struct auto_search *s);
+/* Gives the lesson's owner a checkpoint when it is time for one. */
+void auto_state_tell(struct auto_search *s);
+/* Takes up what the lesson's `resume` has, after the folds were made; nothing if it is empty.  INVALID:
+ * it is of another search, or damaged. */
+enum status auto_state_take(struct auto_search *s, struct error *err) MUST_CHECK;
 
 #endif

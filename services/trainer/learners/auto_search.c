@@ -107,9 +107,9 @@ static size_t fold_rows(const struct auto_search *s, uint32_t fold, uint32_t *ro
 
 /* ---- a trial ------------------------------------------------------------------------------------- */
 
-static double fraction_of(const struct auto_search *s, uint64_t begin_us)
+static double fraction_of(const struct auto_search *s)
 {
-    double part = s->end_us ? (double)(clock_us() - begin_us) / (double)(s->end_us - begin_us)
+    double part = s->end_us ? (double)(clock_us() - s->begin_us) / (double)(s->end_us - s->begin_us)
                             : (double)s->trials_count / s->params->trials;
     return SEARCH_FRACTION * fmin(part, 1);
 }
@@ -117,7 +117,6 @@ static double fraction_of(const struct auto_search *s, uint64_t begin_us)
 /* What a learner inside is told. */
 struct inner {
     struct auto_search *s;
-    uint64_t begin_us;
     bool cancelled;
 };
 
@@ -127,7 +126,7 @@ static bool go_on(void *arg, double fraction)
     struct inner *in = arg;
     const struct lesson *l = in->s->lesson;
     (void)fraction;
-    in->cancelled = in->cancelled || !l->events->go_on(l->arg, fraction_of(in->s, in->begin_us));
+    in->cancelled = in->cancelled || !l->events->go_on(l->arg, fraction_of(in->s));
     bool late = in->s->end_us && in->s->best && clock_us() > in->s->end_us;
     return !in->cancelled && !late;
 }
@@ -275,26 +274,32 @@ const struct auto_trial *auto_plain(const struct auto_search *s)
     return sum / n <= sqrt(variance / n) ? s->plain : NULL;
 }
 
-static void add_trial(struct auto_search *s, struct auto_trial *t)
+void auto_add(struct auto_search *s, const struct auto_trial *t)
 {
-    const struct lesson *l = s->lesson;
     bool whole = t->folds == s->folds_used;
     struct auto_trial *at = &s->trials[s->trials_count++];
-    if (!whole) {
-        free(t->answers);
-        t->answers = NULL;
-    }
     *at = *t;
+    if (!whole) {
+        free(at->answers);
+        at->answers = NULL;
+    }
     if (whole && (!s->best || t->score > s->best->score))
         s->best = at;
     if (whole && is_plain(t->learner) && (!s->plain || t->score > s->plain->score))
         s->plain = at;
     forget_worst(s);
+}
+
+static void tell(struct auto_search *s)
+{
+    const struct lesson *l = s->lesson;
+    const struct auto_trial *t = &s->trials[s->trials_count - 1];
     const struct epoch e = { .number = (uint32_t)s->trials_count,
                              .train_loss = t->loss,
                              .validation_loss = s->best ? s->best->loss : t->loss,
                              .validation_accuracy = s->best ? s->best->metric : t->metric };
     l->events->epoch(l->arg, &e);
+    auto_state_tell(s);
 }
 
 /* The best one is fitted once more, on all rows: as long as one of its folds, and a little. */
@@ -308,23 +313,34 @@ static bool time_is_up(const struct auto_search *s)
     return s->best && clock_us() + (uint64_t)(again * 1e6) > s->end_us;
 }
 
-enum status auto_search_run(struct auto_search *s, struct error *err)
+static enum status check(const struct auto_search *s, struct error *err)
 {
-    struct inner in = { .s = s, .begin_us = clock_us() };
-    struct error first = { 0 };
-    s->rows = s->lesson->train + s->lesson->validation;
-    s->width = table_width(s->lesson->table);
-    s->random.state = s->lesson->seed;
     if (s->params->folds == 1)
         return error_set(err, STATUS_INVALID, "\"folds\" must be 2 or more, or 0: as it fits");
     if ((uint64_t)s->rows * s->width > AUTO_ANSWERS_MAX)
         return error_set(err, STATUS_TOO_LARGE,
                          "%zu rows with %zu answers each are too many for a search; name a learner",
                          s->rows, s->width);
+    return STATUS_OK;
+}
+
+static enum status start(struct auto_search *s, struct error *err)
+{
+    s->begin_us = clock_us();
+    s->random.state = s->lesson->seed;
     s->trials = mem_zalloc(AUTO_TRIALS_MAX * sizeof *s->trials);
-    if (!s->params->trials)
-        s->end_us = in.begin_us + (uint64_t)(s->params->budget_s * 1e6);
     make_folds(s);
+    auto_state_describe(s);
+    enum status st = auto_state_take(s, err);
+    if (!s->params->trials)
+        s->end_us = s->begin_us + (uint64_t)(s->params->budget_s * 1e6);
+    return st;
+}
+
+static enum status run_trials(struct auto_search *s, struct error *err)
+{
+    struct inner in = { .s = s };
+    struct error first = { 0 };
     while (!time_is_up(s)) {
         struct auto_trial t;
         struct error error = { 0 };
@@ -337,12 +353,23 @@ enum status auto_search_run(struct auto_search *s, struct error *err)
             free(t.answers);
             break;
         }
-        add_trial(s, &t);
+        auto_add(s, &t);
+        tell(s);
     }
     if (in.cancelled)
         return error_set(err, STATUS_CANCELLED, "cancelled");
     return s->best ? STATUS_OK
                    : error_set(err, first.status ? first.status : STATUS_INVALID, "%s", first.text);
+}
+
+enum status auto_search_run(struct auto_search *s, struct error *err)
+{
+    s->rows = s->lesson->train + s->lesson->validation;
+    s->width = table_width(s->lesson->table);
+    enum status st = check(s, err);
+    if (!st)
+        st = start(s, err);
+    return st ? st : run_trials(s, err);
 }
 
 void auto_search_finish(struct auto_search *s)

@@ -106,6 +106,22 @@ static void fill_params(struct auto_search *s, bool draw, struct auto_trial *t)
     buf_finish(&json);
 }
 
+uint64_t auto_space_memory(const struct table *t, size_t rows, uint32_t threads)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < COUNT(names); i++) {
+        const struct learner *l = learner_find(names[i]);
+        if (!l || !fits(l, t))
+            continue;
+        void *params = mem_zalloc(l->params_size);
+        l->defaults(params, t);
+        uint64_t needs = l->memory(params, t, rows, threads);
+        most = needs > most ? needs : most;
+        free(params);
+    }
+    return most;
+}
+
 bool auto_draw(struct auto_search *s, struct auto_trial *out)
 {
     const struct learner *fitting[COUNT(names)];

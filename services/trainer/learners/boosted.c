@@ -222,22 +222,41 @@ static enum ensemble_end end_for(const struct table *t)
                                    : ENSEMBLE_SOFTMAX;
 }
 
+static size_t sums_of(const struct table *t)
+{
+    return end_for(t) == ENSEMBLE_SIGMOID ? 1 : table_width(t);
+}
+
+static struct tree_lesson lesson_of(const struct boosted_params *p, const struct lesson *lesson)
+{
+    return (struct tree_lesson){ .lesson = lesson,
+                                 .outputs = table_width(lesson->table),
+                                 .together = 1,
+                                 .bins = p->bins,
+                                 .trees = p->rounds * (uint32_t)sums_of(lesson->table),
+                                 .max_depth = p->max_depth };
+}
+
+static uint64_t memory(const void *params, const struct table *t, size_t count, uint32_t threads)
+{
+    const struct lesson lesson = { .table = t, .train = count };
+    const struct tree_lesson trees = lesson_of(params, &lesson);
+    (void)threads;
+    return tree_lesson_memory(&trees);
+}
+
 static enum status fit(const void *params, const struct lesson *lesson, void **model,
                        struct error *err)
 {
     struct boosted b = { .params = params };
     size_t width = table_width(lesson->table);
     enum ensemble_end end = end_for(lesson->table);
-    size_t sums = end == ENSEMBLE_SIGMOID ? 1 : width, trees = b.params->rounds * sums;
+    size_t sums = sums_of(lesson->table), trees = b.params->rounds * sums;
     if (trees > TREES_MAX)
         return error_set(err, STATUS_TOO_LARGE,
                          "%u rounds of %zu outputs are %zu trees; a model has %u at most",
                          b.params->rounds, sums, trees, TREES_MAX);
-    b.g.t = (struct tree_lesson){ .outputs = width,
-                                  .together = 1,
-                                  .bins = b.params->bins,
-                                  .trees = (uint32_t)trees,
-                                  .max_depth = b.params->max_depth };
+    b.g.t = lesson_of(params, lesson);
     enum status st = tree_lesson_init(&b.g.t, &learner_boosted, params, lesson, err);
     if (st)
         return st;
@@ -265,6 +284,7 @@ const struct learner learner_boosted = {
     .params_count = sizeof rows / sizeof *rows,
     .params_size = sizeof(struct boosted_params),
     .epochs = epochs,
+    .memory = memory,
     .defaults = defaults,
     .fit = fit,
     .predict = trees_predict,

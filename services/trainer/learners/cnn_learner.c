@@ -127,6 +127,21 @@ static uint32_t epochs(const void *params)
     return ((const struct cnn_params *)params)->epochs;
 }
 
+/* cnn.h says what the weights need; each thread has a gradient and images of its own. */
+static uint64_t memory(const void *params, const struct table *t, size_t count, uint32_t threads)
+{
+    const struct cnn_params *p = params;
+    struct cnn m;
+    struct error err;
+    (void)count;
+    if (cnn_shape(&m, t, p, &err))
+        return 0; /* fit will say why */
+    uint64_t images = (uint64_t)p->batch + 2 * threads;
+    uint64_t floats = m.weights * (6 + threads) + cnn_row_floats(&m) * images;
+    cnn_finish(&m);
+    return floats * sizeof(float);
+}
+
 static void destroy(void *model)
 {
     struct model *m = model;
@@ -189,6 +204,7 @@ const struct learner learner_cnn = {
     .params_count = sizeof rows / sizeof *rows,
     .params_size = sizeof(struct cnn_params),
     .epochs = epochs,
+    .memory = memory,
     .defaults = defaults,
     .fit = fit,
     .predict = predict,

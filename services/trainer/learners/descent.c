@@ -32,6 +32,21 @@ void descent_default(struct descent_params *p)
     p->patience = 15;
 }
 
+/* The weights, their speeds, moments and gradients, the best and the transposed ones; two blocks of
+ * inputs, activations, slopes and deltas; the rows' order. */
+uint64_t descent_memory(const void *params, const struct table *t, size_t rows, uint32_t threads)
+{
+    const struct descent_params *p = params;
+    uint64_t in = t->features, weights = 0, units = 2 * in + table_width(t);
+    for (size_t i = 0; i < p->hidden_count; i++) {
+        weights += (in + 1) * p->hidden[i];
+        in = p->hidden[i];
+        units += in;
+    }
+    weights += (in + 1) * table_width(t);
+    return (weights * (6 + threads) + units * p->batch * 3 + rows) * sizeof(float);
+}
+
 uint32_t descent_epochs(const void *params)
 {
     return ((const struct descent_params *)params)->epochs;

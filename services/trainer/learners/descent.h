@@ -75,6 +75,7 @@ struct descent_model {
 enum status descent_fit(const struct learner *l, const struct descent_params *p,
                         const struct lesson *lesson, void **model, struct error *err) MUST_CHECK;
 uint32_t descent_epochs(const void *params);
+uint64_t descent_memory(const void *params, const struct table *t, size_t rows, uint32_t threads);
 void descent_predict(const void *model, const float *x, size_t count, float *out);
 void descent_export(const void *model, struct onnx_graph *graph, const char *input,
                     const char *output);

@@ -181,6 +181,9 @@ static enum status grow_all(struct forest *f, struct error *err)
             break;
         judge(f, &f->g.train);
         judge(f, &f->g.validation);
+        if (!isfinite(f->g.train.loss))
+            return error_set(err, STATUS_INVALID, "the loss is no number after tree %u",
+                             f->g.rounds);
         growth_tell(&f->g, NULL, 0);
     }
     return st;
@@ -188,18 +191,32 @@ static enum status grow_all(struct forest *f, struct error *err)
 
 /* ---- the interface ------------------------------------------------------------------------------ */
 
+static struct tree_lesson lesson_of(const struct forest_params *p, const struct lesson *lesson)
+{
+    size_t width = table_width(lesson->table);
+    return (struct tree_lesson){ .lesson = lesson,
+                                 .outputs = width,
+                                 .together = width,
+                                 .bins = p->bins,
+                                 .trees = p->trees,
+                                 .max_depth = p->max_depth ? p->max_depth : TREE_DEPTH_MAX };
+}
+
+static uint64_t memory(const void *params, const struct table *t, size_t rows, uint32_t threads)
+{
+    const struct lesson lesson = { .table = t, .train = rows };
+    const struct tree_lesson trees = lesson_of(params, &lesson);
+    (void)threads;
+    return tree_lesson_memory(&trees);
+}
+
 static enum status fit(const struct learner *learner, const void *params,
                        const struct lesson *lesson, void **model, struct error *err)
 {
     const struct table *t = lesson->table;
     struct forest f = { .params = params };
     size_t width = table_width(t);
-    f.g.t = (struct tree_lesson){ .outputs = width,
-                                  .together = width,
-                                  .bins = f.params->bins,
-                                  .trees = f.params->trees,
-                                  .max_depth = f.params->max_depth ? f.params->max_depth
-                                                                   : TREE_DEPTH_MAX };
+    f.g.t = lesson_of(params, lesson);
     enum status st = tree_lesson_init(&f.g.t, learner, params, lesson, err);
     if (st)
         return st;
@@ -241,6 +258,7 @@ const struct learner learner_tree = {
     .params_count = sizeof tree_rows / sizeof *tree_rows,
     .params_size = sizeof(struct forest_params),
     .epochs = epochs,
+    .memory = memory,
     .defaults = tree_defaults,
     .fit = fit_tree,
     .predict = trees_predict,
@@ -255,6 +273,7 @@ const struct learner learner_forest = {
     .params_count = sizeof forest_rows / sizeof *forest_rows,
     .params_size = sizeof(struct forest_params),
     .epochs = epochs,
+    .memory = memory,
     .defaults = forest_defaults,
     .fit = fit_forest,
     .predict = trees_predict,

@@ -36,6 +36,7 @@ const struct learner learner_logistic = {
     .params_count = sizeof params / sizeof *params,
     .params_size = sizeof(struct descent_params),
     .epochs = descent_epochs,
+    .memory = descent_memory,
     .defaults = defaults,
     .fit = fit,
     .predict = descent_predict,

@@ -45,6 +45,7 @@ const struct learner learner_mlp = {
     .params_count = sizeof params / sizeof *params,
     .params_size = sizeof(struct descent_params),
     .epochs = descent_epochs,
+    .memory = descent_memory,
     .defaults = defaults,
     .fit = fit,
     .predict = descent_predict,

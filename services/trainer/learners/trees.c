@@ -10,6 +10,7 @@
 #define CELLS_OF_THREAD   100000 /* for fewer another thread costs more than it saves */
 #define BIN_BYTES         16     /* of a histogram: two sums */
 #define BATCH_NODES       512    /* that XGBoost grows at a time, level by level */
+#define BATCH_DEPTH       9      /* of a tree that has so many in a level */
 /* Histograms that are kept to save a subtraction.  Of several outputs they are large, and their
  * fresh memory cost three times as much as it saved (digits: 37 ms a tree, 11 with 64). */
 #define CACHED_NODES      65536
@@ -88,13 +89,33 @@ static uint64_t histogram_bytes(const struct tree_lesson *t)
     return forest || share > TREE_HISTOGRAMS_MAX ? TREE_HISTOGRAMS_MAX : share;
 }
 
+/* Of one node. */
+static uint64_t histogram_of(const struct tree_lesson *t)
+{
+    return (uint64_t)t->lesson->table->features * t->bins * BIN_BYTES * t->together;
+}
+
+/* Nodes that are grown at a time, where it goes level by level. */
+static uint64_t nodes_of_level(const struct tree_lesson *t)
+{
+    return t->max_depth < BATCH_DEPTH ? 1u << t->max_depth : BATCH_NODES;
+}
+
+/* The bins lie in memory twice, by rows and by columns, and each thread sums up by itself. */
+uint64_t tree_lesson_memory(const struct tree_lesson *t)
+{
+    uint64_t rows = t->lesson->train + t->lesson->validation;
+    uint64_t cells = rows * t->lesson->table->features;
+    uint64_t level = nodes_of_level(t) * histogram_of(t), most = histogram_bytes(t);
+    return cells * (t->bins > 256 ? 4 : 2) + rows * t->outputs * 8 * sizeof(float) +
+           2 * (level < most ? level : most);
+}
+
 void tree_settings(const struct tree_lesson *t, uint64_t seed, struct xgb_settings *s)
 {
-    uint64_t histogram = (uint64_t)t->lesson->table->features * t->bins * BIN_BYTES * t->together;
-    uint64_t nodes = histogram_bytes(t) / histogram;
+    uint64_t nodes = histogram_bytes(t) / histogram_of(t);
     uint64_t most = t->together > 1 ? CACHED_NODES_WIDE : CACHED_NODES;
-    uint64_t batch = t->max_depth < 9 ? 1u << t->max_depth : BATCH_NODES;
-    bool levels = nodes >= batch;
+    bool levels = nodes >= nodes_of_level(t);
     nodes = nodes > LEAST_NODES ? nodes : LEAST_NODES;
     xgb_say(s, "tree_method", "hist");
     xgb_say(s, "max_bin", "%u", t->bins);

@@ -37,6 +37,9 @@ struct tree_lesson {
 enum status tree_lesson_init(struct tree_lesson *t, const struct learner *learner,
                              const void *params, const struct lesson *lesson,
                              struct error *err) MUST_CHECK;
+/* About how many bytes the trees need while they are grown; the lesson's table and numbers of rows
+ * count. */
+uint64_t tree_lesson_memory(const struct tree_lesson *t);
 /* How trees are grown: histograms, threads, random numbers; no base, leaves as they are. */
 void tree_settings(const struct tree_lesson *t, uint64_t seed, struct xgb_settings *s);
 

@@ -42,6 +42,8 @@ struct prep_lesson {
     const struct table *target; /* y or values of all rows of the frame */
     const uint32_t *rows;
     size_t count;
+    const char *group;            /* the rows' groups are in it: it is left out; NULL or "": none */
+    const atomic_bool *cancelled; /* may be NULL */
 };
 
 enum prep_drop {
@@ -88,8 +90,8 @@ struct prep {
     int64_t one;                                   /* a constant of the graph */
 };
 
-/* frame: borrowed until prep_destroy.  INVALID: there is no column left, or one matrix is wanted and
- * there are words. */
+/* frame: borrowed until prep_destroy.  INVALID: there is no column left, one matrix is wanted and
+ * there are words, or a column's name is too long for an input of a model.  CANCELLED. */
 enum status prep_fit(const struct prep_lesson *lesson, const struct prep_params *params,
                      struct prep **out, struct error *err) MUST_CHECK;
 void prep_destroy(struct prep *p); /* NULL is fine */

@@ -83,7 +83,8 @@ static enum prep_drop check(const struct prep_lesson *l, const struct prep_param
                             const struct column *c)
 {
     bool keep = listed(p->keep, c->name), few = l->count < PREP_FEW_ROWS;
-    if (listed(p->drop, c->name))
+    bool group = l->group && strcmp(l->group, c->name) == 0; /* who it is says nothing of others */
+    if (group || listed(p->drop, c->name))
         return DROP_ASKED;
     if (c->type == COLUMN_TEXT)
         return c->all_differ ? DROP_IDENTIFIER : DROP_TEXT;
@@ -102,7 +103,7 @@ void prep_check(const struct prep_lesson *l, const struct prep_params *params,
                 enum prep_drop *drops)
 {
     for (size_t i = 0; i < l->frame->columns_count; i++)
-        if (!l->frame->columns[i].target)
+        if (!l->frame->columns[i].target && !(l->cancelled && atomic_load(l->cancelled)))
             drops[i] = check(l, params, &l->frame->columns[i]);
 }
 

@@ -2,6 +2,7 @@
 #include "services/trainer/prep/prep.h"
 
 #include "common/msg/limits.h"
+#include "services/trainer/data/sort.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,12 +27,6 @@ const struct param prep_param_rows[PREP_PARAMS] = {
     { "keep", PARAM_TEXT, FIELD(keep), 0, PREP_NAMES - 1, 0, NULL },
 };
 
-static int by_size(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
 /* ---- numbers ------------------------------------------------------------------------------------- */
 
 /* The numbers of the training rows that are there, sorted. */
@@ -42,7 +37,7 @@ static float *sorted_numbers(const struct prep_lesson *l, const struct column *c
     for (size_t i = 0; i < l->count; i++)
         if (!isnan(c->number[l->rows[i]]))
             list[(*count)++] = c->number[l->rows[i]];
-    qsort(list, *count, sizeof *list, by_size);
+    sort_floats(list, *count, l->cancelled);
     return list;
 }
 
@@ -290,6 +285,36 @@ static enum status check_inputs(struct prep *p, struct error *err)
     return STATUS_OK;
 }
 
+/* An input has the name of its column, and engines take names of MAX_NAME bytes. */
+static enum status check_name(const struct prep *p, size_t column, struct error *err)
+{
+    const char *name = p->frame->columns[column].name;
+    char input[MAX_CELL + 2];
+    size_t len = strlen(prep_input_name(name, input, sizeof input));
+    return len <= MAX_NAME ? STATUS_OK
+                           : error_set(err, STATUS_INVALID,
+                                       "column '%.64s...' would be an input of the model with a name of "
+                                       "%zu bytes; names have at most %d: give it a shorter one",
+                                       name, len, MAX_NAME);
+}
+
+static enum status check_names(const struct prep *p, struct error *err)
+{
+    enum status st = STATUS_OK;
+    if (p->params.input == INPUT_MATRIX)
+        return st;
+    for (size_t i = 0; i < p->numbers_count && !st; i++)
+        st = check_name(p, p->numbers[i].column, err);
+    for (size_t i = 0; i < p->words_count && !st; i++)
+        st = check_name(p, p->words[i].column, err);
+    return st;
+}
+
+static bool given_up(const struct prep_lesson *l)
+{
+    return l->cancelled && atomic_load(l->cancelled);
+}
+
 enum status prep_fit(const struct prep_lesson *l, const struct prep_params *params,
                      struct prep **out, struct error *err)
 {
@@ -311,13 +336,15 @@ enum status prep_fit(const struct prep_lesson *l, const struct prep_params *para
             fit_boolean(p, l, i);
         else
             fit_category(p, l, i);
-        if (p->words_cells > PREP_CELLS)
+        if (p->words_cells > PREP_CELLS || given_up(l))
             break; /* it is refused below */
     }
     p->features = p->numbers_count + p->indicators;
     for (size_t i = 0; i < p->words_count; i++)
         p->features += p->words[i].width;
-    enum status st = check_inputs(p, err);
+    enum status st = given_up(l) ? error_set(err, STATUS_CANCELLED, "cancelled") : check_inputs(p, err);
+    if (!st)
+        st = check_names(p, err);
     if (st) {
         prep_destroy(p);
         return st;

@@ -15,7 +15,7 @@ static struct table t;
 static struct error err;
 static uint32_t order[ROWS];
 static struct buf state; /* the last checkpoint */
-static uint32_t epochs_heard, cancel_after;
+static uint32_t epochs_heard, cancel_after, asked, cancel_asked;
 static struct epoch last;
 
 static inline void init(void)
@@ -24,7 +24,8 @@ static inline void init(void)
     for (uint32_t i = 0; i < ROWS; i++)
         order[i] = i;
     epochs_heard = 0;
-    cancel_after = UINT32_MAX;
+    cancel_after = cancel_asked = UINT32_MAX;
+    asked = 0;
 }
 
 static inline void finish(void)
@@ -40,7 +41,7 @@ static inline bool go_on(void *arg, double fraction)
 {
     (void)arg;
     cr_assert(fraction >= 0 && fraction <= 1);
-    return epochs_heard < cancel_after;
+    return epochs_heard < cancel_after && asked++ < cancel_asked;
 }
 
 static inline void on_epoch(void *arg, const struct epoch *e)

@@ -52,6 +52,57 @@ Test(auto_learner, finds_the_same_by_trials)
     must_give_the_same("auto", TRIALS, false);
 }
 
+Test(auto_learner, goes_on_from_a_checkpoint)
+{
+    fixture_clouds(&t, ROWS, 4, 3, 0.6);
+    must_give_the_same("auto", TRIALS, true);
+}
+
+static void assert_refused(const char *params, const char *says)
+{
+    void *model;
+    struct buf from = state;
+    state = (struct buf){ 0 };
+    cr_assert_eq(fit(&learner_auto, params, buf_bytes(&from), &model), STATUS_INVALID);
+    cr_assert_not_null(strstr(err.text, says), "%s", err.text);
+    buf_finish(&state);
+    state = from;
+}
+
+Test(auto_learner, refuses_checkpoints_of_others)
+{
+    fixture_clouds(&t, ROWS, 4, 3, 0.6);
+    learner_auto.destroy(must_fit("auto", "{\"trials\": 1, \"folds\": 3}"));
+    assert_refused(TRIALS, "of other data or of other parameters");
+    state.data[state.len / 2] ^= 1;
+    assert_refused("{\"trials\": 1, \"folds\": 3}", "damaged");
+    state.len = 7;
+    assert_refused("{\"trials\": 1, \"folds\": 3}", "damaged");
+}
+
+/* What was spent of the budget before counts. */
+Test(auto_learner, a_checkpoint_says_what_is_spent)
+{
+    static const struct learner_events events = { go_on, on_epoch, on_checkpoint };
+    const struct auto_params params = { .budget_s = 30, .blend = 4 };
+    const struct lesson lesson = { .table = &t, .rows = order, .train = ROWS, .events = &events };
+    const struct auto_search begun = { .params = &params, .lesson = &lesson, .rows = ROWS };
+    struct auto_search one = begun, two = begun;
+    fixture_clouds(&t, ROWS, 4, 3, 0.6);
+    one.begin_us = clock_us() - 5000000;
+    one.random.state = 99;
+    auto_state_describe(&one);
+    auto_state_tell(&one);
+    struct lesson resumed = lesson;
+    resumed.resume = buf_bytes(&state);
+    two.lesson = &resumed;
+    two.begin_us = clock_us();
+    auto_state_describe(&two);
+    cr_assert_eq(auto_state_take(&two, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(two.random.state, 99);
+    cr_assert_leq(two.begin_us + 5000000, clock_us());
+}
+
 Test(auto_learner, learns_values)
 {
     make_values(1);

@@ -116,7 +116,7 @@ Test(statistics, of_numbers_are_tenths_and_moments)
         x[2 * i + 1] = (float)(100 - i); /* the second of two columns */
     }
     x[2 * 100 + 1] = NAN; /* instead of 0 */
-    struct statistics *s = statistics_create(101);
+    struct statistics *s = statistics_create(101, NULL);
     statistics_numbers(s, "n", x + 1, 2, rows);
     statistics_end(s, &out);
     yyjson_val *root = parsed(), *c = yyjson_ptr_get(root, "/columns/0");
@@ -137,7 +137,7 @@ Test(statistics, of_words_are_shares)
 {
     static const uint32_t codes[] = { 1, 1, 0, UINT32_MAX, 1 }, rows[] = { 0, 1, 2, 3 };
     char red[] = "red", blue[] = "blue", *words[] = { red, blue };
-    struct statistics *s = statistics_create(4);
+    struct statistics *s = statistics_create(4, NULL);
     statistics_words(s, "colour", codes, rows, words, 2);
     statistics_end(s, &out);
     yyjson_val *c = yyjson_ptr_get(parsed(), "/columns/0");
@@ -152,7 +152,7 @@ Test(statistics, a_column_without_a_number_has_no_bins)
 {
     static const float x[] = { NAN, NAN };
     static const uint32_t rows[] = { 0, 1 };
-    struct statistics *s = statistics_create(2);
+    struct statistics *s = statistics_create(2, NULL);
     statistics_numbers(s, "n", x, 1, rows);
     statistics_end(s, &out);
     yyjson_val *c = yyjson_ptr_get(parsed(), "/columns/0");

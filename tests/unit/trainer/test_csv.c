@@ -46,7 +46,7 @@ static void take_numbers(void)
 
 static enum status read_named(const char *name, const char *target)
 {
-    const struct source_file file = { name, fixture_path(&f, name), NULL };
+    const struct source_file file = { name, fixture_path(&f, name), NULL, 0 };
     options.targets = &target;
     options.targets_count = 1;
     dataframe_finish(&d);
@@ -265,7 +265,7 @@ Test(csv, several_columns_are_values)
 {
     const char *const names[] = { "k", "l" };
     fixture_write(&f, "t.csv", bytes_str("a,k,l\n1,2,3\n4,5,6\n"));
-    const struct source_file file = { "t.csv", f.path, NULL };
+    const struct source_file file = { "t.csv", f.path, NULL, 0 };
     options.targets = names;
     options.targets_count = 2;
     cr_assert_eq(dataframe_read_csv(&file, &options, &d, &err), STATUS_OK, "%s", err.text);
@@ -430,7 +430,7 @@ Test(csv, can_be_cancelled)
 {
     const atomic_bool cancelled = true;
     fixture_write(&f, "t.csv", bytes_str("a,k\n1,x\n2,y\n"));
-    const struct source_file file = { "t.csv", f.path, &cancelled };
+    const struct source_file file = { "t.csv", f.path, &cancelled, 0 };
     cr_assert_eq(dataframe_read_csv(&file, &options, &d, &err), STATUS_CANCELLED);
 }
 

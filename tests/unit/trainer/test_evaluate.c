@@ -11,7 +11,7 @@ static yyjson_doc *doc;
 
 static yyjson_val *evaluate(const float *probabilities)
 {
-    evaluate_json(&t, probabilities, &json);
+    evaluate_json(&t, probabilities, NULL, &json);
     doc = yyjson_read((const char *)json.data, json.len, 0);
     cr_assert_not_null(doc, "%.*s", (int)json.len, (const char *)json.data);
     return yyjson_doc_get_root(doc);

@@ -65,8 +65,8 @@ static enum status read_both(const char *images_name, const char *labels_name)
 {
     char path[FIXTURE_PATH];
     snprintf(path, sizeof path, "%s", fixture_path(&f, images_name));
-    const struct source_file images = { images_name, path, NULL };
-    const struct source_file labels = { labels_name, fixture_path(&f, labels_name), NULL };
+    const struct source_file images = { images_name, path, NULL, 0 };
+    const struct source_file labels = { labels_name, fixture_path(&f, labels_name), NULL, 0 };
     return idx_read(&images, &labels, &t, &err);
 }
 

@@ -19,13 +19,16 @@ static void on_epoch(void *arg, const struct epoch *e)
     cr_assert_geq(e->number, 1);
 }
 
-static enum status fit(const struct learner *l, bool *cancel, void **model)
+static enum status fit_with(const struct learner *l, const char *json, bool *cancel, void **model)
 {
     static const struct learner_events events = { go_on, on_epoch, NULL };
     uint32_t rows[ROWS];
     void *params = mem_zalloc(l->params_size);
     l->defaults(params, &t);
+    const struct param_set set = { l->params, l->params_count, params };
+    cr_assert_eq(params_parse(bytes_str(json), &set, 1, &err), STATUS_OK, "%s", err.text);
     cr_assert_geq(l->epochs(params), 1);
+    cr_assert_gt(l->memory(params, &t, ROWS, 1), 0);
     for (uint32_t i = 0; i < ROWS; i++)
         rows[i] = i;
     const struct lesson lesson = { .table = &t,
@@ -38,6 +41,11 @@ static enum status fit(const struct learner *l, bool *cancel, void **model)
     enum status st = l->fit(params, &lesson, model, &err);
     free(params);
     return st;
+}
+
+static enum status fit(const struct learner *l, bool *cancel, void **model)
+{
+    return fit_with(l, "{}", cancel, model);
 }
 
 Test(learner, is_found_by_its_name)
@@ -86,4 +94,55 @@ Test(learner, leaves_nothing_behind_when_it_is_cancelled)
     cr_assert_eq(fit(learner_find("mlp"), &cancel, &model), STATUS_CANCELLED);
     cr_assert_null(model);
     table_finish(&t);
+}
+
+/* Images of 8 x 8 whose class is the bright row. */
+static void make_images(bool bytes)
+{
+    struct random r = { .state = 9 };
+    fixture_table(&t, ROWS, 64, 3);
+    t.image = (struct image_shape){ 1, 8, 8 };
+    t.pixels = bytes ? mem_alloc(ROWS * 64) : NULL;
+    for (size_t i = 0; i < ROWS * 64; i++) {
+        t.y[i / 64] = (uint32_t)(i / 64 % 3);
+        unsigned char pixel = (unsigned char)(random_u64(&r) % 120 + (i / 8 % 8 == i / 64 % 3) * 100);
+        t.x[i] = pixel;
+        if (bytes)
+            t.pixels[i] = pixel;
+    }
+    if (bytes) {
+        free(t.x);
+        t.x = NULL;
+    }
+}
+
+static void answer_images(const char *name, const char *json, bool bytes, float out[ROWS * 3])
+{
+    const struct learner *l = learner_find(name);
+    float room[64];
+    void *model = NULL;
+    make_images(bytes);
+    cr_assert_eq(fit_with(l, json, NULL, &model), STATUS_OK, "%s: %s", name, err.text);
+    for (size_t i = 0; i < ROWS; i++)
+        l->predict(model, table_row(&t, i, room), 1, out + 3 * i);
+    l->destroy(model);
+    table_finish(&t);
+}
+
+Test(learner, bytes_are_as_good_as_floats)
+{
+    static const struct {
+        const char *name, *json;
+    } learners[] = { { "logistic", "{\"epochs\": 3}" },
+                     { "mlp", "{\"epochs\": 3}" },
+                     { "cnn", "{\"epochs\": 2, \"filters\": [8], \"hidden\": [8]}" },
+                     { "forest", "{\"trees\": 3}" },
+                     { "boosted", "{\"rounds\": 3}" },
+                     { "auto", "{\"trials\": 2}" } };
+    float floats[ROWS * 3], bytes[ROWS * 3];
+    for (size_t i = 0; i < sizeof learners / sizeof *learners; i++) {
+        answer_images(learners[i].name, learners[i].json, false, floats);
+        answer_images(learners[i].name, learners[i].json, true, bytes);
+        cr_expect_arr_eq(floats, bytes, sizeof floats, "%s", learners[i].name);
+    }
 }

@@ -36,7 +36,7 @@ static void python(const char *code)
 
 static enum status read_array(const char *name, const char *member)
 {
-    const struct source_file file = { name, fixture_path(&f, name), NULL };
+    const struct source_file file = { name, fixture_path(&f, name), NULL, 0 };
     npy_finish(&a);
     return npy_read(&(struct npy_file){ &file, member }, &a, &err);
 }
@@ -77,7 +77,7 @@ static enum status load(const char *const *names, size_t count)
     char paths[4][FIXTURE_PATH];
     for (size_t i = 0; i < count; i++) {
         snprintf(paths[i], sizeof paths[i], "%s", fixture_path(&f, names[i]));
-        files[i] = (struct source_file){ names[i], paths[i], NULL };
+        files[i] = (struct source_file){ names[i], paths[i], NULL, 0 };
     }
     const struct data_request request = { .files = files,
                                           .files_count = count,

@@ -31,7 +31,7 @@ TestSuite(prep, .init = init, .fini = finish);
 
 static enum status load_file(const char *target)
 {
-    const struct source_file file = { "t.csv", fixture_path(&f, "t.csv"), NULL };
+    const struct source_file file = { "t.csv", fixture_path(&f, "t.csv"), NULL, 0 };
     const struct data_request request = { .files = &file,
                                           .files_count = 1,
                                           .target = target,
@@ -97,6 +97,44 @@ Test(prep, says_what_is_left_out)
     cr_assert_eq(load_file("y"), STATUS_OK, "%s", err.text);
     cr_assert_eq(drop_of("id"), DROP_NOT);
     cr_assert_eq(drop_of("num"), DROP_ASKED);
+}
+
+/* However long or odd its name, and whatever else is left out. */
+Test(prep, the_column_of_groups_is_left_out)
+{
+    struct buf text = { 0 };
+    memset(params.group, 'g', COLUMN_NAME_MAX);
+    memcpy(params.group + 3, ",\xc3\xa9", 3);
+    memset(params.prep.drop, 'x', sizeof params.prep.drop - 1);
+    buf_printf(&text, "\"%s\",a,y\n", params.group);
+    for (int i = 0; i < 80; i++)
+        buf_printf(&text, "%d,%d.5,%c\n", i % 8, i * 37 % 11, 'p' + i % 2);
+    fixture_write(&f, "t.csv", buf_bytes(&text));
+    buf_finish(&text);
+    cr_assert_eq(load_file("y"), STATUS_OK, "%s", err.text);
+    cr_assert_eq(drop_of(params.group), DROP_ASKED);
+    cr_assert_eq(d.train.features, 1);
+}
+
+/* Engines take no input of that name: said before anything is learnt. */
+Test(prep, a_name_that_is_too_long_for_an_input)
+{
+    char name[MAX_NAME + 2] = { 0 };
+    struct buf text = { 0 };
+    memset(name, 'n', MAX_NAME + 1);
+    for (int longer = 1; longer >= 0; longer--) {
+        text.len = 0;
+        buf_printf(&text, "%s,a,y\n", name + 1 - longer);
+        for (int i = 0; i < 40; i++)
+            buf_printf(&text, "%d.5,%d.5,%c\n", i * 7 % 13, i * 37 % 11, 'p' + i % 2);
+        fixture_write(&f, "t.csv", buf_bytes(&text));
+        enum status st = load_file("y");
+        cr_expect_eq(st, longer ? STATUS_INVALID : STATUS_OK, "%s", err.text);
+    }
+    cr_expect_not_null(strstr(err.text, "129 bytes; names have at most 128"), "%s", err.text);
+    params.prep.input = INPUT_MATRIX; /* has a name of its own */
+    cr_expect_eq(load_file("y"), STATUS_OK, "%s", err.text);
+    buf_finish(&text);
 }
 
 Test(prep, its_json_says_so_too)

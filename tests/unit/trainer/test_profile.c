@@ -29,7 +29,7 @@ TestSuite(profile, .init = init, .fini = finish);
 static enum status profile(const char *target)
 {
     fixture_write(&f, "t.csv", buf_bytes(&text));
-    const struct source_file file = { "t.csv", f.path, NULL };
+    const struct source_file file = { "t.csv", f.path, NULL, 0 };
     const struct profile_options options = { .target = target };
     enum status st = profile_csv(&file, &options, &json, &err);
     if (!st)

@@ -407,6 +407,54 @@ Test(run, a_network_that_is_too_large)
     cr_assert_eq(run.error.status, STATUS_TOO_LARGE);
 }
 
+/* ---- memory ----------------------------------------------------------------------------- */
+
+static void assert_no_room(uint64_t bytes, const char *says)
+{
+    run.memory_bytes = bytes;
+    run_execute(&run);
+    cr_assert_eq(run.error.status, STATUS_TOO_LARGE, "%s", status_name(run.error.status));
+    cr_assert_not_null(strstr(run.error.text, says), "\"%s\" does not say \"%s\"", run.error.text,
+                       says);
+    cr_assert_not_null(strstr(run.error.text, "--memory-bytes"));
+    cr_assert_eq(run.progress.history_count, 0);
+}
+
+/* As soon as the first pass over the file has seen so many rows. */
+Test(run, a_table_for_which_there_is_no_memory)
+{
+    add_table(300);
+    assert_no_room(300 * 5 * 4 - 1, "table.csv: 300 rows of 5 columns take 0 MiB");
+}
+
+/* Words become more features than there are columns. */
+Test(run, features_for_which_there_is_no_memory)
+{
+    struct buf text = { 0 };
+    buf_append_str(&text, "word,kind\n");
+    for (int i = 0; i < 8000; i++)
+        buf_printf(&text, "w%d,%c\n", i % 64, 'a' + i % 2);
+    fixture_write(&f, "table.csv", buf_bytes(&text));
+    buf_finish(&text);
+    add_file("table.csv", f.path);
+    snprintf(run.target, sizeof run.target, "kind");
+    assert_no_room(1 << 20, "table.csv: 8000 rows of 65 columns take 2 MiB of memory");
+}
+
+Test(run, images_for_which_there_is_no_memory)
+{
+    add_images("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", 600, 4);
+    add_images("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte", 100, 4);
+    assert_no_room(600 * 16 - 1, "train-images-idx3-ubyte.gz: 600 rows of 16 columns");
+}
+
+Test(run, a_learner_for_which_there_is_no_memory)
+{
+    add_table(300);
+    set_params("{\"hidden\":[1024,1024]}");
+    assert_no_room(4 << 20, "300 rows of 4 features take 0 MiB of memory, and 'mlp' about");
+}
+
 Test(run, a_damaged_file_of_the_cache_is_removed)
 {
     add_table(60);
@@ -525,8 +573,8 @@ Test(run, fashion_mnist)
                 run.progress.last.number);
     cr_assert_geq(metric("accuracy"), 0.88);
     cr_assert_leq(run.seconds, 60);
-    const struct source_file images = { "images", run.files[2].path, NULL };
-    const struct source_file labels = { "labels", run.files[3].path, NULL };
+    const struct source_file images = { "images", run.files[2].path, NULL, 0 };
+    const struct source_file labels = { "labels", run.files[3].path, NULL, 0 };
     cr_assert_eq(idx_read(&images, &labels, &test, &run.error), STATUS_OK);
     fixture_write(&f, "model.onnx", buf_bytes(&run.onnx));
     fixture_write(&f, "inputs", bytes_of(test.x, test.rows * test.features * sizeof *test.x));

@@ -202,3 +202,41 @@ Test(trees, refuse_json_that_is_no_model)
         ensemble_finish(&e);
     }
 }
+
+/* ---- cancel ------------------------------------------------------------------------------------- */
+
+/* Whenever it is asked, also between two trees of a round. */
+Test(trees, are_cancelled_within_a_round)
+{
+    void *model;
+    fixture_clouds(&t, ROWS, 5, 4, 0.6);
+    learner_boosted.destroy(must_fit("boosted", "{\"rounds\": 1}"));
+    uint32_t all = asked;
+    cr_assert_geq(all, 4 + 2, "once for each tree, and for the rows afterwards");
+    for (uint32_t i = 0; i < all; i++) {
+        asked = 0;
+        cancel_asked = i;
+        cr_assert_eq(fit(&learner_boosted, "{\"rounds\": 1}", bytes_of(NULL, 0), &model),
+                     STATUS_CANCELLED);
+        cr_assert_null(model);
+        cr_assert_eq(epochs_heard, 1, "only the first fit has come to an end of its round");
+    }
+}
+
+/* ---- memory ------------------------------------------------------------------------------------- */
+
+/* Of 60,000 images of 28 x 28 in ten classes; the rest is known from measuring. */
+Test(trees, say_what_memory_they_need)
+{
+    struct table images = { .rows = 60000, .features = 784, .classes_count = 10 };
+    images.image = (struct image_shape){ 1, 28, 28 };
+    for (int i = 0; i < 2; i++) {
+        const struct learner *l = i ? &learner_boosted : &learner_tree;
+        void *params = mem_zalloc(l->params_size);
+        l->defaults(params, &images);
+        uint64_t needs = l->memory(params, &images, 60000, 2);
+        cr_expect(needs > (90u << 20) && needs < (250u << 20), "%s: %llu", l->name,
+                  (unsigned long long)needs);
+        free(params);
+    }
+}
