@@ -31,6 +31,7 @@ enum status job_take(struct trainer *t, const struct msg_training *m, struct err
     t->max_seconds = m->max_seconds;
     t->end_ms = m->max_seconds ? clock_ms() + (uint64_t)m->max_seconds * 1000 : 0;
     t->late = false;
+    t->cancel_ms = 0;
     t->tries = t->damaged = 0;
     run_init(r);
     t->has_run = true;

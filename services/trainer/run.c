@@ -131,8 +131,8 @@ static enum status read_data(struct run *r, struct data *d, struct error *err)
 {
     struct source_file files[RUN_FILES_MAX];
     for (size_t i = 0; i < r->files_count; i++)
-        files[i] = (struct source_file){ r->files[i].name, r->files[i].path, &r->cancel,
-                                         r->memory_bytes };
+        files[i] =
+            (struct source_file){ r->files[i].name, r->files[i].path, &r->cancel, r->memory_bytes };
     const struct data_request request = { .files = files,
                                           .files_count = r->files_count,
                                           .target = r->target,
@@ -169,11 +169,11 @@ static enum status check_memory(struct run *r, const struct data *d, struct erro
     uint64_t more = r->learner->memory(r->params, t, rows, r->threads);
     if (!r->memory_bytes || data + more <= r->memory_bytes)
         return STATUS_OK;
-    return error_set(err, STATUS_TOO_LARGE,
-                     "%zu rows of %zu features take %llu MiB of memory, and '%s' about %llu MiB more; "
-                     "this trainer has %llu MiB for a training (--memory-bytes)",
-                     t->rows, t->features, MIB(data), r->learner->name, MIB(more),
-                     MIB(r->memory_bytes));
+    return error_set(
+        err, STATUS_TOO_LARGE,
+        "%zu rows of %zu features take %llu MiB of memory, and '%s' about %llu MiB more; "
+        "this trainer has %llu MiB for a training (--memory-bytes)",
+        t->rows, t->features, MIB(data), r->learner->name, MIB(more), MIB(r->memory_bytes));
 }
 
 static enum status fit(struct run *r, const struct data *d, void **model, struct error *err)

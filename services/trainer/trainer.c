@@ -22,6 +22,7 @@
 
 #define BEAT_MS     300 /* between reports of progress; the lease lasts 15 s */
 #define CALL_MS     10000
+#define CANCEL_MS   500 /* for the thread to hear of a cancel, before it is said without it */
 #define RETRY_MS    500
 #define DAMAGED_MAX 3    /* times that the cache may spoil a file of one job */
 #define STOP_MS     8000 /* for the last words to the registry, before the process ends anyway */
@@ -126,17 +127,42 @@ static void on_given_up(void *arg, const struct rpc_reply *reply)
         trainer_go_idle(t);
 }
 
-static void say_verdict(struct trainer *t)
+static void call_verdict(struct trainer *t, rpc_reply_fn *done)
 {
     struct msg_training_update u;
     struct buf history = { 0 };
     job_fill_update(t, &u, &history);
     u.state = (uint32_t)t->verdict;
     u.error = bytes_str(t->reason);
-    t->call = rpc_call(t->registry, MSG_TRAINING_UPDATE, &u, NULL, CALL_MS, on_given_up, t);
+    t->call = rpc_call(t->registry, MSG_TRAINING_UPDATE, &u, NULL, CALL_MS, done, t);
     buf_finish(&history);
+}
+
+static void say_verdict(struct trainer *t)
+{
+    call_verdict(t, on_given_up);
     if (!t->call)
         loop_timer_start(t->timer, RETRY_MS, 0);
+}
+
+static void on_said_early(void *arg, const struct rpc_reply *reply)
+{
+    struct trainer *t = arg;
+    t->call = NULL;
+    if (reply->status == STATUS_OK || reply->status == STATUS_CONFLICT ||
+        reply->status == STATUS_NOT_FOUND)
+        t->lost = true; /* nobody waits for what the thread will leave */
+}
+
+/* A single tree of a large table cannot be interrupted: who has cancelled the job does not wait for
+ * it, only this trainer's next job does.  With each beat, until it is heard. */
+static void say_early(struct trainer *t)
+{
+    if (t->call || t->lost)
+        return;
+    t->verdict = TRAINING_CANCELLED;
+    t->reason[0] = 0;
+    call_verdict(t, on_said_early);
 }
 
 static void give_up(struct trainer *t, enum training_state state, const char *error)
@@ -176,6 +202,7 @@ static void on_updated(void *arg, const struct rpc_reply *reply)
     } else if (reply->status == STATUS_OK && reply->kind == MSG_TRAINING &&
                ((const struct msg_training *)reply->body)->cancel) {
         atomic_store(&t->run.cancel, true);
+        t->cancel_ms = t->cancel_ms ? t->cancel_ms : clock_ms();
         /* the thread ends by itself; a commit may be done */
         if (t->state != TRAINER_RUNNING && t->state < TRAINER_COMMITTING)
             give_up(t, TRAINING_CANCELLED, "");
@@ -191,6 +218,10 @@ static void beat(void *arg)
     if (t->end_ms && t->state == TRAINER_RUNNING && clock_ms() >= t->end_ms) {
         t->late = true;
         atomic_store(&t->run.cancel, true);
+    }
+    if (t->cancel_ms && t->state == TRAINER_RUNNING && clock_ms() - t->cancel_ms >= CANCEL_MS) {
+        say_early(t);
+        return;
     }
     if (t->update || t->state == TRAINER_GIVING_UP)
         return;

@@ -66,7 +66,8 @@ struct trainer {
     uint64_t lease;
     uint64_t end_ms; /* clock_ms() when it will have taken too long; 0: never */
     uint32_t max_seconds;
-    bool late; /* it has */
+    bool late;          /* it has */
+    uint64_t cancel_ms; /* clock_ms() when the registry said that it is cancelled; 0: it has not */
     bool deploy;
     struct run run;
     bool has_run;

@@ -5,8 +5,8 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
-#include "services/worker/placement.h"
 #include "common/base/resources.h"
+#include "services/worker/placement.h"
 
 #include <signal.h>
 #include <stdio.h>

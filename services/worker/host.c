@@ -6,11 +6,11 @@
 #include "common/base/cache.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/resources.h"
 #include "services/worker/child.h"
 #include "services/worker/demand.h"
 #include "services/worker/desired.h"
 #include "services/worker/placement.h"
-#include "common/base/resources.h"
 
 #include <errno.h>
 #include <stdio.h>

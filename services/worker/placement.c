@@ -4,11 +4,11 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "common/base/resources.h"
 #include "services/worker/child.h"
 #include "services/worker/desired.h"
 #include "services/worker/memory.h"
 #include "services/worker/places.h"
-#include "common/base/resources.h"
 
 #include <stdlib.h>
 #include <utlist.h>

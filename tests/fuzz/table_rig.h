@@ -21,7 +21,8 @@ static inline struct rig_file rig_file(const char *name, struct bytes data)
     static char paths[2][32];
     static size_t next;
     char *path = paths[next++ % 2];
-    struct rig_file f = { .source = { name, path, NULL, 0 }, .fd = memfd_create(name, MFD_CLOEXEC) };
+    struct rig_file f = { .source = { name, path, NULL, 0 },
+                          .fd = memfd_create(name, MFD_CLOEXEC) };
     assert(f.fd >= 0);
     ssize_t written = write(f.fd, data.data, data.len);
     assert(written == (ssize_t)data.len);

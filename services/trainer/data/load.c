@@ -227,8 +227,8 @@ static enum status apply_prep(const struct data_request *r, struct data *d, stru
     struct error inner;
     t->features = d->prep->features;
     uint64_t cells = (uint64_t)(t->rows + d->split.test) * t->features;
-    if (source_room(&r->files[0], t->rows, t->features,
-                    data_memory(d) + cells * sizeof *t->x, &inner))
+    if (source_room(&r->files[0], t->rows, t->features, data_memory(d) + cells * sizeof *t->x,
+                    &inner))
         return error_set(err, inner.status, "%s: %s", r->files[0].name, inner.text);
     t->x = mem_alloc(t->rows * t->features * sizeof *t->x);
     for (size_t at = 0; at < t->rows && !given_up(r, 0);) {

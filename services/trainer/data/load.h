@@ -53,7 +53,7 @@ struct data {
  * would be needed.  CANCELLED: the files' flag was set.  d: to be given to data_finish in any case. */
 enum status data_load(const struct data_request *request, struct data *d,
                       struct error *err) MUST_CHECK;
-void data_finish(struct data *d); /* zeroed is fine */
+void data_finish(struct data *d);           /* zeroed is fine */
 uint64_t data_memory(const struct data *d); /* bytes */
 /* Adds the graph's inputs and the preprocessing; the name of the [N, features] tensor. */
 const char *data_export(struct data *d, struct onnx_graph *g);

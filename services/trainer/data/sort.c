@@ -25,7 +25,8 @@ static void merge_two(const struct merge *m, const char *from, size_t left, size
     for (size_t i = 0; i < all; i++, to += m->size) {
         if (i % RUN == 0 && given_up(m))
             return;
-        bool second = a == left || (b < all && m->compare(from + b * m->size, from + a * m->size) < 0);
+        bool second =
+            a == left || (b < all && m->compare(from + b * m->size, from + a * m->size) < 0);
         size_t at = second ? b++ : a++;
         memcpy(to, from + at * m->size, m->size);
     }

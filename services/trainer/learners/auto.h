@@ -17,7 +17,8 @@
 #define AUTO_MEMBERS_MAX 8  /* that answer together */
 #define AUTO_TEXT_MAX    320
 #define AUTO_ANSWERS_MAX (1u << 26) /* rows x answers of one trial: 256 MiB */
-#define AUTO_STATE_MAX   (128u << 20) /* bytes of kept answers; a search with more has no checkpoints */
+#define AUTO_STATE_MAX \
+    (128u << 20) /* bytes of kept answers; a search with more has no checkpoints */
 
 struct auto_params {
     double budget_s; /* the search and the last fit together; not for `trials` */
@@ -45,7 +46,7 @@ struct auto_search {
     struct random random;
     uint64_t begin_us; /* of the search; what was spent before a checkpoint counts */
     uint64_t end_us;   /* 0: by trials */
-    size_t rows;     /* the lesson's training and validation rows */
+    size_t rows;       /* the lesson's training and validation rows */
     size_t width;
     uint32_t folds, folds_used;
     unsigned char *fold; /* of each row, by its place in the lesson */

@@ -125,7 +125,8 @@ static void derive(struct boosted *b, size_t i, float weight, float *p)
     float *gradients = g->gradients + i, *hessians = g->hessians + i;
     if (g->e->end == ENSEMBLE_VALUES) {
         for (size_t k = 0; k < n; k++) {
-            gradients[k * count] = weight * (g->train.sums[i * n + k] - g->train.targets[i * n + k]);
+            gradients[k * count] =
+                weight * (g->train.sums[i * n + k] - g->train.targets[i * n + k]);
             hessians[k * count] = weight;
         }
         return;

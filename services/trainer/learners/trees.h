@@ -13,8 +13,8 @@
 #define TREE_DEPTH_MAX      64    /* 0 stands for: this */
 #define BOOSTED_DEPTH_MAX   16
 #define TREE_BINS_MAX       1024
-#define TREE_GRADIENTS_MAX  (1u << 27) /* rows x outputs: each takes 32 bytes */
-#define TREE_HISTOGRAMS_MAX (2u << 30) /* bytes of the histograms of all nodes that are grown */
+#define TREE_GRADIENTS_MAX  (1u << 27)  /* rows x outputs: each takes 32 bytes */
+#define TREE_HISTOGRAMS_MAX (2u << 30)  /* bytes of the histograms of all nodes that are grown */
 #define TREE_HISTOGRAMS_FEW (64u << 20) /* so many at least are there for any trees */
 
 #define TREE_CHECKPOINT_MS    10000 /* between two of them, at least; */

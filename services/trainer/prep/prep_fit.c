@@ -291,11 +291,12 @@ static enum status check_name(const struct prep *p, size_t column, struct error 
     const char *name = p->frame->columns[column].name;
     char input[MAX_CELL + 2];
     size_t len = strlen(prep_input_name(name, input, sizeof input));
-    return len <= MAX_NAME ? STATUS_OK
-                           : error_set(err, STATUS_INVALID,
-                                       "column '%.64s...' would be an input of the model with a name of "
-                                       "%zu bytes; names have at most %d: give it a shorter one",
-                                       name, len, MAX_NAME);
+    return len <= MAX_NAME
+               ? STATUS_OK
+               : error_set(err, STATUS_INVALID,
+                           "column '%.64s...' would be an input of the model with a name of "
+                           "%zu bytes; names have at most %d: give it a shorter one",
+                           name, len, MAX_NAME);
 }
 
 static enum status check_names(const struct prep *p, struct error *err)
@@ -342,7 +343,8 @@ enum status prep_fit(const struct prep_lesson *l, const struct prep_params *para
     p->features = p->numbers_count + p->indicators;
     for (size_t i = 0; i < p->words_count; i++)
         p->features += p->words[i].width;
-    enum status st = given_up(l) ? error_set(err, STATUS_CANCELLED, "cancelled") : check_inputs(p, err);
+    enum status st =
+        given_up(l) ? error_set(err, STATUS_CANCELLED, "cancelled") : check_inputs(p, err);
     if (!st)
         st = check_names(p, err);
     if (st) {

@@ -105,7 +105,8 @@ static void make_images(bool bytes)
     t.pixels = bytes ? mem_alloc(ROWS * 64) : NULL;
     for (size_t i = 0; i < ROWS * 64; i++) {
         t.y[i / 64] = (uint32_t)(i / 64 % 3);
-        unsigned char pixel = (unsigned char)(random_u64(&r) % 120 + (i / 8 % 8 == i / 64 % 3) * 100);
+        unsigned char pixel =
+            (unsigned char)(random_u64(&r) % 120 + (i / 8 % 8 == i / 64 % 3) * 100);
         t.x[i] = pixel;
         if (bytes)
             t.pixels[i] = pixel;
