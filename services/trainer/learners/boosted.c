@@ -9,8 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define LEAST_PROBABILITY 1e-7 /* in a logarithm */
-#define LEAST_HESSIAN     1e-16f
+#define LEAST_HESSIAN 1e-16f
 
 struct boosted_params {
     uint32_t rounds;
@@ -99,7 +98,7 @@ static void judge_classes(const struct boosted *b, struct tree_watched *w, float
         probabilities(b, w->sums + i * n, p);
         for (size_t k = 1; k < classes; k++)
             best = p[k] > p[best] ? k : best;
-        loss -= log(fmax((double)p[y], LEAST_PROBABILITY));
+        loss -= log(tree_probability(p[y]));
         right += best == y;
     }
     if (!w->count)

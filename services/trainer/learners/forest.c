@@ -12,8 +12,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define LEAST_PROBABILITY 1e-7 /* in a logarithm */
-
 struct forest_params {
     uint32_t trees;
     uint32_t max_depth; /* 0: as deep as the rows go */
@@ -108,7 +106,7 @@ static void judge_classes(const struct forest *f, struct tree_watched *w, float 
             best = p > top ? k : best;
             top = p > top ? p : top;
             if (k == y)
-                loss -= log(fmax((double)p, LEAST_PROBABILITY));
+                loss -= log(tree_probability(p));
         }
         right += best == y;
     }

@@ -17,6 +17,8 @@
 #define TREE_HISTOGRAMS_MAX (2u << 30)  /* bytes of the histograms of all nodes that are grown */
 #define TREE_HISTOGRAMS_FEW (64u << 20) /* so many at least are there for any trees */
 
+#define TREE_LEAST_PROBABILITY 1e-7f /* in a logarithm */
+
 #define TREE_CHECKPOINT_MS    10000 /* between two of them, at least; */
 #define TREE_CHECKPOINT_SHARE 50    /* and so many times as long as one takes */
 
@@ -80,6 +82,11 @@ enum status growth_go_on(const struct growth *g, struct error *err) MUST_CHECK;
 /* Loss and accuracy of values where the answer is sum * factor. */
 void growth_judge_values(const struct growth *g, struct tree_watched *w, float factor);
 double tree_weight(const struct lesson *lesson, uint32_t row); /* of the row's class, or 1 */
+/* For a logarithm; NaN stays: it is how a loss shows that it is none. */
+static inline double tree_probability(float p)
+{
+    return p < TREE_LEAST_PROBABILITY ? (double)TREE_LEAST_PROBABILITY : (double)p;
+}
 
 /* Says how the round went, and gives the lesson's owner a checkpoint when it is time for one: the
  * trees and `extra`, a struct of the learner's own. */

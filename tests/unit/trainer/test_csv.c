@@ -461,3 +461,27 @@ Test(csv, memory_for_one_cell_is_bounded)
     assert_refused(read_named("t.csv.gz", "k"), "row 2 has a cell of more than 4096 bytes");
     cr_assert_lt(peak_kib() - before, 32 << 10);
 }
+
+/* ---- limits --------------------------------------------------------------------------------------- */
+
+Test(csv, more_columns_than_are_read)
+{
+    struct buf text = { 0 };
+    for (unsigned i = 0; i <= MAX_COLUMNS; i++)
+        buf_printf(&text, "%s%u", i ? "," : "", i);
+    buf_append_str(&text, "\n");
+    assert_refused(read_bytes(buf_bytes(&text), "0"), "there are more than 65537 columns");
+    buf_finish(&text);
+}
+
+Test(csv, more_rows_than_are_read)
+{
+    struct buf text = { 0 };
+    if (!getenv("MAAS_FULL"))
+        cr_skip_test("only with MAAS_FULL=1: it has twenty million rows");
+    buf_append_str(&text, "a,k\n");
+    for (unsigned i = 0; i <= MAX_ROWS; i++)
+        buf_append_str(&text, i % 2 ? "1,x\n" : "2,y\n");
+    assert_refused(read_bytes(buf_bytes(&text), "k"), "the table has more than 20000000 rows");
+    buf_finish(&text);
+}

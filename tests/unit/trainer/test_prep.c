@@ -137,6 +137,21 @@ Test(prep, a_name_that_is_too_long_for_an_input)
     buf_finish(&text);
 }
 
+Test(prep, can_be_cancelled)
+{
+    const atomic_bool cancelled = true;
+    struct prep *other = NULL;
+    write_mixed(200);
+    cr_assert_eq(load_file("y"), STATUS_OK, "%s", err.text);
+    const struct prep_lesson lesson = { .frame = &d.frame,
+                                        .target = &d.train,
+                                        .rows = d.split.rows,
+                                        .count = d.frame.rows,
+                                        .cancelled = &cancelled };
+    cr_assert_eq(prep_fit(&lesson, &params.prep, &other, &err), STATUS_CANCELLED);
+    cr_assert_null(other);
+}
+
 Test(prep, its_json_says_so_too)
 {
     write_mixed(200);

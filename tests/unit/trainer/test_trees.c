@@ -223,6 +223,34 @@ Test(trees, are_cancelled_within_a_round)
     }
 }
 
+/* ---- what is no number -------------------------------------------------------------------------- */
+
+static void assert_no_number(const struct learner *l)
+{
+    static const struct learner_events events = { go_on, on_epoch, on_checkpoint };
+    const float weights[] = { NAN, 1, 1 };
+    const struct lesson lesson = { .table = &t,
+                                   .rows = order,
+                                   .train = ROWS,
+                                   .class_weights = weights,
+                                   .threads = 1,
+                                   .events = &events };
+    void *params = mem_zalloc(l->params_size), *model = NULL;
+    l->defaults(params, &t);
+    cr_expect_eq(l->fit(params, &lesson, &model, &err), STATUS_INVALID, "%s", l->name);
+    cr_expect_not_null(strstr(err.text, "the loss is no number"), "%s", err.text);
+    cr_expect_null(model);
+    free(params);
+}
+
+Test(trees, a_loss_that_is_no_number)
+{
+    fixture_clouds(&t, ROWS, 5, 3, 0.6);
+    assert_no_number(&learner_boosted);
+    assert_no_number(&learner_forest);
+    assert_no_number(&learner_tree);
+}
+
 /* ---- memory ------------------------------------------------------------------------------------- */
 
 /* Of 60,000 images of 28 x 28 in ten classes; the rest is known from measuring. */
