@@ -325,6 +325,30 @@ def test_trainer_dies_and_another_goes_on_to_the_same_model(make_suite):
     assert artifact(suite, version) == artifact(suite, version + 1)
 
 
+@pytest.mark.skipif(not FULL, reason="a unit test has it, too, but for the registry: MAAS_FULL=1")
+def test_trainer_dies_and_another_goes_on_with_the_search(make_suite):
+    suite = make_suite(trainers=2, options={"trainer": ["--checkpoint-ms", "100"]})
+    suite.api.call("PUT", "/api/datasets/iris/files/iris.csv", iris(1500))
+    body = {"model": "m", "dataset": "iris", "target": "species", "seed": 5, "learner": "auto",
+            "params": {"trials": 16, "folds": 3}}  # fmt: skip
+    path = f"/api/training/{suite.api.call('POST', '/api/training', body)['id']}"
+    job = suite.eventually(lambda: (j := suite.api.get(path))["epoch"] >= 3 and j, 120, "no trials")
+    pid = int(job["trainer"].split("-")[-2])  # HOST-PID-RANDOM
+    first, second = [f"trainer-{i}" for i in (1, 2)]
+    if suite.processes[second].pid == pid:
+        first, second = second, first
+    suite.processes[first].kill()
+    done = suite.eventually(
+        lambda: (j := suite.api.get(path))["state"] in ("done", "failed") and j, 200, "nobody finishes it"
+    )
+    assert (done["state"], done["attempts"], done["version"]) == ("done", 2, "1"), done
+    log = suite.processes[second].log()
+    assert "goes on from a checkpoint" in log and "began anew" not in log
+    undisturbed = train(suite, body)
+    assert undisturbed["history"] == done["history"]
+    assert artifact(suite, 1) == artifact(suite, 2)
+
+
 def artifact(suite, version):
     """The digests of the model and of what goes with it."""
     shown = suite.api.get(f"/api/models/m/versions/{version}")
