@@ -24,6 +24,7 @@ struct read {
     struct digest digest; /* as it should be */
     struct digest is;     /* as a pool thread found it */
     struct frame data;
+    bool verify; /* before anybody gets it */
     bool there;
     struct waiter *waiters;
     struct read *prev, *next;
@@ -50,19 +51,19 @@ static void read_destroy(struct read *k)
     free(k);
 }
 
-static void forget_oldest(struct reads *r)
+/* One that is kept. */
+static void forget(struct reads *r, struct read *k)
 {
-    struct read *oldest = r->kept;
-    DL_DELETE(r->kept, oldest);
-    HASH_DEL(r->all, oldest);
+    DL_DELETE(r->kept, k);
+    HASH_DEL(r->all, k);
     r->kept_count--;
-    read_destroy(oldest);
+    read_destroy(k);
 }
 
 static void forget_all(struct reads *r)
 {
     while (r->kept)
-        forget_oldest(r);
+        forget(r, r->kept);
 }
 
 static void release(struct reads *r)
@@ -92,7 +93,7 @@ static void keep(struct reads *r, struct read *k)
 {
     DL_APPEND(r->kept, k);
     if (++r->kept_count > READS_KEPT)
-        forget_oldest(r);
+        forget(r, r->kept); /* the oldest */
 }
 
 static void start_next(struct reads *r);
@@ -143,7 +144,10 @@ static void on_read(void *arg, enum status st, const char *text, struct frame *d
         return;
     }
     frame_move(&k->data, data);
-    loop_work(k->reads->loop, hash, on_hashed, k);
+    if (k->verify)
+        loop_work(k->reads->loop, hash, on_hashed, k);
+    else
+        finish(k, STATUS_OK, "");
 }
 
 /* Redis that is away says so at once, inside: hence `starting`. */
@@ -173,29 +177,36 @@ static void see(struct reads *r, const struct rpc_peer *peer)
     r->last = *peer;
 }
 
-void reads_get(struct reads *r, const struct digest *digest, const struct rpc_peer *peer,
-               read_done_fn *done, void *arg)
+static struct read *read_create(struct reads *r, const struct digest *digest)
+{
+    struct read *k = mem_zalloc(sizeof *k);
+    k->reads = r;
+    k->digest = *digest;
+    frame_init_empty(&k->data);
+    HASH_ADD(hh, r->all, digest, sizeof k->digest, k);
+    DL_APPEND(r->waiting, k);
+    return k;
+}
+
+void reads_get(struct reads *r, const struct read_wish *wish, read_done_fn *done, void *arg)
 {
     struct read *k;
-    see(r, peer);
-    HASH_FIND(hh, r->all, digest, sizeof *digest, k);
+    see(r, wish->peer);
+    HASH_FIND(hh, r->all, wish->digest, sizeof *wish->digest, k);
+    if (k && k->there && !k->verify && !wish->raw) {
+        forget(r, k); /* perhaps it is what the peer has found wrong */
+        k = NULL;
+    }
     if (k && k->there) {
         done(arg, STATUS_OK, "", &k->data);
         return;
     }
+    if (!k)
+        k = read_create(r, wish->digest);
     struct waiter *w = mem_alloc(sizeof *w);
     *w = (struct waiter){ done, arg, NULL };
-    if (k) {
-        LL_APPEND(k->waiters, w);
-        return;
-    }
-    k = mem_zalloc(sizeof *k);
-    k->reads = r;
-    k->digest = *digest;
-    k->waiters = w;
-    frame_init_empty(&k->data);
-    HASH_ADD(hh, r->all, digest, sizeof k->digest, k);
-    DL_APPEND(r->waiting, k);
+    LL_APPEND(k->waiters, w);
+    k->verify |= !wish->raw;
     start_next(r);
 }
 
