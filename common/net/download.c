@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define JOIN_AHEAD  4 /* chunks; less is found in the registry's memory */
+#define JOIN_AHEAD  16 /* chunks; for who is less behind the registry waits a little */
 #define RETRY_MS    200
 #define PART_SUFFIX ".part"
 
@@ -109,11 +109,13 @@ static size_t chunk_len(const struct download *d, size_t index)
  * left out at the end, so that the registry reads most chunks once for all. */
 static void join(struct download *d, struct bytes now)
 {
-    for (size_t i = 0; i < d->chunk_count && now.len == DIGEST_SIZE; i++) {
+    size_t count = d->chunk_count;
+    for (size_t i = 0; i < count && now.len == DIGEST_SIZE; i++) {
         if (memcmp(d->chunks[i].byte, now.data, DIGEST_SIZE) != 0)
             continue;
-        size_t ahead = (i + d->chunk_count - d->next) % d->chunk_count;
-        if (!d->taken[i] && ahead > JOIN_AHEAD)
+        size_t ahead = (i + count - d->next) % count;
+        bool behind = d->done_count && ahead > count / 2; /* they, not we */
+        if (!d->taken[i] && ahead > JOIN_AHEAD && !behind)
             d->next = i;
         return;
     }

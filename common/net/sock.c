@@ -309,8 +309,8 @@ static void on_direct_lost(void *arg)
 static bool direct_path(const struct sock *s, const char *endpoint, char path[MAX_ENDPOINT + 1])
 {
     bool ipc = s->config.direct && strncmp(endpoint, IPC, sizeof IPC - 1) == 0;
-    return ipc && snprintf(path, MAX_ENDPOINT + 1, "%s" DIRECT_SUFFIX,
-                           endpoint + sizeof IPC - 1) <= MAX_ENDPOINT;
+    return ipc && snprintf(path, MAX_ENDPOINT + 1, "%s" DIRECT_SUFFIX, endpoint + sizeof IPC - 1) <=
+                      MAX_ENDPOINT;
 }
 
 enum status sock_bind(struct sock *s, const char *endpoint, struct error *err)

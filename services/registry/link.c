@@ -40,8 +40,8 @@ struct redis_link {
     redisAsyncContext *context;     /* NULL while there is none; hiredis frees it */
     bool siphons;                   /* each connection gets one */
     struct siphon siphon;
-    struct lookup *lookup;          /* while it is under way */
-    struct redis_place place;       /* of the connection, or of the attempt */
+    struct lookup *lookup;    /* while it is under way */
+    struct redis_place place; /* of the connection, or of the attempt */
     struct greeting greeting;
     bool greeted;  /* it has ended, in whichever way */
     bool up;       /* it ended well, and the connection holds */

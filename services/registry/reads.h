@@ -2,10 +2,11 @@
  *
  * It is verified, once for all, unless all who wait for it verify it themselves.
  * The workers that fetch a new version want the same chunks at about the same time: who asks for
- * one that is being read waits for that one.  While several peers read, the last READS_KEPT stay
- * for those that are a little behind; one peer alone always gets what the store has.  At most
- * READS_OPEN are read at a time, the others wait: that bounds the memory.  Loop thread only, but
- * for the hashing.
+ * one that is being read waits for that one.  While several peers read, a chunk stays until all of
+ * them have got it; one peer alone always gets what the store has.  At most READS_OPEN are read at
+ * a time and READS_KEPT are there in all, the others wait: that bounds the memory.  So who is ahead
+ * waits for who is a little behind, but no longer than some milliseconds: a slow peer is left
+ * behind, and joins the others where they are (reads_now).  Loop thread only, but for the hashing.
  */
 #ifndef SERVICES_REGISTRY_READS_H
 #define SERVICES_REGISTRY_READS_H
