@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-#define CHUNK_MEMORY_KEPT 8 /* blocks that wait for their next use */
+#define CHUNK_MEMORY_KEPT 4 /* blocks that wait for their next use */
 
 /* CHUNK_BYTES, not cleared.  NULL: the kernel has no more. */
 void *chunk_memory_take(void);
