@@ -173,6 +173,7 @@ def distribute(bench, digest, workers, plain):
     bench.suite.eventually(distributed, READY_SECONDS, "not distributed")
     there = time.monotonic() - begin
     plain.remove()
+    bench.api.close()  # it may have been idle for longer than a gateway waits
 
     def ready():
         shown = bench.api.get("/api/workers")["workers"]
