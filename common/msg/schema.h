@@ -52,11 +52,12 @@ struct i64s {
     F(S, str, after, 1, MAX_NAME, "what the page before has ended with; empty: the first page") \
     F(S, u32, after_version, 2, 0, "the same")
 
-#define CHUNK_FIELDS(F, L, S)                                                           \
-    F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the attached frame")                  \
-    F(S, str, upload, 2, MAX_NAME, "upload that it is a piece of, or empty")            \
-    F(S, u64, offset, 3, 0, "where in the upload; a piece lies within one CHUNK_BYTES") \
-    F(S, bin, now, 4, DIGEST_SIZE, "in an answer: chunk that somebody reads now, or empty")
+#define CHUNK_FIELDS(F, L, S)                                                               \
+    F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the attached frame")                      \
+    F(S, str, upload, 2, MAX_NAME, "upload that it is a piece of, or empty")                \
+    F(S, u64, offset, 3, 0, "where in the upload; a piece lies within one CHUNK_BYTES")     \
+    F(S, bin, now, 4, DIGEST_SIZE, "in an answer: chunk that somebody reads now, or empty") \
+    F(S, boolean, raw, 5, 0, "in CHUNK_GET: who asks verifies it, the registry need not")
 
 #define MANIFEST_FIELDS(F, L, S)                                                     \
     F(S, bin, digest, 1, DIGEST_SIZE, "SHA-256 of the whole artifact")               \

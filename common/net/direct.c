@@ -328,12 +328,13 @@ static void try_connect(uv_timer_t *timer)
 /* ---- life ------------------------------------------------------------------------------------------ */
 
 static struct direct *create(struct loop *l, const char *path, const struct direct_config *config,
-                             direct_message_fn *message, void *arg)
+                             direct_message_fn *message, loop_fn *lost, void *arg)
 {
     struct direct *d = mem_zalloc(sizeof *d);
     d->loop = l;
     d->config = *config;
     d->message = message;
+    d->lost = lost;
     d->arg = arg;
     d->pause_ms = RECONNECT_MIN_MS;
     d->listener.data = d->timer.data = d;
@@ -349,10 +350,9 @@ struct direct *direct_listen(struct loop *l, const char *path, const struct dire
                              direct_message_fn *message, loop_fn *lost, void *arg,
                              struct error *err)
 {
-    struct direct *d = create(l, path, config, message, arg);
+    struct direct *d = create(l, path, config, message, lost, arg);
     uv_fs_t remove;
     d->listens = true;
-    d->lost = lost;
     uv_fs_unlink(NULL, &remove, path, NULL); /* of a process that was killed */
     uv_fs_req_cleanup(&remove);
     int rc = uv_pipe_bind2(&d->listener, path, strlen(path), UV_PIPE_NO_TRUNCATE);
@@ -366,9 +366,9 @@ struct direct *direct_listen(struct loop *l, const char *path, const struct dire
 }
 
 struct direct *direct_connect(struct loop *l, const char *path, const struct direct_config *config,
-                              direct_message_fn *message, void *arg)
+                              direct_message_fn *message, loop_fn *lost, void *arg)
 {
-    struct direct *d = create(l, path, config, message, arg);
+    struct direct *d = create(l, path, config, message, lost, arg);
     try_connect(&d->timer);
     return d;
 }

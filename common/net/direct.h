@@ -29,7 +29,7 @@ struct direct *direct_listen(struct loop *l, const char *path, const struct dire
                              struct error *err);
 /* Connects again, with back-off, for as long as it lives. */
 struct direct *direct_connect(struct loop *l, const char *path, const struct direct_config *config,
-                              direct_message_fn *message, void *arg);
+                              direct_message_fn *message, loop_fn *lost, void *arg);
 void direct_destroy(struct direct *d); /* NULL is fine; allowed inside a handler */
 
 /* Is this the route of a direct peer, rather than ZeroMQ's? */

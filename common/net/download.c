@@ -2,7 +2,9 @@
  *
  * The manifest first; then a pool thread looks which chunks an earlier try has left in
  * path.part; then the missing ones, a window at a time, each verified and written on a
- * pool thread; at the end the file is renamed.
+ * pool thread; at the end the file is renamed.  The registry hands chunks out as they are;
+ * one that is damaged is asked for again, verified: if the store has lost it, the registry
+ * says so, and counts and logs it.
  */
 #include "common/net/artifact.h"
 
@@ -15,7 +17,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define JOIN_AHEAD  4 /* chunks; less is found in the registry's memory */
+#define JOIN_AHEAD  16 /* chunks; for who is less behind the registry waits a little */
 #define RETRY_MS    200
 #define PART_SUFFIX ".part"
 
@@ -24,6 +26,7 @@ struct slot {
     struct download *download;
     bool used;
     size_t index;          /* of the chunk */
+    bool doubted;          /* it came damaged: the registry is to look at it */
     struct rpc_call *call; /* asked for */
     struct frame data;     /* while a pool thread writes it */
     bool writing;
@@ -106,11 +109,13 @@ static size_t chunk_len(const struct download *d, size_t index)
  * left out at the end, so that the registry reads most chunks once for all. */
 static void join(struct download *d, struct bytes now)
 {
-    for (size_t i = 0; i < d->chunk_count && now.len == DIGEST_SIZE; i++) {
+    size_t count = d->chunk_count;
+    for (size_t i = 0; i < count && now.len == DIGEST_SIZE; i++) {
         if (memcmp(d->chunks[i].byte, now.data, DIGEST_SIZE) != 0)
             continue;
-        size_t ahead = (i + d->chunk_count - d->next) % d->chunk_count;
-        if (!d->taken[i] && ahead > JOIN_AHEAD)
+        size_t ahead = (i + count - d->next) % count;
+        bool behind = d->done_count && ahead > count / 2; /* they, not we */
+        if (!d->taken[i] && ahead > JOIN_AHEAD && !behind)
             d->next = i;
         return;
     }
@@ -147,6 +152,8 @@ static void write_slot(void *arg) /* pool thread */
         s->error.status = write_all(d->fd, data, (uint64_t)s->index * CHUNK_BYTES, &s->error);
 }
 
+static void ask_chunk(struct slot *s);
+
 static void on_written(void *arg)
 {
     struct slot *s = arg;
@@ -157,6 +164,11 @@ static void on_written(void *arg)
     if (d->over) {
         if (!d->retry)
             download_free(d);
+        return;
+    }
+    if (s->error.status == STATUS_CORRUPT && !s->doubted) {
+        s->used = s->doubted = true;
+        ask_chunk(s);
         return;
     }
     if (s->error.status) {
@@ -198,7 +210,8 @@ static void ask_chunk(struct slot *s)
 {
     struct download *d = s->download;
     uint64_t now = clock_ms();
-    struct msg_chunk body = { .digest = bytes_of(d->chunks[s->index].byte, DIGEST_SIZE) };
+    struct msg_chunk body = { .digest = bytes_of(d->chunks[s->index].byte, DIGEST_SIZE),
+                              .raw = !s->doubted };
     s->call = rpc_call(d->registry, MSG_CHUNK_GET, &body, NULL,
                        s->deadline_ms > now ? s->deadline_ms - now : 1, on_chunk, s);
     if (!s->call)

@@ -1,6 +1,8 @@
 /* frame.c - frames: reference-counted memory, by ZeroMQ's messages. */
 #include "common/net/frame.h"
 
+#include "common/net/chunk_memory.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -28,6 +30,15 @@ void *frame_init_size(struct frame *f, size_t len)
 {
     must(zmq_msg_init_size(raw(f), len), "out of memory for a frame");
     return zmq_msg_data(raw(f));
+}
+
+void *frame_init_chunk(struct frame *f, size_t len)
+{
+    assert(len <= CHUNK_BYTES);
+    void *data = chunk_memory_take();
+    if (data)
+        frame_init_take(f, data, len, chunk_memory_give, NULL);
+    return data;
 }
 
 void frame_init_copy(struct frame *f, struct bytes data)

@@ -19,6 +19,9 @@ typedef void frame_free_fn(void *data, void *hint); /* may run on any thread */
 void frame_init_empty(struct frame *f);
 void *frame_init_size(struct frame *f, size_t len); /* the memory to fill, len bytes */
 void frame_init_copy(struct frame *f, struct bytes data);
+/* Up to CHUNK_BYTES, of memory that is used again (chunk_memory.h).  NULL: the kernel has none, and f
+ * is not initialised. */
+void *frame_init_chunk(struct frame *f, size_t len);
 /* Gives data to the frame; free_fn is called once nobody uses it. */
 void frame_init_take(struct frame *f, void *data, size_t len, frame_free_fn *free_fn, void *hint);
 void frame_init_buf(struct frame *f, struct buf *b); /* takes b's memory; b is empty after */

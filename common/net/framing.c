@@ -93,6 +93,11 @@ static enum status begin_frame(struct framing *f)
     uint64_t len = f->lengths[f->frames.count - f->from];
     if (len <= SMALL_BYTES) {
         f->place = frame_init_size(frames_add(&f->frames), len);
+    } else if (len > CHUNK_BYTES / 2 && len <= CHUNK_BYTES) {
+        f->place = frame_init_chunk(&f->frames.at[f->frames.count], len);
+        if (!f->place)
+            return STATUS_FULL;
+        f->frames.count++;
     } else {
         f->place = malloc(len);
         if (!f->place)

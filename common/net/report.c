@@ -2,6 +2,7 @@
 #include "common/net/report.h"
 
 #include "common/base/metrics.h"
+#include "common/net/chunk_memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +97,7 @@ static void send_report(struct reporter *r)
 static void on_timer(void *arg)
 {
     struct reporter *r = arg;
+    chunk_memory_tidy(); /* all but engines and the registry, which see to it themselves, report */
     if (!r->call)
         send_report(r);
 }

@@ -204,7 +204,7 @@ static void on_disconnect(void *arg)
 
 static void connect_anew(struct rpc_client *c, uint64_t now)
 {
-    static const struct sock_config config = { SOCK_DEALER, QUEUE_MAX, MAX_ENVELOPE, false };
+    static const struct sock_config config = { SOCK_DEALER, QUEUE_MAX, MAX_ENVELOPE, true };
     struct error err;
     sock_destroy(c->sock);
     c->sock = sock_create(c->loop, &config, on_message, c);

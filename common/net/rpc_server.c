@@ -62,7 +62,7 @@ static void on_message(void *arg, struct frames *frames)
 struct rpc_server *rpc_server_create(struct loop *l, rpc_handler_fn *const handlers[MSG_KIND_COUNT],
                                      void *arg)
 {
-    static const struct sock_config config = { SOCK_ROUTER, PEER_QUEUE_MAX, RPC_FRAME_MAX, false };
+    static const struct sock_config config = { SOCK_ROUTER, PEER_QUEUE_MAX, RPC_FRAME_MAX, true };
     struct rpc_server *s = mem_zalloc(sizeof *s);
     s->handlers = handlers;
     s->arg = arg;

@@ -1,8 +1,8 @@
 /* sock.c - ZeroMQ sockets on the loop.
  *
  * A ROUTER that is bound to ipc://PATH and may be direct listens on PATH.direct beside; a
- * DEALER that may be direct connects there.  Which way a peer of the ROUTER came is seen
- * from its route.
+ * DEALER that may be direct connects there, unless it finds only the former.  Which way a peer
+ * of the ROUTER came is seen from its route.
  */
 #include "common/net/sock.h"
 
@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <uv.h>
 #include <zmq.h>
 
@@ -24,6 +25,7 @@
 #define RECONNECT_MAX_MS   2000
 #define CONNECT_TIMEOUT_MS 3000 /* a host that swallows packets */
 #define LISTEN_BACKLOG     1024
+#define IPC                "ipc://"
 #define DIRECT_SUFFIX      ".direct"
 
 static struct metric_family bad_messages = {
@@ -306,9 +308,9 @@ static void on_direct_lost(void *arg)
 /* The path beside an ipc:// endpoint; false: this socket takes no short way. */
 static bool direct_path(const struct sock *s, const char *endpoint, char path[MAX_ENDPOINT + 1])
 {
-    bool ipc = s->config.direct && strncmp(endpoint, "ipc://", 6) == 0;
-    return ipc &&
-           snprintf(path, MAX_ENDPOINT + 1, "%s" DIRECT_SUFFIX, endpoint + 6) <= MAX_ENDPOINT;
+    bool ipc = s->config.direct && strncmp(endpoint, IPC, sizeof IPC - 1) == 0;
+    return ipc && snprintf(path, MAX_ENDPOINT + 1, "%s" DIRECT_SUFFIX, endpoint + sizeof IPC - 1) <=
+                      MAX_ENDPOINT;
 }
 
 enum status sock_bind(struct sock *s, const char *endpoint, struct error *err)
@@ -327,14 +329,20 @@ enum status sock_bind(struct sock *s, const char *endpoint, struct error *err)
     return s->direct ? STATUS_OK : STATUS_INVALID;
 }
 
+/* A ROUTER is there that knows no short way. */
+static bool only_zmq(const char *endpoint, const char *path)
+{
+    return access(endpoint + sizeof IPC - 1, F_OK) == 0 && access(path, F_OK) != 0;
+}
+
 enum status sock_connect(struct sock *s, const char *endpoint, struct error *err)
 {
     const struct direct_config config = { s->config.queue_max, s->config.frame_bytes_max };
     char path[MAX_ENDPOINT + 1];
     if (bytes_copy_str(bytes_str(endpoint), s->endpoint, sizeof s->endpoint))
         return error_set(err, STATUS_INVALID, "an endpoint has at most %d bytes", MAX_ENDPOINT);
-    if (direct_path(s, endpoint, path)) {
-        s->direct = direct_connect(s->loop, path, &config, on_direct_message, s);
+    if (direct_path(s, endpoint, path) && !only_zmq(endpoint, path)) {
+        s->direct = direct_connect(s->loop, path, &config, on_direct_message, on_direct_lost, s);
         return STATUS_OK;
     }
     if (zmq_connect(s->zmq, endpoint) != 0)
@@ -403,6 +411,8 @@ void sock_on_disconnect(struct sock *s, loop_fn *fn, void *arg)
     assert(!s->monitor);
     s->on_disconnect = fn;
     s->disconnect_arg = arg;
+    if (s->direct && s->config.type == SOCK_DEALER)
+        return; /* nothing goes by ZeroMQ */
     must(zmq_socket_monitor(s->zmq, name, ZMQ_EVENT_DISCONNECTED), "monitor");
     void *pair = zmq_socket(context_get(), ZMQ_PAIR);
     if (!pair)

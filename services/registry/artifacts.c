@@ -1,7 +1,7 @@
 /* artifacts.c - chunks and manifests.
  *
- * A chunk's digest is verified on a pool thread on its way in and on its way out (reads.h), so what
- * rots in the store is seen and never served.  At most CHUNK_REQUESTS_MAX are on their way in.
+ * A chunk's digest is verified on a pool thread on its way in, and on its way out (reads.h) unless
+ * who gets it does that; so what rots in the store is seen and never used.  At most CHUNK_REQUESTS_MAX are on their way in.
  */
 #include "services/registry/registry.h"
 
@@ -207,7 +207,8 @@ void on_chunk_get(void *arg, const struct rpc_request *from)
     }
     memcpy(digest.byte, m->digest.data, DIGEST_SIZE);
     memcpy(r->subject, digest.byte, DIGEST_SIZE);
-    reads_get(g->reads, &digest, &from->peer, on_read, r);
+    const struct read_wish wish = { &digest, &from->peer, m->raw };
+    reads_get(g->reads, &wish, on_read, r);
 }
 
 /* ---- manifest ----------------------------------------------------------------------------- */

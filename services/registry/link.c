@@ -11,8 +11,10 @@
 #include "common/base/log.h"
 #include "common/base/metrics.h"
 #include "services/registry/redis.h"
+#include "services/registry/siphon.h"
 #include "services/registry/tls.h"
 
+#include <assert.h>
 #include <hiredis/adapters/libuv.h>
 #include <hiredis/async.h>
 #include <stdio.h>
@@ -36,8 +38,10 @@ struct redis_link {
     struct redis_target *target;
     struct redis_link *prev, *next; /* on the target */
     redisAsyncContext *context;     /* NULL while there is none; hiredis frees it */
-    struct lookup *lookup;          /* while it is under way */
-    struct redis_place place;       /* of the connection, or of the attempt */
+    bool siphons;                   /* each connection gets one */
+    struct siphon siphon;
+    struct lookup *lookup;    /* while it is under way */
+    struct redis_place place; /* of the connection, or of the attempt */
     struct greeting greeting;
     bool greeted;  /* it has ended, in whichever way */
     bool up;       /* it ended well, and the connection holds */
@@ -60,7 +64,8 @@ struct command {
     struct redis_link *link;
     struct command *prev, *next;
     uint64_t sent_ms;
-    redis_fn *fn;
+    redis_fn *fn; /* or */
+    redis_value_fn *value_fn;
     void *arg;
 };
 
@@ -91,6 +96,7 @@ static void again_later(struct redis_link *k, enum told what, const char *reason
 {
     k->context = NULL;
     k->up = false;
+    siphon_finish(&k->siphon);
     if (k->closing)
         return;
     if (reason) {
@@ -186,6 +192,8 @@ static void open_connection(struct redis_link *k, const char *host)
     }
     c->data = k;
     k->context = c;
+    if (k->siphons)
+        siphon_begin(&k->siphon, &c->c);
     redisLibuvAttach(c, loop_uv(k->target->loop));
     redisAsyncSetConnectCallback(c, on_connect);
     redisAsyncSetDisconnectCallback(c, on_disconnect);
@@ -309,6 +317,7 @@ void redis_link_destroy(struct redis_link *k)
     forget_lookup(k);
     if (k->context)
         redisAsyncFree(k->context); /* callbacks of open commands run inside */
+    siphon_finish(&k->siphon);
     loop_timer_destroy(k->timer);
     loop_timer_destroy(k->watch);
     free(k);
@@ -336,6 +345,35 @@ uint64_t redis_link_history(const struct redis_link *k)
 
 /* ---- commands ---------------------------------------------------------------------------- */
 
+static bool take_value(struct redis_link *k, const struct redisReply *reply, struct frame *out)
+{
+    if (reply->type == REDIS_REPLY_INTEGER)
+        return siphon_take(&k->siphon, out);
+    if (reply->type != REDIS_REPLY_STRING)
+        return false;
+    frame_finish(out);
+    frame_init_copy(out, bytes_of(reply->str, reply->len));
+    return true;
+}
+
+static void answer(const struct command *command, enum status st, const char *text,
+                   const struct redisReply *reply)
+{
+    struct frame data;
+    if (command->fn) {
+        command->fn(command->arg, st, text, reply);
+        return;
+    }
+    frame_init_empty(&data);
+    if (!st && !take_value(command->link, reply, &data)) {
+        st = STATUS_NOT_FOUND;
+        text = "there is no such chunk";
+    }
+    assert(command->value_fn);
+    command->value_fn(command->arg, st, text, &data);
+    frame_finish(&data);
+}
+
 static void on_error(const struct command *command, const struct redisReply *reply)
 {
     struct redis_link *k = command->link;
@@ -352,7 +390,7 @@ static void on_error(const struct command *command, const struct redisReply *rep
     } else if (st == STATUS_INTERNAL && k->up) {
         log_error("redis refuses a command", LOG_S("reason", text));
     }
-    command->fn(command->arg, st, text, reply);
+    answer(command, st, text, reply);
 }
 
 static void on_reply(redisAsyncContext *c, void *data, void *privdata)
@@ -365,19 +403,20 @@ static void on_reply(redisAsyncContext *c, void *data, void *privdata)
     if (!--k->pending)
         loop_timer_stop(k->watch);
     if (!reply && k->closing)
-        command->fn(command->arg, STATUS_CANCELLED, "the registry is stopping", NULL);
+        answer(command, STATUS_CANCELLED, "the registry is stopping", NULL);
     else if (!reply)
-        command->fn(command->arg, STATUS_UNAVAILABLE, "Redis did not answer; try again", NULL);
+        answer(command, STATUS_UNAVAILABLE, "Redis did not answer; try again", NULL);
     else if (reply->type == REDIS_REPLY_ERROR)
         on_error(command, reply);
     else
-        command->fn(command->arg, STATUS_OK, "", reply);
+        answer(command, STATUS_OK, "", reply);
     free(command);
 }
 
-enum status redis_link_say(struct redis_link *k, redis_fn *fn, void *arg, const struct bytes *argv,
-                           size_t argc)
+/* what: link, functions and argument of the command. */
+static enum status say(const struct command *what, const struct bytes *argv, size_t argc)
 {
+    struct redis_link *k = what->link;
     const char *text[REDIS_ARGS_MAX];
     size_t len[REDIS_ARGS_MAX];
     for (size_t i = 0; i < argc; i++) {
@@ -385,7 +424,8 @@ enum status redis_link_say(struct redis_link *k, redis_fn *fn, void *arg, const 
         len[i] = argv[i].len;
     }
     struct command *command = mem_alloc(sizeof *command);
-    *command = (struct command){ .link = k, .sent_ms = clock_ms(), .fn = fn, .arg = arg };
+    *command = *what;
+    command->sent_ms = clock_ms();
     if (redisAsyncCommandArgv(k->context, on_reply, command, (int)argc, text, len) != REDIS_OK) {
         free(command);
         return STATUS_UNAVAILABLE;
@@ -396,14 +436,37 @@ enum status redis_link_say(struct redis_link *k, redis_fn *fn, void *arg, const 
     return STATUS_OK;
 }
 
+enum status redis_link_say(struct redis_link *k, redis_fn *fn, void *arg, const struct bytes *argv,
+                           size_t argc)
+{
+    return say(&(struct command){ .link = k, .fn = fn, .arg = arg }, argv, argc);
+}
+
+static void send_or_fail(const struct command *what, const struct bytes *argv, size_t argc)
+{
+    const struct redis_link *k = what->link;
+    if (k->up && k->pending >= REDIS_PENDING_MAX)
+        answer(what, STATUS_BUSY, "too many requests wait for Redis; try again", NULL);
+    else if (k->outdated)
+        answer(what, STATUS_UNAVAILABLE,
+               "Redis has the functions of a newer registry than this one", NULL);
+    else if (!k->up || say(what, argv, argc))
+        answer(what, STATUS_UNAVAILABLE, "Redis is away; try again", NULL);
+}
+
 void redis_link_send(struct redis_link *k, redis_fn *fn, void *arg, const struct bytes *argv,
                      size_t argc)
 {
-    if (k->up && k->pending >= REDIS_PENDING_MAX)
-        fn(arg, STATUS_BUSY, "too many requests wait for Redis; try again", NULL);
-    else if (k->outdated)
-        fn(arg, STATUS_UNAVAILABLE, "Redis has the functions of a newer registry than this one",
-           NULL);
-    else if (!k->up || redis_link_say(k, fn, arg, argv, argc))
-        fn(arg, STATUS_UNAVAILABLE, "Redis is away; try again", NULL);
+    send_or_fail(&(struct command){ .link = k, .fn = fn, .arg = arg }, argv, argc);
+}
+
+void redis_link_get(struct redis_link *k, struct bytes key, redis_value_fn *fn, void *arg)
+{
+    struct bytes argv[] = { bytes_str("GET"), key };
+    send_or_fail(&(struct command){ .link = k, .value_fn = fn, .arg = arg }, argv, 2);
+}
+
+void redis_link_siphon(struct redis_link *k)
+{
+    k->siphons = true;
 }

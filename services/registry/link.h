@@ -7,6 +7,7 @@
 #ifndef SERVICES_REGISTRY_LINK_H
 #define SERVICES_REGISTRY_LINK_H
 
+#include "common/net/frame.h"
 #include "services/registry/greeting.h"
 
 #include <hiredis/hiredis.h>
@@ -19,6 +20,9 @@ struct tls;
 
 /* reply: NULL, or an error reply, when st is not OK; good until fn returns. */
 typedef void redis_fn(void *arg, enum status st, const char *text, const struct redisReply *reply);
+
+/* data: the value, when OK; may be moved out. */
+typedef void redis_value_fn(void *arg, enum status st, const char *text, struct frame *data);
 
 /* The owner's; it lives longer than the links on it. */
 struct redis_target {
@@ -48,6 +52,10 @@ uint64_t redis_link_history(const struct redis_link *k); /* 0: it is not up */
  * away) inside this call. */
 void redis_link_send(struct redis_link *k, redis_fn *fn, void *arg, const struct bytes *argv,
                      size_t argc);
+/* GET of a chunk's data.  NOT_FOUND: nothing is there.  fn as above. */
+void redis_link_get(struct redis_link *k, struct bytes key, redis_value_fn *fn, void *arg);
+/* Right after its creation: the link will have much to get (siphon.h). */
+void redis_link_siphon(struct redis_link *k);
 /* Gives the connection up for a new one, to the next place.  Open commands are answered first. */
 void redis_link_break(struct redis_link *k, const char *reason);
 void redis_link_next(struct redis_link *k); /* the same, soon, and it counts as no failure */

@@ -150,8 +150,10 @@ struct redis *redis_create(struct loop *l, const struct redis_config *config, st
     }
     aim(r, l, config);
     r->commands = redis_link_create(&r->target, GREETING_LIBRARY, on_commands_up, r);
-    for (size_t i = 0; i < REDIS_BULK_LINKS; i++)
+    for (size_t i = 0; i < REDIS_BULK_LINKS; i++) {
         r->bulk[i] = redis_link_create(&r->target, GREETING_PING, NULL, NULL);
+        redis_link_siphon(r->bulk[i]);
+    }
     if (r->address.primary[0])
         r->sentinel =
             sentinel_create(&r->sentinels, r->address.primary, on_primary, primary_serves, r);
@@ -180,15 +182,25 @@ static size_t load_of(const struct redis_link *k)
     return redis_link_up(k) ? redis_link_pending(k) : SIZE_MAX;
 }
 
-void redis_send_bulk(struct redis *r, redis_fn *fn, void *arg, const struct bytes *argv,
-                     size_t argc)
+/* Without the library the link for commands says what is wrong. */
+static struct redis_link *bulk_link(struct redis *r)
 {
     struct redis_link *idlest = r->bulk[0];
     for (size_t i = 1; i < REDIS_BULK_LINKS; i++)
         if (load_of(r->bulk[i]) < load_of(idlest))
             idlest = r->bulk[i];
-    /* Without the library the other link says what is wrong. */
-    redis_link_send(redis_link_up(r->commands) ? idlest : r->commands, fn, arg, argv, argc);
+    return redis_link_up(r->commands) ? idlest : r->commands;
+}
+
+void redis_send_bulk(struct redis *r, redis_fn *fn, void *arg, const struct bytes *argv,
+                     size_t argc)
+{
+    redis_link_send(bulk_link(r), fn, arg, argv, argc);
+}
+
+void redis_get_bulk(struct redis *r, struct bytes key, redis_value_fn *fn, void *arg)
+{
+    redis_link_get(bulk_link(r), key, fn, arg);
 }
 
 struct redis_link *redis_link_add(struct redis *r, loop_fn *connected, void *arg)

@@ -1,4 +1,4 @@
-/* redis.h - the registry's links to Redis.  link.c, greeting.c, sentinel.c, records.c and
+/* redis.h - the registry's links to Redis.  link.c, siphon.c, greeting.c, sentinel.c, records.c and
  * rollout_record.c are the only users of hiredis beside it.
  *
  * One connection for commands, REDIS_BULK_LINKS for chunks: so a chunk of 1 MiB delays no command,
@@ -38,6 +38,8 @@ void redis_destroy(struct redis *r); /* NULL is fine; open commands end with CAN
 void redis_send(struct redis *r, redis_fn *fn, void *arg, const struct bytes *argv, size_t argc);
 void redis_send_bulk(struct redis *r, redis_fn *fn, void *arg, const struct bytes *argv,
                      size_t argc);
+/* Gets a chunk's data; as redis_link_get. */
+void redis_get_bulk(struct redis *r, struct bytes key, redis_value_fn *fn, void *arg);
 /* One more link; the caller destroys it before r. */
 struct redis_link *redis_link_add(struct redis *r, loop_fn *connected, void *arg);
 /* Redis has the functions of a newer registry: this one must not touch the data. */

@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "common/net/chunk_memory.h"
 #include "services/registry/reads.h"
 #include "services/registry/store.h"
 
@@ -185,6 +186,7 @@ static void tidy(void *arg)
 {
     struct registry *g = arg;
     reads_tidy(g->reads);
+    chunk_memory_tidy();
     if (g->untidy && !g->open)
         malloc_trim(0);
     g->untidy = g->open > 0;

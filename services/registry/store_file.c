@@ -103,10 +103,14 @@ static enum status read_file(const char *path, struct frame *out, struct error *
         st = error_set(err, STATUS_CORRUPT, "the file of a chunk has an impossible length");
     } else {
         frame_finish(out);
-        void *to = frame_init_size(out, (size_t)about.st_size);
-        if (pread(fd, to, (size_t)about.st_size, 0) != (ssize_t)about.st_size)
+        void *to = frame_init_chunk(out, (size_t)about.st_size);
+        if (!to) {
+            frame_init_empty(out);
+            st = error_set(err, STATUS_FULL, "there is no memory for a chunk");
+        } else if (pread(fd, to, (size_t)about.st_size, 0) != (ssize_t)about.st_size) {
             st = error_set(err, STATUS_IO, "the file of a chunk cannot be read: %s",
                            strerror(errno));
+        }
     }
     close(fd);
     return st;

@@ -22,11 +22,6 @@ struct put {
     void *arg;
 };
 
-struct get {
-    store_get_fn *done;
-    void *arg;
-};
-
 struct chunk_key {
     unsigned char text[sizeof CHUNK_KEY - 1 + DIGEST_SIZE];
 };
@@ -116,46 +111,12 @@ static void put_chunk(struct store *base, const struct digest *digest, struct fr
     redis_send(s->redis, on_known, put, call.argv, call.argc);
 }
 
-static void free_text(void *data, void *hint)
-{
-    (void)hint;
-    free(data);
-}
-
-/* Without a copy: hiredis frees what is left in its reply. */
-static void take_text(const struct redisReply *reply, struct frame *out)
-{
-    struct redisReply *from = (struct redisReply *)(uintptr_t)reply;
-    frame_finish(out);
-    frame_init_take(out, from->str, from->len, free_text, NULL);
-    from->str = NULL;
-}
-
-static void on_got(void *arg, enum status st, const char *text, const struct redisReply *reply)
-{
-    struct get get = *(struct get *)arg;
-    struct frame data;
-    free(arg);
-    frame_init_empty(&data);
-    if (!st && reply->type != REDIS_REPLY_STRING) {
-        st = STATUS_NOT_FOUND;
-        text = "there is no such chunk";
-    } else if (!st) {
-        take_text(reply, &data);
-    }
-    get.done(get.arg, st, text, &data);
-    frame_finish(&data);
-}
-
 static void get_chunk(struct store *base, const struct digest *digest, store_get_fn *done,
                       void *arg)
 {
     struct store_redis *s = (struct store_redis *)base;
-    struct get *get = mem_alloc(sizeof *get);
     struct chunk_key key = key_of(digest);
-    *get = (struct get){ done, arg };
-    struct bytes argv[] = { bytes_str("GET"), bytes_of(key.text, sizeof key.text) };
-    redis_send_bulk(s->redis, on_got, get, argv, 2);
+    redis_get_bulk(s->redis, bytes_of(key.text, sizeof key.text), done, arg);
 }
 
 static void destroy(struct store *base)

@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/msg/codec.h"
+#include "common/net/chunk_memory.h"
 #include "common/net/sock.h"
 
 #include <stdio.h>
@@ -112,6 +113,7 @@ static void beat(void *arg)
 {
     struct pulse *p = arg;
     watch_host(p);
+    chunk_memory_tidy(); /* what large tensors have taken */
     struct watch_state s = look(p);
     struct msg_beat body = { .engine = bytes_str(p->engine), .job = s.job, .busy_ms = s.busy_ms };
     for (size_t i = 0; i < p->lines_count; i++) {

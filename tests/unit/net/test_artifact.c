@@ -27,6 +27,8 @@ struct registry {
     bool wrong_kind;
     unsigned requests;
     unsigned gets;
+    unsigned verified; /* of them: the registry was to verify */
+    unsigned damaged;  /* so many raw answers are */
     struct digest first_get;
     size_t held;
     struct rpc_peer peers[CHUNKS_MAX];
@@ -94,12 +96,15 @@ static void on_put(void *arg, const struct rpc_request *request)
         rpc_answer(g->rpc, &request->peer, MSG_DONE, NULL, NULL);
 }
 
-static void answer_chunk(struct registry *g, const struct rpc_peer *peer, const void *digest)
+static void answer_chunk(struct registry *g, const struct rpc_peer *peer, const void *digest,
+                         bool damaged)
 {
     struct chunk *c = find(g, digest);
     struct frame data;
     cr_assert_not_null(c);
-    frame_init_copy(&data, buf_bytes(&c->data));
+    unsigned char *to = frame_init_size(&data, c->data.len);
+    memcpy(to, c->data.data, c->data.len);
+    to[0] ^= damaged;
     rpc_answer(g->rpc, peer, MSG_CHUNK,
                &(struct msg_chunk){ .digest = bytes_of(digest, DIGEST_SIZE) }, &data);
     frame_finish(&data);
@@ -113,10 +118,13 @@ static void on_get(void *arg, const struct rpc_request *request)
         return;
     if (!g->gets++)
         memcpy(g->first_get.byte, body->digest.data, DIGEST_SIZE);
+    g->verified += !body->raw;
+    bool damaged = body->raw && g->damaged;
+    g->damaged -= damaged;
     if (g->hold)
         hold(g, request, body->digest);
     else
-        answer_chunk(g, &request->peer, body->digest.data);
+        answer_chunk(g, &request->peer, body->digest.data, damaged);
 }
 
 static void on_manifest(void *arg, const struct rpc_request *request)
@@ -136,7 +144,7 @@ static void release(struct registry *g, bool puts)
         if (puts)
             rpc_answer(g->rpc, &g->peers[i], MSG_DONE, NULL, NULL);
         else
-            answer_chunk(g, &g->peers[i], g->wanted[i].byte);
+            answer_chunk(g, &g->peers[i], g->wanted[i].byte, false);
     }
     g->held = 0;
 }
@@ -675,6 +683,21 @@ Test(download, a_corrupt_chunk_never_becomes_a_file)
     bench_finish(&b);
 }
 
+Test(download, a_chunk_that_comes_damaged_is_asked_for_again_verified)
+{
+    struct bench b;
+    bench_init(&b, 3 * MIB);
+    bench_store(&b);
+    b.registry.damaged = 2;
+    start_download(&b);
+    finish_download(&b);
+    cr_assert_eq(b.err.status, STATUS_OK, "%s", b.err.text);
+    cr_assert_eq(b.registry.gets, 5);
+    cr_assert_eq(b.registry.verified, 2);
+    check_file(&b);
+    bench_finish(&b);
+}
+
 Test(download, the_manifest_of_another_artifact_is_refused)
 {
     static const unsigned char other[DIGEST_SIZE];
@@ -697,14 +720,14 @@ Test(download, the_manifest_of_another_artifact_is_refused)
 Test(download, goes_on_where_others_read_and_fetches_the_rest_at_the_end)
 {
     struct bench b;
-    bench_init(&b, 20 * MIB);
+    bench_init(&b, 24 * MIB);
     bench_store(&b);
-    b.registry.manifest.now = bytes_of(b.registry.chunks[15].digest.byte, DIGEST_SIZE);
+    b.registry.manifest.now = bytes_of(b.registry.chunks[20].digest.byte, DIGEST_SIZE);
     start_download(&b);
     finish_download(&b);
-    cr_assert(digest_equal(&b.registry.first_get, &b.registry.chunks[15].digest));
+    cr_assert(digest_equal(&b.registry.first_get, &b.registry.chunks[20].digest));
     cr_assert_eq(b.err.status, STATUS_OK, "%s", b.err.text);
-    cr_assert_eq(b.registry.gets, 20);
+    cr_assert_eq(b.registry.gets, 24);
     check_file(&b);
     bench_finish(&b);
 }

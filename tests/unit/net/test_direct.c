@@ -186,6 +186,36 @@ Test(direct, a_lost_peer_is_told_and_not_found)
     close_pair(&r, &server, &client);
 }
 
+Test(direct, who_connects_is_told_too)
+{
+    struct rig r;
+    struct end server, client;
+    open_pair(&r, &server, &client, note_route, note);
+    sock_on_disconnect(client.sock, count_lost, &client);
+    send_connected(&r, client.sock, 4, 4);
+    cr_assert_eq(client.lost, 0);
+    sock_destroy(server.sock);
+    server.sock = NULL;
+    rig_wait(&r, client.lost == 1);
+    close_pair(&r, &server, &client);
+}
+
+Test(direct, a_router_that_knows_no_short_way_is_reached_by_zmq)
+{
+    static const struct sock_config plain_config = { SOCK_ROUTER, QUEUE_MAX, FRAME_MAX, false };
+    struct rig r;
+    struct end server, client;
+    struct error err;
+    rig_init(&r);
+    open_end(&server, &r, &plain_config, echo);
+    open_end(&client, &r, &dealer_config, note);
+    cr_assert_eq(sock_bind(server.sock, r.endpoint, &err), STATUS_OK, "%s", err.text);
+    cr_assert_eq(sock_connect(client.sock, r.endpoint, &err), STATUS_OK, "%s", err.text);
+    send_connected(&r, client.sock, 4, 4);
+    rig_wait(&r, client.received == 1);
+    close_pair(&r, &server, &client);
+}
+
 Test(direct, it_connects_again_and_before_anybody_listens)
 {
     struct rig r;
