@@ -192,7 +192,7 @@ static void open_connection(struct redis_link *k, const char *host)
     }
     c->data = k;
     k->context = c;
-    if (k->siphons)
+    if (k->siphons && !k->target->tls)
         siphon_begin(&k->siphon, &c->c);
     redisLibuvAttach(c, loop_uv(k->target->loop));
     redisAsyncSetConnectCallback(c, on_connect);

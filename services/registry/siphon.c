@@ -128,8 +128,8 @@ static void take(struct siphon *s, struct bytes data, struct out *out)
 
 /* ---- between hiredis and the connection ----------------------------------------------------- */
 
-/* All that is there: TLS may hold back what no descriptor tells of.  What hiredis sees is at most
- * what was read here and the line that was held back. */
+/* All that is there.  What hiredis sees is at most what was read here and the line that was held
+ * back. */
 static ssize_t siphon_read(struct redisContext *c, char *buf, size_t size)
 {
     struct siphon *s = (struct siphon *)(uintptr_t)c->funcs;

@@ -4,7 +4,8 @@
  * sits between hiredis and its connection: a bulk string of SIPHON_MIN bytes up to a chunk is read
  * to its place, and hiredis is told, in its stead, the integer that is its length.  Everything else
  * passes as it came.  So answers keep their order: who gets an integer for a value takes the value.
- * Loop thread only.
+ * Not over TLS, where hiredis lets a write wait for ever behind a read that found nothing.  Loop thread
+ * only.
  */
 #ifndef SERVICES_REGISTRY_SIPHON_H
 #define SERVICES_REGISTRY_SIPHON_H
