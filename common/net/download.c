@@ -17,9 +17,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define JOIN_AHEAD  16 /* chunks; for who is less behind the registry waits a little */
-#define RETRY_MS    200
-#define PART_SUFFIX ".part"
+/* A file of so many goes to the disk while it comes, not when the kernel has no more room for it and
+ * stops everybody who writes. */
+#define EARLY_CHUNKS 256
+#define JOIN_AHEAD   16 /* chunks; for who is less behind the registry waits a little */
+#define RETRY_MS     200
+#define PART_SUFFIX  ".part"
 
 /* A chunk under way, one of ARTIFACT_WINDOW. */
 struct slot {
@@ -143,13 +146,15 @@ static void write_slot(void *arg) /* pool thread */
     struct slot *s = arg;
     struct download *d = s->download;
     struct bytes data = frame_bytes(&s->data);
+    uint64_t offset = (uint64_t)s->index * CHUNK_BYTES;
     struct digest is;
     digest_of(data, &is);
     if (data.len != chunk_len(d, s->index) || !digest_equal(&is, &d->chunks[s->index]))
         error_set(&s->error, STATUS_CORRUPT, "chunk %zu of the artifact has another digest",
                   s->index);
-    else
-        s->error.status = write_all(d->fd, data, (uint64_t)s->index * CHUNK_BYTES, &s->error);
+    else if (!(s->error.status = write_all(d->fd, data, offset, &s->error)) &&
+             d->chunk_count >= EARLY_CHUNKS)
+        sync_file_range(d->fd, (off64_t)offset, (off64_t)data.len, SYNC_FILE_RANGE_WRITE);
 }
 
 static void ask_chunk(struct slot *s);
