@@ -51,7 +51,8 @@ static bool value_begin(struct siphon *s, size_t len)
 
 static void value_end(struct siphon *s, struct out *out)
 {
-    out->len += (size_t)sprintf(out->at + out->len, ":%" PRIu64 "\r\n", s->len);
+    char word[SIPHON_LINE];
+    emit(out, word, (size_t)snprintf(word, sizeof word, ":%" PRIu64 "\r\n", s->len));
     LL_APPEND(s->values, s->coming);
     s->coming = NULL;
 }
