@@ -237,10 +237,13 @@ class Crowd:
         lines = self.suite.api.request("GET", "/metrics")[2].decode().splitlines()
         return next((float(line.split()[-1]) for line in lines if line.startswith(name)), 0)
 
+    def await_counter(self, name, least):
+        """What a worker counts is told once a second."""
+        self.suite.eventually(lambda: self.counter(name) >= least, PATIENCE, f"{name} is less than {least}")
+
     def await_jobs(self, count):
         """Until so many were sent to engines."""
-        name = "maas_gateway_jobs_total"
-        self.suite.eventually(lambda: self.counter(name) >= count, PATIENCE, "no job")
+        self.await_counter("maas_gateway_jobs_total", count)
 
     def finish(self):
         self.over.set()
@@ -314,8 +317,8 @@ def test_more_models_than_memory(make_crowd):
     assert api.request("GET", "/v2/models/m0/versions/999/ready")[0] == 404
     index = api.call("POST", "/v2/repository/index", {})
     assert {entry["state"] for entry in index} == {"READY"}
-    assert crowd.counter("maas_worker_engines_evicted_total") >= models - room
-    assert crowd.counter("maas_worker_engines_on_demand_total") >= models - room
+    crowd.await_counter("maas_worker_engines_evicted_total", models - room)
+    crowd.await_counter("maas_worker_engines_on_demand_total", models - room)
     assert crowd.counter("maas_worker_memory_budget_bytes") == crowd.budget
     assert crowd.counter("maas_worker_engines{") == room
     assert crowd.counter("maas_worker_on_demand{") == models - room
@@ -387,7 +390,7 @@ def test_an_eviction_loses_nothing(make_crowd):
             crowd.ask(api, crowd.names[(n + number) % 2], 100 * number + n)
 
     together(4, client)
-    assert crowd.counter("maas_worker_engines_evicted_total") >= 2
+    crowd.await_counter("maas_worker_engines_evicted_total", 2)
     assert crowd.counter("maas_worker_engine_crashes_total") == 0
 
 

@@ -111,6 +111,7 @@ def test_a_client_dies_and_another_goes_on_through_another_gateway(suite):
     for offset, length in missing(other, upload):
         send(other, upload, data[offset : offset + length], offset)
     assert commit(other, upload, data)["version"] == "1"
+    suite.eventually(lambda: suite.api.request("GET", "/api/models/m")[0] == 200, 20, "not told of it")
     assert download(suite, "/api/models/m/versions/1/artifact")[2] == data
 
 
