@@ -212,13 +212,13 @@ $(TRAINER_OBJ): | $(B)/gen/onnx.pb-c.h
 $(B)/services/trainer/learners/kernels.o: CPPFLAGS += -O3
 
 $(B)/libcommon.a: $(COMMON_OBJ)
-	@rm -f $@.new; ar rcs $@.new $^ && mv $@.new $@
+	@mkdir -p $(@D); rm -f $@.new; ar rcs $@.new $^ && mv $@.new $@
 
 define service
 $(1)_OBJ := $$(filter-out $(B)/services/$(1)/main.o,$$(call objects,$$(call find_c,services/$(1)))) \
     $(if $(filter trainer,$(1)),$(B)/gen/onnx.pb-c.o)
 $(B)/lib$(1).a: $$($(1)_OBJ)
-	@rm -f $$@.new; ar rcs $$@.new $$^ && mv $$@.new $$@
+	@mkdir -p $$(@D); rm -f $$@.new; ar rcs $$@.new $$^ && mv $$@.new $$@
 $(B)/bin/maas-$(1): $(B)/services/$(1)/main.o $(B)/lib$(1).a $(B)/libcommon.a
 	@mkdir -p $$(@D)
 	$$(call say,LINK)$$(if $$(filter %.cc,$$(call find_c,services/$(1))),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ \

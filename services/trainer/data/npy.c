@@ -137,11 +137,12 @@ static enum status read_numbers(struct source *s, const struct item *item, struc
                                 struct error *err)
 {
     unsigned char *slab = mem_alloc(SLAB_BYTES), more;
-    size_t left = 1, at = 0, got = 0;
+    size_t columns = 1, at = 0, got = 0;
     enum status st = STATUS_OK;
-    for (size_t i = 0; i < out->rank; i++)
-        left *= out->dims[i];
-    if (source_room(s->file, out->dims[0], left / out->dims[0], left * sizeof *out->data, err)) {
+    for (size_t i = 1; i < out->rank; i++)
+        columns *= out->dims[i];
+    size_t left = out->dims[0] * columns;
+    if (source_room(s->file, out->dims[0], columns, left * sizeof *out->data, err)) {
         free(slab);
         return err->status;
     }

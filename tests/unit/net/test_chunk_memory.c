@@ -72,7 +72,8 @@ static void *use(void *arg)
 Test(chunk_memory, threads_have_their_own_blocks)
 {
     pthread_t thread;
-    cr_assert_eq(pthread_create(&thread, NULL, use, &(unsigned char){ 1 }), 0);
-    use(&(unsigned char){ 2 });
+    unsigned char one = 1, other = 2;
+    cr_assert_eq(pthread_create(&thread, NULL, use, &one), 0);
+    use(&other);
     pthread_join(thread, NULL);
 }
