@@ -25,15 +25,15 @@ def installed(module):
     return importlib.util.find_spec(module) is not None
 
 
-def line(*command):
+def line(*command, timeout=None):
     """The JSON line that a program prints."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=timeout)
     return json.loads(done.stdout.decode().splitlines()[-1])
 
 
-def peer(script, *arguments):
+def peer(script, *arguments, timeout=None):
     """What another program of this folder prints, in a process of its own: libraries' threads and memory stay apart."""
-    return line(sys.executable, "-W", "ignore", os.path.join(HERE, script), *arguments)
+    return line(sys.executable, "-W", "ignore", os.path.join(HERE, script), *arguments, timeout=timeout)
 
 
 class Training(Bench):
