@@ -11,7 +11,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -178,15 +177,9 @@ static size_t deliver(struct conn *c, struct bytes data)
     return n >= 0 ? (size_t)n : errno == EAGAIN ? 0 : data.len;
 }
 
-static bool unread(const struct conn *c)
-{
-    int bytes = 0;
-    return ioctl(c->fd, FIONREAD, &bytes) == 0 && bytes > 0;
-}
-
 static void disconnect(struct conn *c)
 {
-    while (settle(c) && ((run.open && run.complete) || unread(c))) {
+    while (settle(c) && ((run.open && run.complete) || conn_has_sent(c))) {
         if (run.open && run.complete)
             answer(run.open); /* which may let the next one in: it is answered, too */
         else

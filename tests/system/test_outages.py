@@ -4,12 +4,11 @@ import hashlib
 import os
 import shutil
 import tempfile
-import threading
 
 import pytest
-import zmq
 
-from peer import BIN, decode, encode, eventually, statuses
+from peer import BIN, eventually, statuses
+from played import PlayedRegistry
 from registry_rig import SANITIZED, Process
 
 PATIENCE = 60
@@ -19,27 +18,13 @@ QUEUED, RUNNING, DONE = 0, 1, 2
 OUTAGES = 1  # each takes as long as a download tries by itself
 
 
-class Registry(threading.Thread):
+class Registry(PlayedRegistry):
     """Has one profile to be made, whose file is not to be had at first."""
 
     def __init__(self, home):
-        super().__init__(daemon=True)
-        self.rpc = f"ipc://{home}/rpc.sock"
+        super().__init__(home)
         self.said = []  # (state, error) of each word on the profile but that it goes on
-        self.over = threading.Event()
         self.start()
-
-    def run(self):
-        router = zmq.Context.instance().socket(zmq.ROUTER)
-        router.linger = 0
-        router.bind(self.rpc)
-        while not self.over.is_set():
-            if router.poll(20):
-                route, envelope, *_ = router.recv_multipart()
-                kind, number, body = decode(envelope)
-                kind, body, *data = self.answer(kind, body)
-                router.send_multipart([route, encode(kind, number, body), *data])
-        router.close()
 
     def answer(self, kind, body):
         digest = hashlib.sha256(TABLE).digest()
@@ -60,10 +45,6 @@ class Registry(threading.Thread):
         if kind == "CHUNK_GET":
             return "CHUNK", {"digest": digest}, TABLE
         return "FAILURE", {"status": NUMBER["NOT_FOUND"], "text": "there is nothing to do"}
-
-    def finish(self):
-        self.over.set()
-        self.join()
 
 
 @pytest.fixture

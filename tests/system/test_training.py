@@ -301,12 +301,8 @@ def until_checkpoint(suite, body):
     raise AssertionError("no job was long enough for a checkpoint")
 
 
-def test_trainer_dies_and_another_goes_on_to_the_same_model(make_suite):
-    suite = make_suite(trainers=2, options={"trainer": ["--checkpoint-ms", "100"]})
-    suite.api.call("PUT", "/api/datasets/iris/files/iris.csv", iris(1500))
-    body = {"model": "m", "dataset": "iris", "target": "species", "seed": 5,
-            "params": {"patience": 0, "hidden": [64]}}  # fmt: skip
-    path, running, version = until_checkpoint(suite, body)
+def finished_by_the_other(suite, path, running, version):
+    """The job at its end, when its trainer was killed and the other one has gone on from its checkpoint."""
     pid = int(running["trainer"].split("-")[-2])  # HOST-PID-RANDOM
     first, second = [f"trainer-{i}" for i in (1, 2)]
     if suite.processes[second].pid == pid:
@@ -318,6 +314,16 @@ def test_trainer_dies_and_another_goes_on_to_the_same_model(make_suite):
     assert (done["state"], done["attempts"], done["version"]) == ("done", 2, str(version)), done
     log = suite.processes[second].log()
     assert "goes on from a checkpoint" in log and "began anew" not in log
+    return done
+
+
+def test_trainer_dies_and_another_goes_on_to_the_same_model(make_suite):
+    suite = make_suite(trainers=2, options={"trainer": ["--checkpoint-ms", "100"]})
+    suite.api.call("PUT", "/api/datasets/iris/files/iris.csv", iris(1500))
+    body = {"model": "m", "dataset": "iris", "target": "species", "seed": 5,
+            "params": {"patience": 0, "hidden": [64]}}  # fmt: skip
+    path, running, version = until_checkpoint(suite, body)
+    done = finished_by_the_other(suite, path, running, version)
     assert [e["epoch"] for e in done["history"]] == list(range(1, 401))
     undisturbed = train(suite, body)
     assert undisturbed["history"] == done["history"]
@@ -333,17 +339,7 @@ def test_trainer_dies_and_another_goes_on_with_the_search(make_suite):
             "params": {"trials": 16, "folds": 3}}  # fmt: skip
     path = f"/api/training/{suite.api.call('POST', '/api/training', body)['id']}"
     job = suite.eventually(lambda: (j := suite.api.get(path))["epoch"] >= 3 and j, 120, "no trials")
-    pid = int(job["trainer"].split("-")[-2])  # HOST-PID-RANDOM
-    first, second = [f"trainer-{i}" for i in (1, 2)]
-    if suite.processes[second].pid == pid:
-        first, second = second, first
-    suite.processes[first].kill()
-    done = suite.eventually(
-        lambda: (j := suite.api.get(path))["state"] in ("done", "failed") and j, 200, "nobody finishes it"
-    )
-    assert (done["state"], done["attempts"], done["version"]) == ("done", 2, "1"), done
-    log = suite.processes[second].log()
-    assert "goes on from a checkpoint" in log and "began anew" not in log
+    done = finished_by_the_other(suite, path, job, 1)
     undisturbed = train(suite, body)
     assert undisturbed["history"] == done["history"]
     assert artifact(suite, 1) == artifact(suite, 2)

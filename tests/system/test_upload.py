@@ -7,46 +7,29 @@ import re
 import shutil
 import socket
 import tempfile
-import threading
 import time
 
 import pytest
-import zmq
 
 from api import Api
-from peer import BIN, decode, encode, eventually, statuses
+from peer import BIN, eventually, statuses
+from played import SILENCE, PlayedRegistry
 from registry_rig import SANITIZED, Process
 
 PATIENCE = 60
 NUMBER = {name: number for number, name in statuses().items()}
 WEIGHTS = b"weights" * 300_000  # three chunks
-SILENCE = "silence"
 
 
-class Registry(threading.Thread):
+class Registry(PlayedRegistry):
     """Answers VERSION_COMMIT with what `plan` says, then with the version."""
 
     def __init__(self, home):
-        super().__init__(daemon=True)
-        self.rpc, self.events = f"ipc://{home}/rpc.sock", f"ipc://{home}/events.sock"
+        super().__init__(home)
         self.plan = []
         self.reports = 0  # one comes each second
         self.commits = []  # (time, body) of each
-        self.over = threading.Event()
         self.start()
-
-    def run(self):
-        router = zmq.Context.instance().socket(zmq.ROUTER)
-        router.linger = 0
-        router.bind(self.rpc)
-        while not self.over.is_set():
-            if router.poll(20):
-                route, envelope, *_ = router.recv_multipart()
-                kind, number, body = decode(envelope)
-                answer = self.answer(kind, body)
-                if answer != SILENCE:
-                    router.send_multipart([route, encode(answer[0], number, answer[1])])
-        router.close()
 
     def answer(self, kind, body):
         if kind == "SNAPSHOT":
@@ -64,10 +47,6 @@ class Registry(threading.Thread):
             if kind == "VERSION_COMMIT":
                 return "VERSION", {"model": body["model"], "number": 1, "digest": body["digest"]}
         return "DONE", {}
-
-    def finish(self):
-        self.over.set()
-        self.join()
 
 
 class Rig:

@@ -48,7 +48,6 @@ static size_t payload_bytes(const struct payload *p)
 /* Nothing is left to be written. */
 static void after_flush(struct conn *c)
 {
-    uv_os_fd_t fd;
     if (c->state == CONN_STREAMING) {
         c->server->events.drained(c->server->arg, &c->request);
         return;
@@ -63,8 +62,7 @@ static void after_flush(struct conn *c)
     }
     /* Half-close, and let the client read: closing now might reset what it has not read. */
     conn_move(c, CONN_CLOSING);
-    if (uv_fileno((uv_handle_t *)&c->tcp, &fd) == 0)
-        shutdown(fd, SHUT_WR);
+    shutdown(c->fd, SHUT_WR);
 }
 
 /* The client takes nothing any more.  Who writes a piece is not told inside that call. */

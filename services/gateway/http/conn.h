@@ -98,6 +98,7 @@ struct http_server {
 /* http.c */
 /* Bytes that the client has not taken: ours and the kernel's. */
 size_t conn_untaken(const struct conn *c);
+bool conn_has_sent(const struct conn *c);   /* what we have not read yet */
 void server_release(struct http_server *s); /* frees it once nothing needs it any more */
 
 /* conn.c */

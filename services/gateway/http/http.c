@@ -40,9 +40,8 @@ static void on_connection(uv_stream_t *listener, int status)
 
 size_t conn_untaken(const struct conn *c)
 {
-    uv_os_fd_t fd;
     int in_kernel = 0;
-    if (uv_fileno((const uv_handle_t *)&c->tcp, &fd) || ioctl(fd, SIOCOUTQ, &in_kernel))
+    if (ioctl(c->fd, SIOCOUTQ, &in_kernel))
         in_kernel = 0;
     return uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp) + (size_t)in_kernel;
 }
@@ -198,13 +197,10 @@ void http_drain(struct http_server *s)
     s->draining = true;
 }
 
-/* Has the client sent what we have not read yet? */
-static bool has_sent(const struct conn *c)
+bool conn_has_sent(const struct conn *c)
 {
-    uv_os_fd_t fd;
     int bytes = 0;
-    return uv_fileno((const uv_handle_t *)&c->tcp, &fd) == 0 && ioctl(fd, FIONREAD, &bytes) == 0 &&
-           bytes > 0;
+    return ioctl(c->fd, FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
 size_t http_end_idle(struct http_server *s)
@@ -213,7 +209,7 @@ size_t http_end_idle(struct http_server *s)
     size_t open = 0;
     DL_FOREACH_SAFE(s->conns[CONN_IDLE], c, next)
     {
-        if (has_sent(c))
+        if (conn_has_sent(c))
             open++;
         else
             conn_close(c);

@@ -15,7 +15,7 @@ struct merge {
 
 static bool given_up(const struct merge *m)
 {
-    return m->cancelled && atomic_load(m->cancelled);
+    return cancel_is_set(m->cancelled);
 }
 
 /* from[0 .. left) and from[left .. all), both sorted, into `to`. */

@@ -2,7 +2,8 @@
 #ifndef SERVICES_TRAINER_SORT_H
 #define SERVICES_TRAINER_SORT_H
 
-#include <stdatomic.h>
+#include "services/trainer/cancel.h"
+
 #include <stddef.h>
 
 /* As qsort.  When *cancelled (NULL: never) is set meanwhile it ends soon, with the list in no order:

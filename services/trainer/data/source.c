@@ -1,6 +1,8 @@
 /* source.c - zlib's and libzip's readers with errors that people can act upon. */
 #include "services/trainer/data/source.h"
 
+#include "services/trainer/cancel.h"
+
 #include <errno.h>
 #include <zip.h>
 #include <zlib.h>
@@ -64,7 +66,7 @@ enum status source_open_member(struct source *s, const struct source_file *file,
 
 bool source_cancelled(const struct source_file *file)
 {
-    return file->cancelled && atomic_load(file->cancelled);
+    return cancel_is_set(file->cancelled);
 }
 
 enum status source_room(const struct source_file *file, uint64_t rows, uint64_t columns,

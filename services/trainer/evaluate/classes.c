@@ -102,7 +102,7 @@ static double mean_area(const struct table *t, const float *p, const atomic_bool
     struct scored *list = mem_alloc(t->rows * sizeof *list);
     double sum = 0;
     for (size_t c = classes == 2 ? 1 : 0; c < classes; c++) {
-        if (cancelled && atomic_load(cancelled))
+        if (cancel_is_set(cancelled))
             break;
         for (size_t i = 0; i < t->rows; i++)
             list[i] = (struct scored){ p[i * classes + c], t->y[i] == c };

@@ -44,11 +44,6 @@ static yyjson_mut_val *add_column(struct statistics *s, const char *name, const 
     return column;
 }
 
-static bool given_up(const struct statistics *s)
-{
-    return s->cancelled && atomic_load(s->cancelled);
-}
-
 static void put_moments(struct statistics *s, yyjson_mut_val *column, size_t count)
 {
     double mean = 0, squares = 0;
@@ -84,7 +79,7 @@ void statistics_numbers(struct statistics *s, const char *name, const float *val
                         const uint32_t *rows)
 {
     size_t count = 0;
-    for (size_t i = 0; i < s->rows && !given_up(s); i++) {
+    for (size_t i = 0; i < s->rows && !cancel_is_set(s->cancelled); i++) {
         float value = values[rows[i] * stride];
         if (isfinite(value))
             s->sorted[count++] = value;

@@ -1,6 +1,8 @@
 /* prep_check.c - columns from which nothing can be learnt, or too much. */
 #include "services/trainer/prep/prep.h"
 
+#include "services/trainer/cancel.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -103,7 +105,7 @@ void prep_check(const struct prep_lesson *l, const struct prep_params *params,
                 enum prep_drop *drops)
 {
     for (size_t i = 0; i < l->frame->columns_count; i++)
-        if (!l->frame->columns[i].target && !(l->cancelled && atomic_load(l->cancelled)))
+        if (!l->frame->columns[i].target && !cancel_is_set(l->cancelled))
             drops[i] = check(l, params, &l->frame->columns[i]);
 }
 

@@ -313,7 +313,7 @@ static enum status check_names(const struct prep *p, struct error *err)
 
 static bool given_up(const struct prep_lesson *l)
 {
-    return l->cancelled && atomic_load(l->cancelled);
+    return cancel_is_set(l->cancelled);
 }
 
 enum status prep_fit(const struct prep_lesson *l, const struct prep_params *params,
