@@ -431,10 +431,8 @@ static void on_host(void *arg, const struct msg *m)
 /* What the host shall do about it: fetch the file again, try again later, or blame the model. */
 static enum engine_state state_of(enum status st)
 {
-    if (!st)
-        return ENGINE_READY;
-    if (st == STATUS_CORRUPT)
-        return ENGINE_FETCHING;
+    if (!st || st == STATUS_CORRUPT)
+        return st ? ENGINE_FETCHING : ENGINE_READY;
     return status_retryable(st) ? ENGINE_LOADING : ENGINE_FAILED;
 }
 
@@ -486,7 +484,8 @@ int engine_main(const struct engine_config *config)
     if (st || config->check) {
         loop_on_stop_signal(e->loop, leave_now, e);
         tell_host(e, state_of(st), st ? err.text : "");
-        loop_timer_start(e->leave, 0, 0); /* one turn, in which the status is written */
+        if (st) /* one turn, in which that is written; what has loaded stays until it was measured */
+            loop_timer_start(e->leave, 0, 0);
         loop_run(e->loop);
     } else {
         serve(e);

@@ -12,7 +12,7 @@ struct engine_config {
     uint32_t version;
     struct model_source source;
     const char *worker; /* the host's process id string */
-    bool check;         /* load, describe, end */
+    bool check;         /* load, describe, wait for the end */
     const char *log_format;
     const char *log_level;
 };

@@ -1,15 +1,18 @@
 """Which engines a worker runs: instances, threads, memory."""
 
+import hashlib
 import os
 import random
 import signal
+import socket
+import subprocess
 import threading
 import time
 
 import pytest
 
 import networks
-from peer import eventually
+from peer import BIN, eventually
 from registry_rig import SANITIZED
 from test_worker import ENGINE_FAILED, PATIENCE, READY, SLEEP, gone, rig, row  # noqa: F401
 
@@ -165,7 +168,32 @@ def test_a_bad_deployment_is_named(fake_suite):
 # ---- memory
 
 MIB = 1 << 20
+ENGINE_PIPE_FD = 3
 MEASURED = pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory says nothing")
+
+
+def private_bytes(pid):
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        _, resident, shared, *_ = map(int, file.read().split())
+    return (resident - shared) * os.sysconf("SC_PAGESIZE")
+
+
+@MEASURED
+def test_a_checked_version_stays_until_it_was_measured(tmp_path):
+    """What its process has when it says that it has loaded is the estimate for others: it must not end by itself."""
+    artifact = tmp_path / "model"
+    artifact.write_bytes(b"fake ballast=16")
+    ours, its = socket.socketpair()
+    argv = [f"{BIN}/maas-worker", "engine", "--check", "--allow-fake", "--format", "fake", "--path", str(artifact),
+            "--digest", hashlib.sha256(artifact.read_bytes()).hexdigest()]  # fmt: skip
+    engine = subprocess.Popen(argv, close_fds=False, preexec_fn=lambda: os.dup2(its.fileno(), ENGINE_PIPE_FD))
+    its.close()
+    assert ours.recv(1), "it says nothing"
+    with pytest.raises(subprocess.TimeoutExpired):
+        engine.wait(0.2)
+    assert private_bytes(engine.pid) > 16 * MIB
+    ours.close()  # the host is gone
+    assert engine.wait(PATIENCE) == 0
 
 
 class Crowd:
@@ -215,9 +243,7 @@ class Crowd:
         total = 0
         for pid in self._engines():
             try:
-                with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-                    _, resident, shared, *_ = map(int, file.read().split())
-                total += (resident - shared) * os.sysconf("SC_PAGESIZE")
+                total += private_bytes(pid)
             except OSError:
                 pass  # it has ended
         return total
