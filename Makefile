@@ -55,7 +55,9 @@ CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 WARN  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 # The checks that a sanitizer adds make gcc see null pointers that cannot be.
 SAN_FLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -Wno-format-truncation
-FLAGS := -O2 -g -pthread -D_GNU_SOURCE -I. -fstack-protector-strong \
+# Instrumented code is large: with these it compiles in half the time, and stacks still name lines.
+SPEED := $(if $(SAN),-O1 -g1,-O2 -g)
+FLAGS := $(SPEED) -pthread -D_GNU_SOURCE -I. -fstack-protector-strong \
          $(if $(WERROR),-Werror) $(if $(SAN),$(SAN_FLAGS),-D_FORTIFY_SOURCE=2)
 ALL_CFLAGS   := -std=gnu11 $(WARN) $(FLAGS) $(CFLAGS)
 ALL_CXXFLAGS := -std=c++17 -Wall -Wextra $(FLAGS) $(CXXFLAGS)
