@@ -2,7 +2,6 @@
 #include "services/gateway/http/conn.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -230,7 +229,18 @@ static void join(struct buf *head, struct payload *payload)
     payload_finish(payload);
 }
 
-struct buf *conn_head(struct conn *c, int status, const char *content_type, const char *framing)
+static void put_framing(struct buf *head, const struct conn *c, uint64_t length)
+{
+    if (c->pieces) {
+        buf_append_str(head, "transfer-encoding: chunked\r\n");
+    } else if (length != HTTP_LENGTH_UNKNOWN) {
+        buf_append_str(head, "content-length: ");
+        buf_append_uint(head, length);
+        buf_append_str(head, "\r\n");
+    }
+}
+
+struct buf *conn_head(struct conn *c, int status, const char *content_type, uint64_t length)
 {
     struct http_server *s = c->server;
     struct http_request *r = &c->request;
@@ -241,7 +251,7 @@ struct buf *conn_head(struct conn *c, int status, const char *content_type, cons
     buf_append_str(head, date_line(s));
     if (status != 304) /* RFC 9110 section 15.4.5: there is nothing that these would describe */
         put_line(head, "content-type: ", content_type ? content_type : "application/json");
-    buf_append_str(head, framing);
+    put_framing(head, c, length);
     put_line(head, "x-request-id: ", r->request_id);
     buf_append_bytes(head, buf_bytes(&r->headers));
     buf_append_str(head, c->keep_alive ? "\r\n" : "connection: close\r\n\r\n");
@@ -257,10 +267,10 @@ void conn_answered(struct conn *c)
 
 void conn_answer(struct conn *c, int status, const char *content_type, struct payload *payload)
 {
-    char framing[48];
     size_t len = payload_bytes(payload);
-    snprintf(framing, sizeof framing, "content-length: %zu\r\n", len);
-    struct buf *head = conn_head(c, status, content_type, status == 304 ? "" : framing);
+    c->pieces = false;
+    struct buf *head =
+        conn_head(c, status, content_type, status == 304 ? HTTP_LENGTH_UNKNOWN : len);
     if (c->head)
         payload_finish(payload);
     else if (len <= JOIN_BYTES)

@@ -144,9 +144,9 @@ struct payload {
     struct frame *parts;
     size_t count;
 };
-/* The head of an answer, in the server's scratch buffer; framing: the lines that say how long the body
- * is. */
-struct buf *conn_head(struct conn *c, int status, const char *content_type, const char *framing);
+/* The head of an answer, in the server's scratch buffer; length: of the body, or HTTP_LENGTH_UNKNOWN:
+ * none is said. */
+struct buf *conn_head(struct conn *c, int status, const char *content_type, uint64_t length);
 /* The answer is complete, but for what the client has not taken. */
 void conn_answered(struct conn *c);
 /* Sends what the kernel takes now and queues the rest. */

@@ -13,19 +13,12 @@ bool http_stream_begin(struct http_request *r, int status, const char *content_t
                        uint64_t length)
 {
     struct conn *c = (struct conn *)r;
-    char framing[64];
     assert(c->state == CONN_HANDLING);
     c->stream_left = length;
     c->broken = false;
     c->pieces = length == HTTP_LENGTH_UNKNOWN && c->parser.http_minor > 0;
-    if (c->pieces)
-        snprintf(framing, sizeof framing, "transfer-encoding: chunked\r\n");
-    else if (length != HTTP_LENGTH_UNKNOWN)
-        snprintf(framing, sizeof framing, "content-length: %llu\r\n", (unsigned long long)length);
-    else
-        framing[0] = 0;
-    c->keep_alive = c->keep_alive && framing[0];
-    struct buf *head = conn_head(c, status, content_type, framing);
+    c->keep_alive = c->keep_alive && (c->pieces || length != HTTP_LENGTH_UNKNOWN);
+    struct buf *head = conn_head(c, status, content_type, length);
     conn_move(c, CONN_STREAMING);
     conn_send(c, buf_bytes(head), &(struct payload){ 0 });
     if (!c->head)
