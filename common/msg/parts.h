@@ -138,6 +138,8 @@
     F(S, u64, lease, 25, 0, "token of the present attempt; a trainer shows it with each call") \
     F(S, boolean, cancel, 26, 0, "somebody asked to cancel it")                                \
     F(S, u32, max_seconds, 31, 0, "that a trainer may take for it; 0: no limit")               \
-    F(S, bin, checkpoint, 30, DIGEST_SIZE, "SHA-256 of a state to go on from, or empty")
+    F(S, bin, checkpoint, 30, DIGEST_SIZE, "SHA-256 of a state to go on from, or empty")       \
+    F(S, u64, catalog_seq, 40, 0, "when done: the catalog has its version from there on")      \
+    F(S, u64, catalog_history, 41, 0, "which history catalog_seq counts in")
 
 #endif

@@ -51,6 +51,8 @@
     F(S, u64, overdue, 21, 0, "the same")                                                \
     F(S, u64, p99_us, 22, 0, "measured; 0: nothing was")                                 \
     F(S, u64, revision, 23, 0, "of the deployment that is the step")                     \
-    F(S, u64, id, 24, 0, "revision of the deployment that was its first step")
+    F(S, u64, id, 24, 0, "revision of the deployment that was its first step")           \
+    F(S, u64, catalog_seq, 40, 0, "the catalog has what is told here from there on")     \
+    F(S, u64, catalog_history, 41, 0, "which history catalog_seq counts in")
 
 #endif

@@ -298,3 +298,8 @@ uint64_t replica_seq(const struct replica *r)
 {
     return r->seq;
 }
+
+bool replica_has(const struct replica *r, uint64_t history, uint64_t seq)
+{
+    return r->synced && r->seq >= seq && (!history || history == r->history);
+}

@@ -33,5 +33,7 @@ void replica_hint(struct replica *r);
 bool replica_synced(const struct replica *r); /* has had a snapshot */
 bool replica_live(const struct replica *r);   /* heard the registry lately */
 uint64_t replica_seq(const struct replica *r);
+/* The change of that number is in the copy, or was; history 0: whichever it counts in. */
+bool replica_has(const struct replica *r, uint64_t history, uint64_t seq);
 
 #endif

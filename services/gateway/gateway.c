@@ -3,6 +3,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "services/gateway/api/catch_up.h"
 #include "services/gateway/api/dispatch.h"
 #include "services/gateway/api/hold.h"
 #include "services/gateway/guarded.h"
@@ -76,6 +77,7 @@ static void turn(void *arg)
     struct gateway *g = arg;
     if (g->changed) {
         g->changed = false;
+        catch_up_look(g);
         hold_retry(g);
         watch_deadlines(g, hold_expire(g, clock_ms()));
     }

@@ -35,6 +35,7 @@ struct gateway_config {
     const char *log_level;
 };
 
+struct catch_up;
 struct engines;
 struct guarded;
 struct held;
@@ -56,6 +57,7 @@ struct gateway {
     struct suite_view *suite; /* what the registry last said of the processes */
     struct held *held;        /* requests that came before their model was loaded: api/hold.c */
     size_t held_count;
+    struct catch_up *behind;    /* answers that wait for the catalog: api/catch_up.c */
     size_t uploads;             /* under way: api/upload.c */
     size_t downloads;           /* api/artifact.c */
     size_t assemblies;          /* api/assemble.c */

@@ -129,11 +129,19 @@ void on_restore_put(void *arg, const struct rpc_request *from)
     request_ask(r, &call);
 }
 
+/* Where the catalog is now that it has all of it. */
+static void answer_restored(struct request *r, const struct redisReply *reply)
+{
+    const struct msg_catalog now = { .seq = record_number(reply),
+                                     .history = redis_history(r->registry->redis) };
+    request_answer(r, MSG_CATALOG, &now, NULL);
+}
+
 void on_restore_end(void *arg, const struct rpc_request *from)
 {
     const struct msg_restore *m = from->body;
     struct fcall call;
-    struct request *r = open_named(arg, from, m->id, answer_done, &call, "maas_restore_end");
+    struct request *r = open_named(arg, from, m->id, answer_restored, &call, "maas_restore_end");
     if (!r)
         return;
     fcall_add_number(&call, m->page);

@@ -276,10 +276,10 @@ local function restore_all()
     event('restored', '')
 end
 
--- id pages ttl_ms -> OK
+-- id pages ttl_ms -> the catalog's number
 redis.register_function('maas_restore_end', function(_, a)
     if redis.call('GET', 'maas:restored') == a[1] then
-        return 'OK'    -- the same request, sent again
+        return catalog_seq()    -- the same request, sent again
     end
     local err = not_under_way('maas:restore', a[1], a[3]) or not_empty()
     if not err and redis.call('GET', 'maas:restore:count') ~= a[2] then
@@ -291,7 +291,7 @@ redis.register_function('maas_restore_end', function(_, a)
     end
     restore_all()
     redis.call('SET', 'maas:restored', a[1], 'PX', DAY_MS)
-    return 'OK'
+    return catalog_seq()
 end)
 
 -- id -> OK

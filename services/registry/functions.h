@@ -7,7 +7,7 @@
 #ifndef SERVICES_REGISTRY_FUNCTIONS_H
 #define SERVICES_REGISTRY_FUNCTIONS_H
 
-#define LIBRARY_VERSION 5 /* digits alone: the assembler reads it too */
+#define LIBRARY_VERSION 6 /* digits alone: the assembler reads it too */
 
 extern const char functions_lua[];
 extern const char functions_lua_end[];

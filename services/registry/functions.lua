@@ -114,6 +114,11 @@ local function event(what, model, ...)
         'model', model, ...)
 end
 
+-- The number of the last one: who has it knows of everything that is told together with it.
+local function catalog_seq()
+    return redis.call('GET', 'maas:seq') or '0'
+end
+
 -- from and to: JSON, or empty.  Played in order, they lead to the state that there is.
 local function history(model, who, what, from, to)
     redis.call('XADD', key_of(model, 'history'), '*', 'who', who, 'what', what, 'from', from, 'to',

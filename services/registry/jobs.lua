@@ -5,7 +5,8 @@
 local SHOWN = { 'submit', 'update', 'state', 'metrics', 'version', 'error', 'attempts', 'trainer',
     'created_ms', 'started_ms', 'finished_ms', 'lease', 'cancel', 'checkpoint' }
 
--- {name, value ...} without the history, which may be long; nil: there is no such job
+-- {name, value ...} without the history, which may be long; nil: there is no such job.  One that is
+-- done says where the catalog is now: from there on it has the version.
 local function training(id)
     local values = redis.call('HMGET', 'maas:training:' .. id, unpack(SHOWN))
     if not values[1] then
@@ -15,6 +16,10 @@ local function training(id)
     for i, name in ipairs(SHOWN) do
         out[#out + 1] = name
         out[#out + 1] = values[i] or ''
+        if name == 'state' and values[i] == DONE then
+            out[#out + 1] = 'catalog'
+            out[#out + 1] = catalog_seq()
+        end
     end
     return out
 end

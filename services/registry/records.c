@@ -400,6 +400,7 @@ static void take_fields(const struct redisReply *pairs, struct msg_training *out
     out->lease = number_of(pairs, "lease");
     out->cancel = number_of(pairs, "cancel") != 0;
     out->checkpoint = text_of(pairs, "checkpoint");
+    out->catalog_seq = number_of(pairs, "catalog");
     if (out->state == TRAINING_DONE)
         out->progress = 1;
 }

@@ -77,6 +77,7 @@ enum status record_rollout(struct records *r, const struct redisReply *reply,
         .who = text_of(pairs, "who"),
         .begun_ms = number_of(pairs, "begun_ms"),
         .ended_ms = number_of(pairs, "ended_ms"),
+        .catalog_seq = number_of(pairs, "catalog"),
     };
     read_steps(text_of(pairs, "steps"), out);
     for (size_t i = 0; i < reports->elements; i++)

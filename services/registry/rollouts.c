@@ -65,6 +65,7 @@ static void answer_rollout(struct request *r, const struct redisReply *reply)
     } else {
         struct msg_rollout *m = &record.rollout;
         m->model = bytes_str(r->subject);
+        m->catalog_history = redis_history(r->registry->redis);
         if (r->kind != MSG_ROLLOUT_GET)
             log_info(r->kind == MSG_ROLLOUT_BEGIN ? "rollout begun" : "rollout aborted",
                      LOG_S("model", r->subject), LOG_U("version", m->version),

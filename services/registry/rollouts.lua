@@ -36,9 +36,12 @@ local function rollout(model)
     return r.version and r
 end
 
--- {{name, value ...}, {packed report ...}}
+-- {{name, value ...}, {packed report ...}}; catalog: where that has got to
 local function rollout_reply(model)
-    return { redis.call('HGETALL', rollout_key(model)), redis.call('HVALS', reports_key(model)) }
+    local list = redis.call('HGETALL', rollout_key(model))
+    list[#list + 1] = 'catalog'
+    list[#list + 1] = catalog_seq()
+    return { list, redis.call('HVALS', reports_key(model)) }
 end
 
 local function no_rollout(model)

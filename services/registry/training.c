@@ -11,8 +11,10 @@
 static bool read_training(struct request *r, struct records *records,
                           const struct redisReply *reply, struct msg_training *out)
 {
-    if (reply->type == REDIS_REPLY_ARRAY && !record_training(records, reply, out))
+    if (reply->type == REDIS_REPLY_ARRAY && !record_training(records, reply, out)) {
+        out->catalog_history = redis_history(r->registry->redis);
         return true;
+    }
     request_fail_corrupt(r, "training job");
     return false;
 }
@@ -46,8 +48,11 @@ static void answer_trainings(struct request *r, const struct redisReply *reply)
     struct msg_trainings body = { 0 };
     enum status st = STATUS_OK;
     body.trainings = mem_zalloc(reply->elements * sizeof *body.trainings);
-    for (size_t i = 0; i < reply->elements && !st; i++)
-        st = record_training(&records, reply->element[i], &body.trainings[body.trainings_count++]);
+    for (size_t i = 0; i < reply->elements && !st; i++) {
+        struct msg_training *t = &body.trainings[body.trainings_count++];
+        st = record_training(&records, reply->element[i], t);
+        t->catalog_history = redis_history(r->registry->redis);
+    }
     if (st)
         request_fail_corrupt(r, "training job");
     else

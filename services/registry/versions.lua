@@ -422,7 +422,7 @@ redis.register_function{
     function_name = 'maas_snapshot',
     flags = { 'no-writes' },
     callback = function(_, a)
-        local page = { out = { redis.call('GET', 'maas:seq') or '0', '0', '', '0' },
+        local page = { out = { catalog_seq(), '0', '', '0' },
             left = tonumber(a[3]), bytes = tonumber(a[4]) }
         if a[1] ~= '' and model_known(a[1]) and not add_to_page(page, a[1], a[2]) then
             return page.out

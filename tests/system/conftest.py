@@ -57,11 +57,7 @@ class TestSuite(Suite):
             self.eventually(lambda: self.serving(model) == str(version), PATIENCE, "not serving")
 
     def serving(self, model):
-        """None also while the gateway has not heard of it, as a moment after a job has made it."""
-        status, _, answer = self.api.request("GET", f"/api/models/{model}")
-        if status == 404:
-            return None
-        assert status == 200, answer
+        answer = self.api.get(f"/api/models/{model}")
         version = answer["deployment"]["serving"]
         engines = {v["version"]: v["engines"] for v in answer["versions"]}
         return version if engines.get(version) else None

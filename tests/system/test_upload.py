@@ -2,19 +2,14 @@
 
 import contextlib
 import hashlib
-import os
-import re
-import shutil
 import socket
-import tempfile
 import time
 
 import pytest
 
 from api import Api
-from peer import BIN, eventually, statuses
-from played import SILENCE, PlayedRegistry
-from registry_rig import SANITIZED, Process
+from peer import eventually, statuses
+from played import SILENCE, GatewayRig, PlayedRegistry
 
 PATIENCE = 60
 NUMBER = {name: number for number, name in statuses().items()}
@@ -49,38 +44,15 @@ class Registry(PlayedRegistry):
         return "DONE", {}
 
 
-class Rig:
-    def __init__(self):
-        self.home = tempfile.mkdtemp(prefix="maas-")
-        self.registry = Registry(self.home)
-        argv = [os.path.join(BIN, "maas-gateway"), "--http", "127.0.0.1:0"]
-        argv += ["--jobs", f"ipc://{self.home}/jobs.sock", "--registry", self.registry.rpc]
-        self.gateway = Process(self.home, "gateway", [*argv, "--events", self.registry.events])
-        self.gateway.start()
-        port = eventually(self.port, PATIENCE, "the gateway does not listen")
-        self.address = ("127.0.0.1", int(port))
-        self.api = Api(*self.address)
-
-    def port(self):
-        found = re.search(r"event=listening .*?address=[^\s]*?:(\d+)", self.gateway.log())
-        return found and found.group(1)
-
+class Rig(GatewayRig):
     def upload(self, **headers):
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.api.request("POST", "/api/models/m/versions?format=fake", WEIGHTS, headers)
 
-    def finish(self):
-        self.api.close()
-        if SANITIZED and self.gateway.alive():
-            assert self.gateway.stop() == 0, self.gateway.log()
-        self.gateway.kill()
-        self.registry.finish()
-        shutil.rmtree(self.home, ignore_errors=True)
-
 
 @pytest.fixture
 def rig():
-    r = Rig()
+    r = Rig(Registry)
     yield r
     r.finish()
 

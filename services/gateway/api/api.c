@@ -3,6 +3,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "services/gateway/api/catch_up.h"
 #include "services/gateway/api/dispatch.h"
 #include "services/gateway/tensor_json.h"
 
@@ -352,35 +353,53 @@ struct ask {
     struct pending base;
     struct gateway *gateway;
     struct http_request *http;
-    struct rpc_call *call;
+    struct rpc_call *call; /* NULL: it was answered */
     api_reply_fn *fn;
+    struct catch_up catch_up; /* the answer, which is there, waits */
+    int status;
+    struct buf answer;
 };
 
 static void ask_gone(struct pending *p)
 {
     struct ask *a = (struct ask *)p;
     rpc_cancel(a->call);
+    catch_up_finish(&a->catch_up);
+    buf_finish(&a->answer);
+    free(a);
+}
+
+static void answer_ask(void *arg)
+{
+    struct ask *a = arg;
+    api_json(a->http, a->status, &a->answer);
     free(a);
 }
 
 static void on_reply(void *arg, const struct rpc_reply *reply)
 {
     struct ask *a = arg;
-    struct buf out = { 0 };
     struct http_request *r = a->http;
+    a->call = NULL;
+    if (!reply->status) {
+        a->status = a->fn(a->gateway, r, reply, &a->answer);
+        if (!catch_up_wait(&a->catch_up, a->gateway, reply, answer_ask, a))
+            answer_ask(a);
+        return;
+    }
     if (reply->status == STATUS_CANCELLED)
         api_error(r, STATUS_UNAVAILABLE, "the gateway is stopping");
-    else if (reply->status)
-        api_error(r, reply->status, "%s", reply->text);
     else
-        api_json(r, a->fn(a->gateway, r, reply, &out), &out);
+        api_error(r, reply->status, "%s", reply->text);
     free(a);
 }
 
 void api_ask(struct call *c, enum msg_kind kind, const void *body, api_reply_fn *fn)
 {
     struct ask *a = mem_alloc(sizeof *a);
-    *a = (struct ask){ { .gone = ask_gone }, c->gateway, c->http, NULL, fn };
+    *a = (struct ask){
+        .base = { .gone = ask_gone }, .gateway = c->gateway, .http = c->http, .fn = fn
+    };
     c->http->user = &a->base;
     a->call = rpc_call(c->gateway->registry, kind, body, NULL, RPC_TIMEOUT_MS, on_reply, a);
     if (!a->call) {

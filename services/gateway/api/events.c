@@ -5,6 +5,7 @@
  * has missed is in the next record.
  */
 #include "common/base/clock.h"
+#include "services/gateway/api/catch_up.h"
 #include "services/gateway/api/training.h"
 
 #include <stdio.h>
@@ -24,7 +25,9 @@ struct event_stream {
     struct event_mark mark;
     char id[MAX_NAME + 1];
     bool begun;
-    bool blocked;        /* the client has to take what is there */
+    bool blocked; /* the client has to take what is there */
+    struct catch_up catch_up;
+    struct buf last;     /* words, which wait for the catalog */
     uint64_t written_ms; /* clock_ms() of the last word */
 };
 
@@ -32,6 +35,8 @@ static void destroy(struct event_stream *s)
 {
     s->gateway->event_streams--;
     rpc_cancel(s->call);
+    catch_up_finish(&s->catch_up);
+    buf_finish(&s->last);
     loop_timer_destroy(s->poll);
     free(s);
 }
@@ -77,15 +82,26 @@ static bool begin(struct event_stream *s)
     return true;
 }
 
-static void show(struct event_stream *s, const struct msg_training *t)
+static void say_last(void *arg)
+{
+    struct event_stream *s = arg;
+    write_text(s, &s->last);
+    end(s);
+}
+
+static void show(struct event_stream *s, const struct rpc_reply *reply)
 {
     struct buf text = { 0 };
-    bool ended = event_text(&text, &s->mark, t, clock_wall_ms());
-    if (text.len)
-        write_text(s, &text);
-    buf_finish(&text);
-    if (ended)
-        end(s);
+    if (!event_text(&text, &s->mark, reply->body, clock_wall_ms())) {
+        if (text.len)
+            write_text(s, &text);
+        buf_finish(&text);
+        return;
+    }
+    s->last = text;
+    loop_timer_stop(s->poll);
+    if (!catch_up_wait(&s->catch_up, s->gateway, reply, say_last, s))
+        say_last(s);
 }
 
 /* A registry that is away for a moment does not end what has begun. */
@@ -103,7 +119,7 @@ static void on_record(void *arg, const struct rpc_reply *reply)
         api_stream_abort(s->http, &err);
         destroy(s);
     } else if (!st && (s->begun || begin(s))) {
-        show(s, reply->body);
+        show(s, reply);
     }
 }
 

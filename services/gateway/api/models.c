@@ -1,5 +1,4 @@
 /* models.c - /api/models: lists, versions, and new ones. */
-#include "common/base/clock.h"
 #include "services/gateway/api/search.h"
 #include "services/gateway/api/show.h"
 #include "services/gateway/api/upload.h"
@@ -91,22 +90,10 @@ static void commit(struct body_upload *u, const struct manifest *manifest)
     upload_send_commit(u, MSG_VERSION_COMMIT, &body);
 }
 
-/* So that a GET right after the answer shows the version; its event replaces this. */
-static void show_at_once(struct gateway *g, const struct upload_target *t, uint32_t number)
+/* So that a GET right after the answer shows the version. */
+static void show_at_once(struct gateway *g, const struct msg_version *version)
 {
-    const struct catalog_model *m = catalog_find(replica_catalog(g->replica), bytes_str(t->name));
-    struct digest digest;
-    if ((m && catalog_version(m, number)) || digest_parse(bytes_str(t->digest), &digest))
-        return;
-    struct msg_version v = { .model = bytes_str(t->name),
-                             .number = number,
-                             .format = bytes_str(t->file),
-                             .digest = bytes_of(digest.byte, DIGEST_SIZE),
-                             .size_bytes = t->size_bytes,
-                             .source = bytes_str("upload"),
-                             .tags = bytes_str(t->tags),
-                             .description = bytes_str(t->description),
-                             .created_ms = clock_wall_ms() };
+    struct msg_version v = *version;
     replica_put(g->replica, &(struct msg_catalog){ .versions = &v, .versions_count = 1 });
 }
 
@@ -114,7 +101,7 @@ int upload_answer_version(struct gateway *g, const struct upload_target *t,
                           const struct rpc_reply *reply, struct buf *out)
 {
     const struct msg_version *v = reply->body;
-    show_at_once(g, t, v->number);
+    show_at_once(g, v);
     buf_append_str(out, "{");
     api_put_string(out, "model", bytes_str(t->name));
     buf_printf(out, ",\"version\":\"%u\",\"digest\":\"%s\",\"size\":%llu}", v->number, t->digest,

@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "services/gateway/api/catch_up.h"
 #include "services/gateway/api/persist.h"
 #include "services/gateway/tar.h"
 
@@ -54,6 +55,7 @@ struct restore {
     uint64_t pages, chunks; /* that have come */
     uint64_t pages_said;    /* at the end of the archive */
     bool end_seen;
+    struct catch_up catch_up; /* it is restored, and this gateway has to hear of it */
 };
 
 static void step(struct restore *r);
@@ -78,6 +80,7 @@ static void destroy(struct restore *r, bool drop)
     struct msg_restore m = { .id = bytes_str(r->id) };
     struct put *p, *next;
     persist_finish(&r->persist);
+    catch_up_finish(&r->catch_up);
     DL_FOREACH_SAFE(r->puts, p, next)
     put_destroy(p);
     if (drop) {
@@ -171,18 +174,25 @@ static void on_retry(void *arg)
     step(r);
 }
 
-static void on_ended(void *arg, const struct rpc_reply *reply)
+static void answer_restored(void *arg)
 {
     struct restore *r = arg;
     struct buf out = { 0 };
+    buf_printf(&out, "{\"restored\":true,\"chunks\":%llu}", (unsigned long long)r->chunks);
+    api_json(r->http, 200, &out);
+    destroy(r, false);
+}
+
+static void on_ended(void *arg, const struct rpc_reply *reply)
+{
+    struct restore *r = arg;
     if (reply->status) {
         refuse(r, reply->status, reply->text);
         return;
     }
     log_info("a backup was restored", LOG_U("pages", r->pages), LOG_U("chunks", r->chunks));
-    buf_printf(&out, "{\"restored\":true,\"chunks\":%llu}", (unsigned long long)r->chunks);
-    api_json(r->http, 200, &out);
-    destroy(r, false);
+    if (!catch_up_wait(&r->catch_up, r->gateway, reply, answer_restored, r))
+        answer_restored(r);
 }
 
 static void end(struct restore *r)
