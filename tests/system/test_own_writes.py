@@ -3,15 +3,17 @@
 import time
 
 import pytest
+import zmq
 
-from peer import eventually
+from peer import encode, eventually
 from played import GatewayRig, PlayedRegistry
 
 PATIENCE = 60
 LATE_S = 0.2
 HISTORY, BEFORE, AFTER = 7, 5, 7
 DONE = 2
-VERSION = {"model": "m", "number": 1, "format": "fake", "check": 1, "revision": 1}
+FP32 = 11
+VERSION = {"model": "m", "number": 1, "format": "fake", "check": 0, "revision": 1}
 DEPLOYMENT = {"model": "m", "version": 1, "revision": 1, "changed_ms": 1}
 CHANGES = ({"versions": [VERSION]}, {"deployments": [DEPLOYMENT]})  # numbers 6 and 7
 PLACE = {"catalog_seq": AFTER, "catalog_history": HISTORY}
@@ -77,3 +79,25 @@ def test_who_leaves_meanwhile_is_forgotten(rig):
         rig.api.close()
     assert rig.api.get("/api/training")["training"][0]["state"] == "done"
     assert rig.api.get("/api/models/m")["deployment"]["version"] == "1"
+
+
+def test_who_serves_shows_its_inputs(rig):
+    """An engine is here before the report of its version's check."""
+    rig.api.get("/api/training/t1")
+    tensor = lambda name: {"name": name, "datatype": FP32, "shape": [-1, 2]}
+    engine = zmq.Context.instance().socket(zmq.DEALER)
+    engine.linger = 0
+    engine.connect(f"ipc://{rig.home}/jobs.sock")
+    engine.send(encode("HELLO", 0, {"engine": "e1", "model": "m", "version": 1, "inputs": [tensor("x")],
+                                    "outputs": [tensor("y")], "max_batch": 8, "credit": 1}))  # fmt: skip
+    assert engine.poll(PATIENCE * 1000)
+    shown = rig.api.get("/api/models/m")
+    assert shown["deployment"]["serving"] == "1" and shown["versions"][0]["check"] == "pending"
+    assert shown["versions"][0]["state"] == "ready" and shown["versions"][0]["batchable"]
+    for path in ("/v2/models/m", "/v2/models/m/versions/1", "/api/models/m/versions/1"):
+        answer = rig.api.get(path)
+        assert answer["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}], (path, answer)
+        assert answer["outputs"][0]["name"] == "y"
+    config = rig.api.get("/v2/models/m/config")
+    assert config["max_batch_size"] == 8 and config["input"][0]["dims"] == [2]
+    engine.close()

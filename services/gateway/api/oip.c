@@ -1,5 +1,6 @@
 /* oip.c - the Open Inference Protocol v2, REST: server, models, and the table of its routes. */
 #include "services/gateway/api/oip.h"
+#include "services/gateway/api/show.h"
 
 /* ---- server ------------------------------------------------------------------------------------ */
 
@@ -76,8 +77,9 @@ static void model_metadata(struct call *c)
     buf_append_str(&out, "],");
     api_put_string(&out, "platform",
                    bytes_equal_str(v->format, "onnx") ? bytes_str(OIP_PLATFORM_ONNX) : v->format);
-    api_put_tensors(&out, "inputs", v->inputs, v->inputs_count);
-    api_put_tensors(&out, "outputs", v->outputs, v->outputs_count);
+    const struct msg_version known = show_known(c->gateway, v);
+    api_put_tensors(&out, "inputs", known.inputs, known.inputs_count);
+    api_put_tensors(&out, "outputs", known.outputs, known.outputs_count);
     buf_append_str(&out, "}");
     api_json(c->http, 200, &out);
 }

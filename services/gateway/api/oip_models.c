@@ -7,6 +7,7 @@
  */
 #include "common/base/clock.h"
 #include "services/gateway/api/oip.h"
+#include "services/gateway/api/show.h"
 
 /* ---- configuration ----------------------------------------------------------------------------- */
 
@@ -35,8 +36,9 @@ static void config(struct call *c)
     const struct msg_version *v = oip_model(c, &m);
     if (!v)
         return;
+    const struct msg_version known = show_known(c->gateway, v);
     struct lane *l = queue_find_lane(&c->gateway->queue, v->model, v->number);
-    uint32_t max_batch = !v->batchable ? 0 : l && lane_max_batch(l) ? lane_max_batch(l) : 1;
+    uint32_t max_batch = !known.batchable ? 0 : l && lane_max_batch(l) ? lane_max_batch(l) : 1;
     buf_append_str(&out, "{");
     api_put_string(&out, "name", bytes_str(m->name));
     buf_append_str(&out, ",");
@@ -47,12 +49,12 @@ static void config(struct call *c)
                    bytes_equal_str(v->format, "onnx") ? bytes_str("onnxruntime") : v->format);
     buf_printf(&out, ",\"version_policy\":{\"specific\":{\"versions\":[%u]}},\"max_batch_size\":%u",
                v->number, max_batch);
-    put_config_tensors(&out, "input", v->inputs, v->inputs_count, v->batchable);
-    put_config_tensors(&out, "output", v->outputs, v->outputs_count, v->batchable);
+    put_config_tensors(&out, "input", known.inputs, known.inputs_count, known.batchable);
+    put_config_tensors(&out, "output", known.outputs, known.outputs_count, known.batchable);
     buf_append_str(&out, ",\"instance_group\":[{\"name\":");
     json_string(&out, bytes_str(m->name));
     buf_printf(&out, ",\"kind\":\"KIND_CPU\",\"count\":%zu}]", l ? lane_engines(l) : 0);
-    if (v->batchable)
+    if (known.batchable)
         buf_printf(&out,
                    ",\"dynamic_batching\":{\"max_queue_delay_microseconds\":%u,"
                    "\"priority_levels\":%d,\"default_priority_level\":%d}",

@@ -6,6 +6,21 @@
 
 /* ---- versions ---------------------------------------------------------------------------------- */
 
+struct msg_version show_known(struct gateway *g, const struct msg_version *v)
+{
+    struct msg_version out = *v;
+    struct lane *l = v->inputs_count ? NULL : queue_find_lane(&g->queue, v->model, v->number);
+    if (!l)
+        return out;
+    const struct msg_hello *s = lane_signature(l);
+    out.inputs = s->inputs;
+    out.inputs_count = s->inputs_count;
+    out.outputs = s->outputs;
+    out.outputs_count = s->outputs_count;
+    out.batchable = lane_max_batch(l) > 1;
+    return out;
+}
+
 static void put_state(struct gateway *g, struct buf *out, const struct msg_version *v)
 {
     struct lane *l = queue_find_lane(&g->queue, v->model, v->number);
@@ -61,12 +76,13 @@ void show_version(struct gateway *g, struct buf *out, const struct msg_version *
     buf_append_str(out, ",");
     api_put_string(out, "description", v->description);
     if (whole) {
+        const struct msg_version known = show_known(g, v);
         buf_append_str(out, ",");
         api_put_json(out, "lineage", v->lineage, "{}");
-        buf_printf(out, ",\"batchable\":%s", v->batchable ? "true" : "false");
+        buf_printf(out, ",\"batchable\":%s", known.batchable ? "true" : "false");
         put_files(out, v);
-        api_put_tensors(out, "inputs", v->inputs, v->inputs_count);
-        api_put_tensors(out, "outputs", v->outputs, v->outputs_count);
+        api_put_tensors(out, "inputs", known.inputs, known.inputs_count);
+        api_put_tensors(out, "outputs", known.outputs, known.outputs_count);
     }
     buf_append_str(out, "}");
 }

@@ -4,6 +4,9 @@
 
 #include "services/gateway/api/api.h"
 
+/* The version with its inputs and outputs, also while the report of its check has not come, but an
+ * engine serves here.  Borrows from both. */
+struct msg_version show_known(struct gateway *g, const struct msg_version *v);
 /* {"version":...}; whole: with lineage and signature. */
 void show_version(struct gateway *g, struct buf *out, const struct msg_version *v, bool whole);
 /* {"version":...}, or null: what is wanted, and what there is of it. */
