@@ -119,7 +119,8 @@ local function put_step(model, r, who, what, numbers)
     d.rollout, d.slow_us = r.version, r.slow_us
     put_deployment(model, d, old, who, what, rollout_json(r, numbers))
     redis.call('HSET', rollout_key(model), 'step', r.step, 'revision', d.revision, 'since_ms',
-        d.changed_ms, 'seen_ms', d.changed_ms, 'held_ms', '0', 'away_ms', '0', 'trouble', '')
+        d.changed_ms, 'seen_ms', d.changed_ms, 'held_ms', '0', 'away_ms', '0', 'trouble', '',
+        'ready_by', '', 'ready_ms', '0')
     redis.call('DEL', reports_key(model))
 end
 
@@ -220,6 +221,17 @@ end)
 
 -- ---- watching
 
+-- ready_by: the gateway that had an engine of the version last, by what it has said in the last
+-- UNSEEN_MS, or ''.  While one has, the hold goes on: the others give its requests to other versions.
+local function note_engines(r, gateway, has, now)
+    r.ready_by, r.ready_ms = r.ready_by or '', r.ready_ms or '0'
+    if has then
+        r.ready_by, r.ready_ms = gateway, text(now)
+    elseif r.ready_by == gateway or now - r.ready_ms > UNSEEN_MS then
+        r.ready_by = ''
+    end
+end
+
 -- model revision gateway packed engines trouble -> rollout; 0: that step is over
 redis.register_function(when_full('maas_rollout_report', function(_, a)
     local model, gateway = a[1], a[3]
@@ -232,13 +244,14 @@ redis.register_function(when_full('maas_rollout_report', function(_, a)
     end
     local now = now_ms()
     local passed = math.min(math.max(now - r.seen_ms, 0), UNSEEN_MS)
-    if tonumber(a[5]) > 0 then
+    note_engines(r, gateway, tonumber(a[5]) > 0, now)
+    if r.ready_by ~= '' then
         r.held_ms, r.away_ms, r.trouble = text(r.held_ms + passed), '0', ''
     else
         r.away_ms, r.trouble = text(r.away_ms + passed), a[6]
     end
     redis.call('HSET', rollout_key(model), 'seen_ms', text(now), 'held_ms', r.held_ms, 'away_ms',
-        r.away_ms, 'trouble', r.trouble)
+        r.away_ms, 'trouble', r.trouble, 'ready_by', r.ready_by, 'ready_ms', r.ready_ms)
     return rollout_reply(model)
 end))
 

@@ -156,6 +156,26 @@ def test_a_hold_waits_for_an_engine(peer):
     deployed(peer, (1, 10000))
 
 
+def test_one_gateway_with_an_engine_is_enough_for_a_hold(peer):
+    """Time is that of the clock, also where other gateways report that they have no engine."""
+    begin(peer, hold_ms=60000, steps=[100, 10000])
+    report(peer)
+    begun, first = time.monotonic(), get(peer)["held_ms"]
+
+    def both(peer):
+        report(peer, gateway="g2", engines=0, trouble="the network")
+        report(peer)
+        return get(peer)
+
+    r = eventually(lambda: (r := both(peer))["held_ms"] - first > 300 and r, 20, "no hold")
+    passed = (time.monotonic() - begun) * 1000
+    assert r["held_ms"] - first >= 0.9 * passed - 20, (r["held_ms"] - first, passed)
+    report(peer, gateway="g2", engines=0, trouble="the network")
+    assert get(peer)["away_ms"] == 0
+    report(peer, engines=0)  # now nobody has one
+    reports_until(peer, lambda r: r["away_ms"] > 100 and r["trouble"] == "lost", engines=0, trouble="lost")
+
+
 def test_what_is_over_is_not_judged(peer):
     begin(peer, hold_ms=200, steps=[100, 10000])
     old = snapshot(peer)["deployments"]["m"]["revision"]
