@@ -15,17 +15,20 @@
 
 /* What one gateway has counted of the new version since it knows of the step.  Counts of a step only
  * grow, so a report may be lost or come twice. */
-#define ROLLOUT_REPORT_FIELDS(F, L, S)                                                  \
-    F(S, str, model, 1, MAX_NAME, "model name")                                         \
-    F(S, u64, revision, 2, 0, "of the deployment that is the step")                     \
-    F(S, str, gateway, 3, MAX_NAME, "who has counted")                                  \
-    F(S, u32, engines, 4, 0, "of the version, that it can use now")                     \
-    F(S, str, trouble, 5, MAX_REASON, "what workers say of engines that are not ready") \
-    F(S, u64, requests, 6, 0, "that have ended well or failed")                         \
-    F(S, u64, errors, 7, 0, "of these, that the version or its engine has failed")      \
-    F(S, u64, slow, 8, 0, "of these, that have taken more than slow_us")                \
-    F(S, u64, overdue, 9, 0, "that have not ended yet, and have taken more already")    \
-    F(S, i64s, latency, 10, LATENCY_SLOTS, "how many have taken how long; see latency.h")
+#define ROLLOUT_REPORT_FIELDS(F, L, S)                                                    \
+    F(S, str, model, 1, MAX_NAME, "model name")                                           \
+    F(S, u64, revision, 2, 0, "of the deployment that is the step")                       \
+    F(S, str, gateway, 3, MAX_NAME, "who has counted")                                    \
+    F(S, u32, engines, 4, 0, "of the version, that it can use now")                       \
+    F(S, str, trouble, 5, MAX_REASON, "what workers say of engines that are not ready")   \
+    F(S, u64, requests, 6, 0, "that have ended well or failed")                           \
+    F(S, u64, errors, 7, 0, "of these, that the version or its engine has failed")        \
+    F(S, u64, slow, 8, 0, "of these, that have taken more than slow_us")                  \
+    F(S, u64, overdue, 9, 0, "that have not ended yet, and have taken more already")      \
+    F(S, i64s, latency, 10, LATENCY_SLOTS, "how many have taken how long; see latency.h") \
+    F(S, u64, rejected, 11, 0, "beside these: that the model itself has refused (4xx)")   \
+    F(S, u64, others, 12, 0, "that the model's other versions have answered meanwhile")   \
+    F(S, u64, others_rejected, 13, 0, "of these, that they have refused")
 
 #define ROLLOUT_FIELDS(F, L, S)                                                          \
     F(S, str, model, 1, MAX_NAME, "model name")                                          \
@@ -52,6 +55,9 @@
     F(S, u64, p99_us, 22, 0, "measured; 0: nothing was")                                 \
     F(S, u64, revision, 23, 0, "of the deployment that is the step")                     \
     F(S, u64, id, 24, 0, "revision of the deployment that was its first step")           \
+    F(S, u64, rejected, 25, 0, "of this step, as in rollout_report")                     \
+    F(S, u64, others, 26, 0, "the same")                                                 \
+    F(S, u64, others_rejected, 27, 0, "the same")                                        \
     F(S, u64, catalog_seq, 40, 0, "the catalog has what is told here from there on")     \
     F(S, u64, catalog_history, 41, 0, "which history catalog_seq counts in")
 

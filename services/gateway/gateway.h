@@ -115,6 +115,9 @@ struct routed {
  * with *err saying what to do. */
 enum status route_find(struct gateway *g, const struct route_ask *ask, struct routed *to,
                        struct error *err) MUST_CHECK;
+/* The lane of the version that has most of the requests beside this one, or had them before it; NULL:
+ * there is none, or its inputs are not known. */
+struct lane *route_beside(struct gateway *g, struct lane *l);
 /* The version that the plain name serves now, the one with the largest share or what stands in for
  * it; 0: none. */
 uint32_t route_serving(struct gateway *g, const struct catalog_model *m);
@@ -146,6 +149,7 @@ struct meter_times {
 void meter_success(struct lane *l, const struct meter_times *t);
 void meter_failure(struct lane *l, enum status st, uint64_t total_us);
 void meter_gone(struct lane *l, uint64_t total_us); /* the client did not wait for the answer */
+void meter_refused(struct lane *l);                 /* as in guard_count_refused */
 void meter_batch(struct lane *l, uint32_t rows);
 /* Appends, as Prometheus text, what lanes count themselves. */
 void meter_print(struct queue *q, struct buf *out);

@@ -11,13 +11,19 @@
 #define ROUNDING_US    10000 /* of deadlines */
 #define OVERDUE_MAX    1000  /* more need not be counted: any limit is passed */
 
+/* What lanes have answered. */
+struct tally {
+    uint64_t answered, rejected;
+};
+
 struct watched {
     struct watched *next, *prev;
     char model[MAX_NAME + 1];
     uint32_t version;
     uint64_t revision; /* of the deployment that is the step */
     struct lane *lane;
-    uint64_t crashes; /* of the lane, before the step */
+    uint64_t crashes;    /* of the lane, before the step */
+    struct tally others; /* of the model's other versions, before the step */
     struct guard_counts counts;
     struct rpc_call *call; /* a report that was not answered yet, or NULL */
     bool kept;             /* the catalog still has it */
@@ -50,6 +56,20 @@ static bool is_failure(enum status st)
     }
 }
 
+bool guard_rejection(enum status st)
+{
+    switch (st) {
+    case STATUS_INVALID:
+    case STATUS_NOT_FOUND:
+    case STATUS_CONFLICT:
+    case STATUS_TOO_LARGE:
+    case STATUS_UNSUPPORTED:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void report_soon(struct guarded *w)
 {
     if (w->soon)
@@ -69,6 +89,14 @@ static void count_time(struct guard_counts *c, uint64_t us)
     report_soon(c->owner);
 }
 
+static void count_failure(struct guard_counts *c)
+{
+    c->requests++;
+    c->errors++;
+    c->soon = true;
+    report_soon(c->owner);
+}
+
 void guard_count(struct guard_counts *c, enum status st, uint64_t us)
 {
     uint64_t patience_us = (uint64_t)c->owner->gateway->config->timeout_ms * 1000;
@@ -78,11 +106,17 @@ void guard_count(struct guard_counts *c, enum status st, uint64_t us)
     } else if (!st) {
         count_time(c, us);
     } else if (is_failure(st)) {
-        c->requests++;
-        c->errors++;
+        count_failure(c);
+    } else if (guard_rejection(st)) {
+        c->rejected++;
         c->soon = true;
         report_soon(c->owner);
     }
+}
+
+void guard_count_refused(struct guard_counts *c)
+{
+    count_failure(c);
 }
 
 void guard_count_gone(struct guard_counts *c, uint64_t us)
@@ -100,12 +134,46 @@ static void on_answer(void *arg, const struct rpc_reply *reply)
     v->call = NULL;
 }
 
+static void add_lane(struct gateway *g, struct bytes model, uint32_t version, struct tally *sum)
+{
+    struct lane *l = queue_find_lane(&g->queue, model, version);
+    const struct lane_counts *n = l ? lane_counts(l) : NULL;
+    if (!n)
+        return;
+    sum->answered += n->succeeded + n->failed;
+    sum->rejected += *lane_rejected(l);
+}
+
+/* Of all versions of the deployment but the one that is brought in. */
+static struct tally count_others(struct gateway *g, const struct msg_deployment *d)
+{
+    struct tally sum = { 0 };
+    for (size_t i = 0; i < d->traffic_count; i++)
+        if (d->traffic[i].version != d->rollout)
+            add_lane(g, d->model, d->traffic[i].version, &sum);
+    for (size_t i = 0; i < d->previous_traffic_count; i++) {
+        uint32_t version = d->previous_traffic[i].version;
+        if (version != d->rollout && !deployment_share(d, version))
+            add_lane(g, d->model, version, &sum);
+    }
+    return sum;
+}
+
+/* The same since the step began. */
+static struct tally others_since(struct gateway *g, const struct watched *v)
+{
+    const struct catalog_model *m = catalog_find(replica_catalog(g->replica), bytes_str(v->model));
+    struct tally now = m ? count_others(g, &m->deployment) : v->others;
+    return (struct tally){ now.answered - v->others.answered, now.rejected - v->others.rejected };
+}
+
 /* An engine that crashes gives its requests to others, and no client sees it: that counts, too. */
 static void report(struct gateway *g, struct watched *v)
 {
     int64_t latency[LATENCY_SLOTS];
     const struct guard_counts *c = &v->counts;
     uint64_t now = clock_us(), crashes = lane_counts(v->lane)->crashes - v->crashes;
+    struct tally others = others_since(g, v);
     struct msg_rollout_report body = {
         .model = bytes_str(v->model),
         .revision = v->revision,
@@ -115,6 +183,9 @@ static void report(struct gateway *g, struct watched *v)
         .errors = c->errors + crashes,
         .slow = c->slow,
         .latency = { latency, LATENCY_SLOTS },
+        .rejected = c->rejected,
+        .others = others.answered,
+        .others_rejected = others.rejected,
     };
     for (size_t i = 0; i < LATENCY_SLOTS; i++)
         latency[i] = (int64_t)c->latency[i];
@@ -187,6 +258,7 @@ static void watch(struct guarded *w, const struct msg_deployment *d)
         return;
     v->revision = d->revision;
     v->crashes = lane_counts(v->lane)->crashes;
+    v->others = count_others(w->gateway, d);
     v->counts = (struct guard_counts){ .owner = w, .slow_us = d->slow_us };
 }
 

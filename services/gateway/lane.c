@@ -111,6 +111,11 @@ struct lane_counts *lane_counts(struct lane *l)
     return &l->counts;
 }
 
+uint64_t *lane_rejected(struct lane *l)
+{
+    return &l->rejected;
+}
+
 uint64_t lane_oldest_us(const struct lane *l)
 {
     return waiting_oldest_us(&l->waiting);

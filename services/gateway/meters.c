@@ -64,6 +64,7 @@ void meter_failure(struct lane *l, enum status st, uint64_t total_us)
 {
     lane_counts(l)->failed++;
     lane_counts(l)->failed_us += total_us;
+    *lane_rejected(l) += guard_rejection(st);
     if (lane_meters(l)->guard)
         guard_count(lane_meters(l)->guard, st, total_us);
 }
@@ -72,6 +73,12 @@ void meter_gone(struct lane *l, uint64_t total_us)
 {
     if (lane_meters(l)->guard)
         guard_count_gone(lane_meters(l)->guard, total_us);
+}
+
+void meter_refused(struct lane *l)
+{
+    if (lane_meters(l)->guard)
+        guard_count_refused(lane_meters(l)->guard);
 }
 
 void meter_batch(struct lane *l, uint32_t rows)

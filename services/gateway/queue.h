@@ -208,6 +208,8 @@ struct lane_counts {
     size_t batches_count;
 };
 struct lane_counts *lane_counts(struct lane *l);
+/* Of those that failed: what the model itself has refused (4xx).  Seldom touched. */
+uint64_t *lane_rejected(struct lane *l);
 
 /* Histograms of one version; the queue makes room for them and does not look at them. */
 struct guard_counts;

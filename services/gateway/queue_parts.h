@@ -86,6 +86,7 @@ struct lane {
     struct lane_meters meters;
     struct recent recent; /* requests that were submitted */
     struct msg_hello signature;
+    uint64_t rejected;
     struct heap_node wake; /* when a batch that waits to grow goes out */
     struct lane_key key;
     UT_hash_handle hh;

@@ -329,6 +329,35 @@ enum status route_find(struct gateway *g, const struct route_ask *ask, struct ro
     return learn_signature(g, to->lane, m, &to->loading, err);
 }
 
+/* The largest share that is not the version's; NULL: there is none. */
+static const struct msg_share *largest_beside(const struct msg_share *list, size_t count,
+                                              uint32_t version)
+{
+    const struct msg_share *best = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (list[i].version != version && (!best || list[i].weight > best->weight))
+            best = &list[i];
+    return best;
+}
+
+struct lane *route_beside(struct gateway *g, struct lane *l)
+{
+    const struct catalog_model *m =
+        catalog_find(replica_catalog(g->replica), bytes_str(lane_model(l)));
+    const struct msg_deployment *d = m ? &m->deployment : NULL;
+    struct error err;
+    bool loading;
+    if (!d)
+        return NULL;
+    const struct msg_share *s = largest_beside(d->traffic, d->traffic_count, lane_version(l));
+    if (!s)
+        s = largest_beside(d->previous_traffic, d->previous_traffic_count, lane_version(l));
+    if (!s)
+        return NULL;
+    struct lane *beside = route_lane(g, d->model, s->version);
+    return learn_signature(g, beside, m, &loading, &err) ? NULL : beside;
+}
+
 static void rescue(void *arg, struct lane *from)
 {
     struct gateway *g = arg;

@@ -6,6 +6,7 @@
 
 #define P99_SHARE     0.01
 #define SMALLEST_TERM 1e-9 /* of a sum: what follows adds nothing that counts */
+#define OTHERS_UNSEEN 7    /* -ln(GUARD_CHANCE): so many may chance have kept from the others */
 #define TEXT_OF_REASON \
     300 /* bytes of a worker's words; the rest of the sentence fits beside them */
 
@@ -52,6 +53,19 @@ static bool check_engines(const struct msg_rollout *r, struct error *why)
     return false;
 }
 
+/* The share of requests that the other versions refuse, or might. */
+static double usual_share(const struct msg_rollout *r)
+{
+    return (double)(r->others_rejected + OTHERS_UNSEEN) / (double)(r->others + OTHERS_UNSEEN);
+}
+
+/* Both shares are measured, so it has to be decided at the end of the hold, too. */
+static bool refuses_too_much(const struct msg_rollout *r)
+{
+    return r->rejected && guard_passed(r->errors + r->rejected, r->requests + r->rejected,
+                                       r->error_rate + usual_share(r), false);
+}
+
 static bool check_limits(const struct msg_rollout *r, bool over, struct error *why)
 {
     uint64_t slow = r->slow + r->overdue, timed = r->requests - r->errors + r->overdue;
@@ -59,6 +73,13 @@ static bool check_limits(const struct msg_rollout *r, bool over, struct error *w
         error_set(why, STATUS_CONFLICT,
                   "%" PRIu64 " of %" PRIu64 " requests failed, more than error_rate %g allows",
                   r->errors, r->requests, r->error_rate);
+    else if (r->limits & 1u << LIMIT_ERRORS && refuses_too_much(r))
+        error_set(why, STATUS_CONFLICT,
+                  "%" PRIu64 " of %" PRIu64 " requests failed or were refused by the model (4xx), "
+                  "where the other versions refused %" PRIu64 " of %" PRIu64
+                  ": more than error_rate %g allows",
+                  r->errors + r->rejected, r->requests + r->rejected, r->others_rejected, r->others,
+                  r->error_rate);
     else if (r->limits & 1u << LIMIT_P99 && guard_passed(slow, timed, P99_SHARE, over))
         error_set(why, STATUS_CONFLICT,
                   "%" PRIu64 " of %" PRIu64 " requests took longer than %g ms, more than p99_ms "

@@ -7,6 +7,11 @@
  * would have let one of them pass.  A p99 is passed when more than one of a hundred requests takes
  * longer; what has not ended yet and has taken longer already is one of them.
  *
+ * A request that the model itself refuses (4xx) may be wrong, and then the other versions refuse it, too:
+ * such refusals count beside the failures, as far as they are more than the others' share of
+ * them in the same step lets expect.  Where the others had no requests there is nothing to
+ * compare with, and refusals do not count.
+ *
  * A hold counts while an engine is ready.  One that ends without a request has shown nothing, and
  * the rollout goes on.
  */

@@ -46,6 +46,9 @@ static void add_report(struct records *r, struct bytes packed, uint64_t latency[
     out->errors += report->errors;
     out->slow += report->slow;
     out->overdue += report->overdue;
+    out->rejected += report->rejected;
+    out->others += report->others;
+    out->others_rejected += report->others_rejected;
     for (size_t i = 0; i < report->latency.count && i < LATENCY_SLOTS; i++)
         latency[i] += report->latency.at[i] > 0 ? (uint64_t)report->latency.at[i] : 0;
 }

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 
 #define FRACTION_SIZE 32 /* of a number as text */
-#define NUMBERS_SIZE  160
+#define NUMBERS_SIZE  192
 
 /* ---- checks ------------------------------------------------------------------------------- */
 
@@ -173,9 +173,9 @@ static void on_turned(void *arg, enum status st, const char *text, const struct 
 static void measured(const struct msg_rollout *m, char out[NUMBERS_SIZE])
 {
     snprintf(out, NUMBERS_SIZE,
-             ",\"requests\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"slow\":%" PRIu64
-             ",\"p99_ms\":%.3g",
-             m->requests, m->errors, m->slow + m->overdue, (double)m->p99_us / 1000);
+             ",\"requests\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"rejected\":%" PRIu64
+             ",\"slow\":%" PRIu64 ",\"p99_ms\":%.3g",
+             m->requests, m->errors, m->rejected, m->slow + m->overdue, (double)m->p99_us / 1000);
 }
 
 /* why: empty, or the reason for its end. */

@@ -2,7 +2,7 @@
  *
  * The artifact is one line of text:
  *     fake [load=MS] [ballast=MIB] [slow=MS] [add=NUMBER] [broken] [fatal] [unless=PATH] [abort]
- *          [fail=WORDS]
+ *          [input=NAME] [refusing] [fail=WORDS]
  *   load=MS      loading takes so long
  *   ballast=MIB  the model has so much memory
  *   unless=PATH  loading fails while there is such a file
@@ -12,6 +12,8 @@
  *   add=NUMBER   is added to the values that are echoed
  *   broken       each run fails with INTERNAL
  *   fatal        the process aborts when a row has the value 7
+ *   refusing     each run fails with INVALID
+ *   input=NAME   of its input, in place of "x"
  * The model has one input "x" and one output "y", FP32 [-1, 2]; a row (command, value) is
  * echoed after its command was carried out:
  *   0 nothing   1 sleep value ms   2 abort   3 exit with status value   4 fail with INVALID
@@ -50,7 +52,8 @@ static struct fake_model {
     void *ballast;
     double slow_ms; /* of each run */
     float add;
-    bool broken, fatal;
+    bool broken, fatal, refusing;
+    char input[MAX_NAME + 1];
 } fake_model;
 
 /* false: it was interrupted. */
@@ -99,6 +102,16 @@ static double number_behind(const char *line, const char *word)
     return at ? strtod(at + strlen(word), NULL) : 0;
 }
 
+static struct bytes input_name(const char *line)
+{
+    char *name = fake_model.input;
+    const char *at = strstr(line, "input=");
+    size_t len = at ? strcspn(at + 6, " \n") : 0;
+    if (!at || bytes_copy_str(bytes_of(at + 6, len), name, sizeof fake_model.input))
+        snprintf(name, sizeof fake_model.input, "x");
+    return bytes_str(name);
+}
+
 static enum status load(const char *path, const struct runtime_options *options, void **model,
                         struct signature *s, struct error *err)
 {
@@ -123,13 +136,14 @@ static enum status load(const char *path, const struct runtime_options *options,
     if (reason)
         return error_set(err, STATUS_INVALID, "%.200s", reason + 5);
     *s = (struct signature){ .inputs_count = 1, .outputs_count = 1, .batchable = true };
-    s->inputs[0] = (struct msg_tensor){ bytes_str("x"), DT_FP32, { fake_shape, 2 } };
+    s->inputs[0] = (struct msg_tensor){ input_name(line), DT_FP32, { fake_shape, 2 } };
     s->outputs[0] = (struct msg_tensor){ bytes_str("y"), DT_FP32, { fake_shape, 2 } };
     fake_model.ballast = make_ballast(strstr(line, "ballast="));
     fake_model.slow_ms = number_behind(line, "slow=");
     fake_model.add = (float)number_behind(line, "add=");
     fake_model.broken = strstr(line, "broken");
     fake_model.fatal = strstr(line, "fatal");
+    fake_model.refusing = strstr(line, "refusing");
     *model = &fake_model;
     return STATUS_OK;
 }
@@ -180,6 +194,8 @@ static enum status run(void *model, const struct tensor_in *inputs, size_t input
         return error_set(err, STATUS_CANCELLED, "the sleep was interrupted");
     if (m->broken)
         return error_set(err, STATUS_INTERNAL, "the fake model is broken");
+    if (m->refusing)
+        return error_set(err, STATUS_INVALID, "the fake model refuses all");
     for (int64_t i = 0; i < inputs[0].shape[0]; i++) {
         float row[2];
         memcpy(row, (const float *)inputs[0].data.data + 2 * i, sizeof row);

@@ -10,6 +10,7 @@ from conftest import PATIENCE
 from peer import eventually
 
 ROW = {"model": "m", "inputs": [[0, 7]]}
+NAMED = {"model": "m", "inputs": {"x": [[0, 7]]}}
 PATH = "/api/models/m/rollout"
 HOLD = 2
 ENOUGH = 600  # requests in a hold, also on a slow machine
@@ -18,7 +19,8 @@ ENOUGH = 600  # requests in a hold, also on a slow machine
 class Load:
     """Requests from several threads, each on its connection, until it ends."""
 
-    def __init__(self, *clients):
+    def __init__(self, *clients, row=None):
+        self.row = row or ROW
         self.answers = []  # (status, version or None, seconds)
         self.stop = threading.Event()
         self.threads = [threading.Thread(target=self._ask, args=(client,)) for client in clients]
@@ -36,7 +38,7 @@ class Load:
     def _ask(self, client):
         while not self.stop.is_set():
             begun = time.monotonic()
-            status, _, answer = client.request("POST", "/predict", ROW)
+            status, _, answer = client.request("POST", "/predict", self.row)
             self.answers.append((status, answer.get("version"), time.monotonic() - begun))
 
     def failed(self):
@@ -117,6 +119,34 @@ def test_bad_versions_go_back_by_themselves(fakes):
         entry = fakes.api.get("/api/models/m/history?limit=1")["history"][0]
         assert (entry["what"], entry["who"]) == ("rollout abort", "rollout")
         assert word in entry["to"]["rollout"]["reason"]
+
+
+def test_a_version_with_other_inputs_goes_back(fakes):
+    """Also where it gets all requests at once; and one that refuses what its inputs allow."""
+    for data, steps, word in (
+        (b"fake input=z\n", (50, 100), "requests failed"),
+        (b"fake input=z\n", (100,), "requests failed"),
+        (b"fake refusing\n", (50, 100), "refused by the model"),
+    ):
+        version = fakes.upload("m", data, "fake")["version"]
+        with Load(fakes.client(), fakes.client(), row=NAMED) as load:
+            eventually(lambda: len(load.answers) > 10, PATIENCE, "no answers")
+            rollout(fakes, version, steps, 600, error_rate=0.01)
+            r = ended(fakes)
+        assert r["state"] == "aborted" and word in r["reason"] and r["step"] == 1, r
+        assert traffic(fakes) == [("1", 100)]
+        assert {a[0] for a in load.answers} == {200, 400}
+
+
+def test_who_sends_what_no_version_takes_ends_nothing(fakes):
+    fakes.upload("m", b"fake input=z add=0\n", "fake")
+    other_names = {"model": "m", "inputs": {"x": [["a", "b"]]}}
+    refused = {"model": "m", "inputs": [[4, 7]]}
+    with Load(fakes.client(), row=other_names) as a, Load(fakes.client(), row=refused) as b, Load(fakes.client()) as good:
+        rollout(fakes, 2, (50, 100), 0.5, error_rate=0.01)
+        r = ended(fakes)
+    assert r["state"] == "done", r
+    assert {answer[0] for answer in a.answers + b.answers} == {400} and not good.failed()
 
 
 def test_a_person_ends_it_and_old_engines_wait_for_that(fakes):

@@ -364,13 +364,46 @@ struct taking {
     struct infer_call *call;
     infer_take_fn *take;
     yyjson_doc *doc;
+    struct lane *beside; /* of the version that is to be asked, too, if this one refuses; or NULL */
+    bool only_here;      /* that one would have taken it */
     struct error err;
 };
+
+/* A version that a rollout brings in may have other inputs than its clients know of. */
+static struct lane *lane_beside(const struct infer_call *call)
+{
+    bool watched = lane_meters(call->lane)->guard && !call->inference->pinned;
+    return watched ? route_beside(call->gateway, call->lane) : NULL;
+}
+
+static void untake(struct infer_call *call)
+{
+    struct inference *r = call->inference;
+    while (r->inputs_count)
+        frame_finish(&r->data[--r->inputs_count]);
+    free(call->wanted);
+    call->wanted = NULL;
+    call->wanted_count = 0;
+    call->named = call->binary = false;
+}
+
+static void take_beside(struct taking *t) /* any thread */
+{
+    struct infer_call *call = t->call;
+    struct lane *lane = call->lane;
+    struct error err;
+    untake(call);
+    call->lane = t->beside;
+    t->only_here = !t->take(call, yyjson_doc_get_root(t->doc), &err);
+    call->lane = lane;
+}
 
 static void take_inputs(void *arg) /* any thread */
 {
     struct taking *t = arg;
     t->err.status = t->take(t->call, yyjson_doc_get_root(t->doc), &t->err);
+    if (t->err.status && t->beside)
+        take_beside(t);
 }
 
 /* now_us: to look at the clock costs more than to take a small body. */
@@ -378,6 +411,8 @@ static void go_on(struct taking *t, uint64_t now_us)
 {
     struct infer_call *call = t->call;
     yyjson_doc_free(t->doc);
+    if (t->only_here)
+        meter_refused(call->lane);
     if (!call->http) {
         inference_drop(&call->gateway->queue, call->inference);
         call_destroy(call);
@@ -403,13 +438,15 @@ void infer_take(struct infer_call *call, infer_take_fn *take, yyjson_doc *doc)
     t.call = call;
     t.take = take;
     t.doc = doc;
+    t.beside = lane_beside(call);
+    t.only_here = false;
     if (!doc || yyjson_doc_get_read_size(doc) <= API_INLINE_BYTES) {
         take_inputs(&t);
         go_on(&t, call->now_us);
         return;
     }
     struct taking *later = mem_alloc(sizeof *later);
-    *later = (struct taking){ call, take, doc, { 0 } };
+    *later = (struct taking){ .call = call, .take = take, .doc = doc, .beside = t.beside };
     call->working = true;
     call->http->user = &call->base;
     loop_work(call->gateway->loop, take_inputs, on_taken, later);

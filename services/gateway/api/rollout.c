@@ -130,9 +130,11 @@ static void put_limits(struct buf *out, const struct msg_rollout *r)
 static void put_measured(struct buf *out, const struct msg_rollout *r)
 {
     uint64_t slow = r->slow + r->overdue;
-    buf_printf(out, ",\"measured\":{\"requests\":%llu,\"errors\":%llu,\"slow\":%llu,\"p99_ms\":",
+    buf_printf(out,
+               ",\"measured\":{\"requests\":%llu,\"errors\":%llu,\"rejected\":%llu,\"slow\":%llu,"
+               "\"p99_ms\":",
                (unsigned long long)r->requests, (unsigned long long)r->errors,
-               (unsigned long long)slow);
+               (unsigned long long)r->rejected, (unsigned long long)slow);
     if (r->p99_us)
         buf_printf(out, "%.6g}", (double)r->p99_us / 1000);
     else

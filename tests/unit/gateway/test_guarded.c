@@ -30,8 +30,12 @@ Test(guarded, failures_are_those_of_the_version)
     cr_expect_eq(counts.errors, 7);
     cr_expect_eq(counts.requests, 7); /* a request that was wrong says nothing of the version */
     cr_expect_eq(counts.slow, 0);
+    cr_expect_eq(counts.rejected, 5); /* who is wrong is seen from other versions */
     guard_count(&counts, STATUS_TIMEOUT, 1000000);
     cr_expect_eq(counts.errors, 8);
+    guard_count_refused(&counts);
+    cr_expect_eq(counts.errors, 9);
+    cr_expect_eq(counts.requests, 9);
 }
 
 /* Else a client could end any rollout with deadlines that nobody keeps. */

@@ -167,3 +167,34 @@ Test(guard, bad_versions_touch_few_and_good_ones_stay)
     cr_expect(worst <= 40, "%u", worst);
     cr_expect(wrong <= 4, "%u of 200 good versions were aborted", wrong);
 }
+
+/* A client may send what every version refuses: that ends no rollout. */
+Test(guard, refusals_count_beyond_those_of_the_others)
+{
+    struct msg_rollout r = rollout();
+    r.requests = 1000;
+    r.rejected = 100000; /* nobody to compare with */
+    cr_expect_eq(judge(r, ""), GUARD_WAIT);
+    r.rejected = 500;
+    r.others = 3000;
+    r.others_rejected = 1000;
+    cr_expect_eq(judge(r, ""), GUARD_WAIT);
+    r.held_ms = r.hold_ms; /* a little more than theirs is chance */
+    r.rejected = 520;
+    cr_expect_eq(judge(r, ""), GUARD_NEXT);
+    r.others_rejected = 10;
+    cr_expect_eq(judge(r, "refused 10 of 3000"), GUARD_ABORT);
+    r.others = r.others_rejected = 0;
+    r.errors = 100; /* failures need no comparison */
+    cr_expect_eq(judge(r, "100 of 1000 requests failed"), GUARD_ABORT);
+}
+
+Test(guard, a_version_that_refuses_all_is_found_soon)
+{
+    struct msg_rollout r = rollout();
+    r.rejected = 20;
+    r.others = 100;
+    cr_expect_eq(judge(r, "20 of 20 requests failed or were refused"), GUARD_ABORT);
+    r.others = 1; /* too few to tell what is usual */
+    cr_expect_eq(judge(r, ""), GUARD_WAIT);
+}
