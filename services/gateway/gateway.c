@@ -186,6 +186,8 @@ enum status gateway_init(struct gateway *g, const struct gateway_config *config,
     g->deadlines = loop_timer_create(l, on_deadline, g);
     g->drain = loop_timer_create(l, drain_step, g);
     g->wake = loop_timer_create(l, on_wake, g);
+    g->forget = loop_timer_create(l, forget_gone, g);
+    loop_timer_start(g->forget, config->forget_ms, config->forget_ms);
     awake_init(&g->awake, l, config->keep_awake ? AWAKE_DEVICE : NULL);
     g->registry = rpc_client_create(l, config->registry);
     g->guarded = guarded_create(g);
@@ -217,6 +219,7 @@ void gateway_finish(struct gateway *g)
     loop_timer_destroy(g->deadlines);
     loop_timer_destroy(g->drain);
     loop_timer_destroy(g->wake);
+    loop_timer_destroy(g->forget);
     awake_finish(&g->awake);
     suite_view_destroy(g->suite);
 }

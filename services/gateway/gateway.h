@@ -30,6 +30,7 @@ struct gateway_config {
     uint32_t idle_timeout_ms;
     uint32_t drain_accept_ms;
     uint32_t drain_ms;
+    uint32_t forget_ms;
     bool keep_awake;
     const char *log_format;
     const char *log_level;
@@ -73,6 +74,7 @@ struct gateway {
     struct loop_timer *deadlines;
     uint64_t deadline_ms;    /* when that timer will fire */
     struct loop_timer *wake; /* for batches that wait to grow */
+    struct loop_timer *forget;
     struct loop_timer *drain;
     uint64_t drain_since_ms;     /* 0: not draining */
     char jobs[MAX_ENDPOINT + 1]; /* where engines are to connect */
@@ -153,6 +155,12 @@ void meter_refused(struct lane *l);                 /* as in guard_count_refused
 void meter_batch(struct lane *l, uint32_t rows);
 /* Appends, as Prometheus text, what lanes count themselves. */
 void meter_print(struct queue *q, struct buf *out);
+
+void meter_forget(struct lane *l); /* its series are dropped */
+
+/* ---- forget.c ---- */
+/* To be called now and then: drops the lanes of versions that were gone at the call before, too. */
+void forget_gone(void *g);
 
 /* ---- suite_view.c: the processes that the registry knows ---- */
 struct suite_view *suite_view_create(void);

@@ -259,6 +259,39 @@ enum status lane_set_signature(struct lane *l, const struct msg_tensor *inputs, 
     return STATUS_OK;
 }
 
+void lane_hold(struct lane *l)
+{
+    l->holds++;
+}
+
+void lane_release(const struct queue *q, struct lane *l)
+{
+    if (q->finished)
+        return;
+    assert(l->holds);
+    l->holds--;
+}
+
+bool lane_unused(const struct lane *l)
+{
+    return !l->ready && !l->ahead && !l->busy && !l->waiting.count && !l->is_dirty && !l->holds &&
+           !l->meters.guard;
+}
+
+bool lane_gone(struct lane *l, bool gone)
+{
+    bool before = l->gone;
+    l->gone = gone;
+    return before && gone;
+}
+
+void queue_forget(struct queue *q, struct lane *l)
+{
+    assert(lane_unused(l));
+    lane_destroy(q, l);
+    slab_give(&q->lane_memory, l);
+}
+
 void lane_destroy(struct queue *q, struct lane *l)
 {
     HASH_DEL(q->lanes, l);

@@ -35,6 +35,9 @@ static const struct option rows[] = {
       "on SIGTERM, /readyz says no for so long before new connections are refused" },
     { "drain-ms", OPT_AT(struct gateway_config, drain_ms), OPT_U32, "30000",
       "on SIGTERM, open requests may take so long, from the signal on" },
+    { "forget-ms", OPT_AT(struct gateway_config, forget_ms), OPT_U32, "300000",
+      "measurements of a deleted version stay in /metrics for so long, and twice that at most; 0: "
+      "for ever" },
     { "keep-awake", OPT_AT(struct gateway_config, keep_awake), OPT_BOOL, "true",
       "no core sleeps while thousands of requests come in a second, where the gateway may write to "
       "/dev/cpu_dma_latency; faster, and takes more power then" },

@@ -89,6 +89,17 @@ void meter_batch(struct lane *l, uint32_t rows)
     metric_observe(&batch_rows, m->rows, rows);
 }
 
+void meter_forget(struct lane *l)
+{
+    struct lane_meters *m = lane_meters(l);
+    metrics_drop(&total, m->total);
+    metrics_drop(&wait, m->wait);
+    metrics_drop(&compute, m->compute);
+    metrics_drop(&transfer, m->transfer);
+    metrics_drop(&batch_rows, m->rows);
+    *m = (struct lane_meters){ 0 };
+}
+
 /* ---- on demand ----------------------------------------------------------------------------------- */
 
 struct printing {

@@ -328,6 +328,7 @@ void queue_finish(struct queue *q)
             queue_engine_remove(q, l->busy, false);
         lane_destroy(q, l);
     }
+    q->finished = true;
     slab_finish(&q->lane_memory);
     slab_finish(&q->engine_memory);
     while (q->pool) {

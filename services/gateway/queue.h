@@ -106,6 +106,7 @@ struct queue {
     struct queue_events events;
     void *arg;
     struct lane *lanes; /* hash by model and version */
+    bool finished;      /* there are no lanes any more */
     struct slab lane_memory, engine_memory;
     struct lane *dirty; /* lanes to look at in queue_dispatch */
     struct heap deadlines;
@@ -232,6 +233,16 @@ void queue_cancel(struct queue *q, struct inference *r);
 /* Moves what waits, and is not pinned, to another lane of the same model, ahead of what is newer
  * there.  What the other version cannot take as it is ends with UNAVAILABLE: ask again. */
 void queue_move(struct queue *q, struct lane *from, struct lane *to);
+/* A pool thread works with the lane: it stays until as many releases, which may come after
+ * queue_finish. */
+void lane_hold(struct lane *l);
+void lane_release(const struct queue *q, struct lane *l);
+/* No engine, no request and no holder has it.  Others may still point to it: forget.c. */
+bool lane_unused(const struct lane *l);
+/* Is it to be gone, by what is known now?  true: it was so the last time, too. */
+bool lane_gone(struct lane *l, bool gone);
+/* It is unused, and nothing points to it any more. */
+void queue_forget(struct queue *q, struct lane *l);
 typedef void queue_lane_fn(void *arg, struct lane *l);
 void queue_each_lane(struct queue *q, queue_lane_fn *each, void *arg);
 size_t queue_lanes(const struct queue *q);

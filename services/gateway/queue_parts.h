@@ -87,6 +87,8 @@ struct lane {
     struct recent recent; /* requests that were submitted */
     struct msg_hello signature;
     uint64_t rejected;
+    uint32_t holds;        /* of pool threads */
+    bool gone;             /* its version was, at the last look */
     struct heap_node wake; /* when a batch that waits to grow goes out */
     struct lane_key key;
     UT_hash_handle hh;

@@ -286,6 +286,11 @@ void shadow_refresh(struct shadows *s, const struct catalog *catalog)
     }
 }
 
+bool shadow_forget(struct shadows *s, const struct lane *primary)
+{
+    return pairs_forget(&s->pairs, primary);
+}
+
 /* ---- what came of it --------------------------------------------------------------------------- */
 
 static void add_output(struct shadow_totals *t, const struct shadow_output *o, double *sum)

@@ -40,6 +40,9 @@ void shadow_copy(struct shadows *s, const struct catalog *c, const struct infere
 /* Engines or the catalog have changed: ends copies for those that are no shadows, or have no engine. */
 void shadow_refresh(struct shadows *s, const struct catalog *c);
 
+/* The lane is about to go: so do its pairs.  false: one has open copies. */
+bool shadow_forget(struct shadows *s, const struct lane *primary) MUST_CHECK;
+
 /* What became of the requests of a model that a shadow was to have copies of, since it is one here:
  * copies were queued; each is compared, failed, dropped or open. */
 struct shadow_totals {

@@ -99,6 +99,20 @@ struct shadow_pair *pair_find(struct shadow_pair **pairs, struct lane *primary, 
     return p;
 }
 
+bool pairs_forget(struct shadow_pair **pairs, const struct lane *primary)
+{
+    struct shadow_pair *p, *next;
+    for (p = *pairs; p; p = p->hh.next)
+        if (p->key.primary == primary && p->open_count)
+            return false;
+    HASH_ITER(hh, *pairs, p, next)
+    {
+        if (p->key.primary == primary)
+            pair_destroy(pairs, p);
+    }
+    return true;
+}
+
 void pairs_finish(struct shadow_pair **pairs)
 {
     struct shadow_pair *p, *next;

@@ -54,6 +54,8 @@ struct shadow_pair *pair_find(struct shadow_pair **pairs, struct lane *primary, 
 /* The comparison of each of its outputs. */
 void pair_record(struct shadow_pair *p, const struct comparison *outputs);
 void pairs_print(const struct shadow_pair *pairs, struct buf *out);
+/* Those of which the lane is the primary.  false: one has open copies, and all stay. */
+bool pairs_forget(struct shadow_pair **pairs, const struct lane *primary) MUST_CHECK;
 void pairs_finish(struct shadow_pair **pairs);
 
 #endif

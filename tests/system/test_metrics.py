@@ -1,8 +1,10 @@
 """GET /metrics: the exposition format holds, whatever the other processes report."""
 
 import re
+import threading
 
 import networks
+from conftest import PATIENCE
 from peer import ROLES, Peer
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
@@ -30,6 +32,39 @@ def parse(text):
         assert key not in samples, line
         samples[key] = float(found.group(3))
     return samples
+
+
+def series_of(suite, version):
+    text = suite.api.get("/metrics").decode()
+    return [line for line in text.splitlines() if f'model="m",version="{version}"' in line]
+
+
+def test_what_was_counted_of_a_deleted_version_goes(make_suite):
+    """But not while somebody waits for its answer; and what comes after it begins at nothing."""
+    suite = make_suite(options={"worker": ["--allow-fake"], "gateway": ["--forget-ms", "300"]})
+    ask = lambda client, row: client.request("POST", "/predict", {"model": "m", "inputs": [row]})
+    for version in (1, 2, 3):
+        suite.upload("m", b"fake\n", "fake")
+        suite.deploy("m", version)
+        if version == 3:
+            suite.api.call("PUT", "/api/models/m/deployment", {"version": "3", "shadow": ["1"]})
+        assert ask(suite.api, [0, 1])[0] == 200
+        answers, slow = [], suite.client()
+        last = threading.Thread(target=lambda a=answers, s=slow: a.append(ask(s, [1, 1000])))
+        last.start()
+        running = f'maas_gateway_batches_total{{model="m",version="{version}",reason="drained"}} 2'
+        suite.eventually(lambda v=version, r=running: r in series_of(suite, v), PATIENCE, "it does not run")
+        suite.api.call("POST", "/v2/repository/models/m/unload")
+        if version > 1:
+            suite.api.call("DELETE", f"/api/models/m/versions/{version}")
+        assert series_of(suite, version)
+        last.join()
+        assert answers[0][0] == 200 and answers[0][2]["version"] == str(version), answers
+        if version > 1:
+            suite.eventually(lambda v=version: not series_of(suite, v), PATIENCE, "its series stay")
+    assert series_of(suite, 1)
+    suite.deploy("m", 1)
+    assert ask(suite.api, [0, 1])[2]["version"] == "1"
 
 
 def report(suite, counters):

@@ -250,6 +250,7 @@ static void on_written(void *arg)
         answer_finish(&late->a.answer);
     }
     kept_finish(&late->kept);
+    lane_release(&call->gateway->queue, call->lane);
     call_destroy(call);
     free(late);
 }
@@ -262,6 +263,7 @@ static void write_later(const struct answering *a)
     late->a.outcome = &late->kept.outcome;
     kept_init(&late->kept, a->outcome, lane_signature(a->call->lane), 0);
     a->call->working = true;
+    lane_hold(a->call->lane);
     loop_work(a->call->gateway->loop, write_answer, on_written, late);
 }
 
@@ -426,7 +428,11 @@ static void go_on(struct taking *t, uint64_t now_us)
 static void on_taken(void *arg)
 {
     struct taking *t = arg;
+    const struct queue *q = &t->call->gateway->queue;
     t->call->working = false;
+    lane_release(q, t->call->lane);
+    if (t->beside)
+        lane_release(q, t->beside);
     go_on(t, clock_us());
     free(t);
 }
@@ -448,6 +454,9 @@ void infer_take(struct infer_call *call, infer_take_fn *take, yyjson_doc *doc)
     struct taking *later = mem_alloc(sizeof *later);
     *later = (struct taking){ .call = call, .take = take, .doc = doc, .beside = t.beside };
     call->working = true;
+    lane_hold(call->lane);
+    if (t.beside)
+        lane_hold(t.beside);
     call->http->user = &call->base;
     loop_work(call->gateway->loop, take_inputs, on_taken, later);
 }
