@@ -239,9 +239,8 @@ static struct tree_lesson lesson_of(const struct boosted_params *p, const struct
 
 static uint64_t memory(const void *params, const struct table *t, size_t count, uint32_t threads)
 {
-    const struct lesson lesson = { .table = t, .train = count };
+    const struct lesson lesson = { .table = t, .train = count, .threads = threads };
     const struct tree_lesson trees = lesson_of(params, &lesson);
-    (void)threads;
     return tree_lesson_memory(&trees);
 }
 

@@ -6,6 +6,7 @@
  * so that it can be cancelled, watched and resumed between any two of them.  Each tree has random
  * numbers of its own, and rows that are drawn with replacement.
  */
+#include "services/trainer/learners/team.h"
 #include "services/trainer/learners/trees.h"
 #include "services/trainer/random.h"
 
@@ -73,10 +74,20 @@ static uint32_t epochs(const void *params)
 
 /* ---- growing ------------------------------------------------------------------------------------ */
 
+/* Grows one tree at a time, on a thread of its own. */
+struct grower {
+    float *gradients, *hessians; /* of the rows, for this tree */
+    uint16_t *drawn;             /* how often the tree sees a row */
+    struct xgb_booster *booster; /* the tree; NULL: none was wanted, or it failed */
+    enum status st;
+    struct error err;
+};
+
 struct forest {
     struct growth g;
     const struct forest_params *params;
-    uint16_t *drawn; /* how often a tree sees a row */
+    struct grower *growers; /* g.t.at_once */
+    struct team *team;
 };
 
 /* The share of each class, by weight: what is known of a row before any question is asked. */
@@ -126,64 +137,110 @@ static void judge(const struct forest *f, struct tree_watched *w)
         judge_classes(f, w, factor);
 }
 
-/* How often the next tree sees each row; the whole of them where there is one tree. */
-static void draw(struct forest *f, struct random *random)
+/* How often a tree sees each row; the whole of them where there is one tree. */
+static void draw(const struct forest *f, struct grower *w, struct random *random)
 {
     size_t count = f->g.train.count, draws = (size_t)ceil((double)count * f->params->rows);
     for (size_t i = 0; i < count; i++)
-        f->drawn[i] = f->params->trees == 1;
+        w->drawn[i] = f->params->trees == 1;
     for (size_t i = 0; count && i < draws && f->params->trees > 1; i++)
-        f->drawn[random_u64(random) % count]++;
+        w->drawn[random_u64(random) % count]++;
 }
 
-static void fill_gradients(struct forest *f)
+static void fill_gradients(const struct forest *f, struct grower *w)
 {
-    struct growth *g = &f->g;
+    const struct growth *g = &f->g;
     size_t sums = g->e->sums;
     for (size_t i = 0; i < g->train.count; i++) {
-        float weight = (float)(f->drawn[i] * tree_weight(g->t.lesson, g->train.rows[i]));
+        float weight = (float)(w->drawn[i] * tree_weight(g->t.lesson, g->train.rows[i]));
         for (size_t k = 0; k < sums; k++) {
             size_t at = i * sums + k;
-            g->gradients[at] = weight * (g->e->base[k] - g->train.targets[at]);
-            g->hessians[at] = weight;
+            w->gradients[at] = weight * (g->e->base[k] - g->train.targets[at]);
+            w->hessians[at] = weight;
         }
     }
 }
 
-static enum status grow_tree(struct forest *f, struct error *err)
+/* What each thread does: the trees of a round are the next ones, one for each of them. */
+static void grow_tree(void *arg, const struct member *me)
 {
+    const struct forest *f = arg;
     const struct forest_params *p = f->params;
-    struct random from = { .state = f->g.t.lesson->seed + f->g.rounds };
+    struct grower *w = &f->growers[me->index];
+    uint32_t number = f->g.rounds + (uint32_t)me->index;
+    struct random from = { .state = f->g.t.lesson->seed + number };
     struct random random = { .state = random_u64(&from) };
     struct xgb_settings s = { 0 };
-    size_t trees = f->g.e->trees_count;
+    w->st = STATUS_OK;
+    if (number >= p->trees)
+        return;
     tree_settings(&f->g.t, random_u64(&random), &s);
     xgb_say(&s, "max_depth", "%u", f->g.t.max_depth);
     xgb_say(&s, "min_child_weight", "%.9g", p->min_rows);
     xgb_say(&s, "gamma", "%.9g", p->min_gain);
     xgb_say(&s, "lambda", "%.9g", p->l2);
     xgb_say(&s, "colsample_bynode", "%.9g", p->columns);
-    draw(f, &random);
-    fill_gradients(f);
-    enum status st = growth_tree(&f->g, &s, 0, 1 / (float)p->trees, err);
-    return st ? st : growth_end_round(&f->g, trees, err);
+    draw(f, w, &random);
+    fill_gradients(f, w);
+    w->st = growth_grow(&f->g, &s, w->gradients, w->hessians, &w->booster, &w->err);
+}
+
+static enum status take_tree(struct forest *f, struct grower *w, struct error *err)
+{
+    size_t trees = f->g.e->trees_count;
+    enum status st = growth_take(&f->g, w->booster, 0, 1 / (float)f->params->trees, err);
+    if (!st)
+        st = growth_end_round(&f->g, trees, err);
+    if (st)
+        return st;
+    f->g.fraction = (double)f->g.rounds / f->params->trees;
+    judge(f, &f->g.train);
+    judge(f, &f->g.validation);
+    if (!isfinite(f->g.train.loss))
+        return error_set(err, STATUS_INVALID, "the loss is no number after tree %u", f->g.rounds);
+    growth_tell(&f->g, NULL, 0);
+    return STATUS_OK;
+}
+
+/* As many trees as there are growers, in the order of their numbers. */
+static enum status grow_some(struct forest *f, struct error *err)
+{
+    enum status st = growth_go_on(&f->g, err);
+    if (st)
+        return st;
+    team_run(f->team);
+    for (uint32_t i = 0; i < f->g.t.at_once; i++) {
+        struct grower *w = &f->growers[i];
+        if (!st && w->st)
+            *err = w->err;
+        st = st ? st : w->st;
+        if (!st && w->booster)
+            st = take_tree(f, w, err);
+        xgb_booster_destroy(w->booster);
+        w->booster = NULL;
+    }
+    return st;
 }
 
 static enum status grow_all(struct forest *f, struct error *err)
 {
+    size_t rows = f->g.train.count, cells = rows * f->g.e->sums;
     enum status st = STATUS_OK;
-    while (f->g.rounds < f->params->trees && !st) {
-        f->g.fraction = (double)f->g.rounds / f->params->trees;
-        st = grow_tree(f, err);
-        if (st)
-            break;
-        judge(f, &f->g.train);
-        judge(f, &f->g.validation);
-        if (!isfinite(f->g.train.loss))
-            return error_set(err, STATUS_INVALID, "the loss is no number after tree %u",
-                             f->g.rounds);
-        growth_tell(&f->g, NULL, 0);
+    f->growers = mem_zalloc(f->g.t.at_once * sizeof *f->growers);
+    for (uint32_t i = 0; i < f->g.t.at_once; i++)
+        f->growers[i] = (struct grower){ .gradients = mem_alloc(cells * sizeof(float)),
+                                         .hessians = mem_alloc(cells * sizeof(float)),
+                                         .drawn = mem_alloc(rows * sizeof(uint16_t)) };
+    f->team = team_create(f->g.t.at_once, grow_tree, f);
+    while (f->g.rounds < f->params->trees && !st)
+        st = grow_some(f, err);
+    team_destroy(f->team);
+    for (uint32_t i = 0; i < f->g.t.at_once; i++) {
+        free(f->growers[i].gradients);
+        free(f->growers[i].hessians);
+        free(f->growers[i].drawn);
     }
+    free(f->growers);
     return st;
 }
 
@@ -197,14 +254,14 @@ static struct tree_lesson lesson_of(const struct forest_params *p, const struct 
                                  .together = width,
                                  .bins = p->bins,
                                  .trees = p->trees,
-                                 .max_depth = p->max_depth ? p->max_depth : TREE_DEPTH_MAX };
+                                 .max_depth = p->max_depth ? p->max_depth : TREE_DEPTH_MAX,
+                                 .independent = p->trees > 1 };
 }
 
 static uint64_t memory(const void *params, const struct table *t, size_t rows, uint32_t threads)
 {
-    const struct lesson lesson = { .table = t, .train = rows };
+    const struct lesson lesson = { .table = t, .train = rows, .threads = threads };
     const struct tree_lesson trees = lesson_of(params, &lesson);
-    (void)threads;
     return tree_lesson_memory(&trees);
 }
 
@@ -219,7 +276,6 @@ static enum status fit(const struct learner *learner, const void *params,
     if (st)
         return st;
     f.g.e = mem_zalloc(sizeof *f.g.e);
-    f.drawn = mem_alloc(lesson->train * sizeof *f.drawn);
     ensemble_init(f.g.e, t->features, width, t->outputs ? ENSEMBLE_VALUES : ENSEMBLE_SUM);
     if (!t->outputs)
         fit_base(lesson, f.g.e);
@@ -229,7 +285,6 @@ static enum status fit(const struct learner *learner, const void *params,
     if (!st)
         st = grow_all(&f, err);
     growth_finish(&f.g);
-    free(f.drawn);
     if (st)
         trees_destroy(f.g.e);
     else

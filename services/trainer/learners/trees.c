@@ -3,6 +3,7 @@
 
 #include "common/base/clock.h"
 #include "services/trainer/learners/seal.h"
+#include "services/trainer/learners/team.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,13 +12,14 @@
 #define BIN_BYTES         16     /* of a histogram: two sums */
 #define BATCH_NODES       512    /* that XGBoost grows at a time, level by level */
 #define BATCH_DEPTH       9      /* of a tree that has so many in a level */
-/* Histograms that are kept to save a subtraction.  Of several outputs they are large, and their
- * fresh memory cost three times as much as it saved (digits: 37 ms a tree, 11 with 64). */
+/* Histograms that are kept, so that a sibling's is found by a subtraction.  Of several outputs they
+ * are large, and it costs more to fetch them from memory than to count again. */
 #define CACHED_NODES      65536
 #define CACHED_NODES_WIDE 64
 #define LEAST_NODES       4
 #define SUM_ROWS          256 /* that are asked at a time */
 #define MAGIC             "maastre1"
+#define VERSION           1u /* of checkpoints, and of how trees are grown: raise it with either */
 
 /* ---- limits ------------------------------------------------------------------------------------- */
 
@@ -41,14 +43,82 @@ static enum status check_size(const struct tree_lesson *t, struct error *err)
     return STATUS_OK;
 }
 
+/* ---- memory and threads ------------------------------------------------------------------------- */
+
+/* Histograms are the largest part of the memory, and a quarter of what the rows take as float32. */
+static uint64_t histogram_bytes(const struct tree_lesson *t)
+{
+    uint64_t share = (uint64_t)t->lesson->train * t->lesson->table->features;
+    share = share > TREE_HISTOGRAMS_FEW ? share : TREE_HISTOGRAMS_FEW;
+    return share > TREE_HISTOGRAMS_MAX ? TREE_HISTOGRAMS_MAX : share;
+}
+
+/* Of one node. */
+static uint64_t histogram_of(const struct tree_lesson *t)
+{
+    return (uint64_t)t->lesson->table->features * t->bins * BIN_BYTES * t->together;
+}
+
+/* Nodes that are grown at a time, where it goes level by level. */
+static uint64_t nodes_of_level(const struct tree_lesson *t)
+{
+    return t->max_depth < BATCH_DEPTH ? 1u << t->max_depth : BATCH_NODES;
+}
+
+/* What is to be learnt as XGBoost has it, beside ours: derivatives twice, rows twice, sorted by nodes. */
+static uint64_t derivatives(const struct tree_lesson *t)
+{
+    uint64_t rows = t->lesson->train;
+    return rows * t->together * 3 * 2 * sizeof(float) + rows * 2 * sizeof(uint64_t);
+}
+
+/* Trees that do not know of each other are grown by a thread each, as many as have room: threads
+ * that share a tree meet for each output of each node. */
+static void share_threads(struct tree_lesson *t)
+{
+    uint64_t useful = 1 + (uint64_t)t->lesson->train * t->lesson->table->features / CELLS_OF_THREAD;
+    uint64_t threads = t->lesson->threads ? t->lesson->threads : 1, most = 1;
+    if (t->independent)
+        most = histogram_bytes(t) / (LEAST_NODES * histogram_of(t) + derivatives(t));
+    most = most < TEAM_MOST ? most : TEAM_MOST;
+    most = most < t->trees ? most : t->trees;
+    most = most < threads ? most : threads;
+    t->at_once = most ? (uint32_t)most : 1;
+    threads /= t->at_once;
+    t->threads = (uint32_t)(threads < useful ? threads : useful);
+}
+
+/* Nodes whose histograms a tree may have at a time. */
+static uint64_t room_of_tree(const struct tree_lesson *t)
+{
+    uint64_t nodes = histogram_bytes(t) / t->at_once / histogram_of(t);
+    bool few = t->independent && t->together > 1;
+    return few || nodes < LEAST_NODES ? LEAST_NODES : nodes;
+}
+
+/* The bins lie in memory twice, by rows and by columns, and each thread of a tree sums up by itself. */
+uint64_t tree_lesson_memory(const struct tree_lesson *t)
+{
+    struct tree_lesson plan = *t;
+    share_threads(&plan);
+    uint64_t rows = t->lesson->train + t->lesson->validation;
+    uint64_t cells = rows * t->lesson->table->features;
+    uint64_t level = nodes_of_level(t), nodes = room_of_tree(&plan);
+    uint64_t histograms = (level < nodes ? level : nodes) * histogram_of(t);
+    return cells * (t->bins > 256 ? 4 : 2) + rows * t->outputs * 2 * sizeof(float) +
+           plan.at_once * (derivatives(t) + (plan.threads > 1 ? 2 : 1) * histograms);
+}
+
+/* ---- the lesson --------------------------------------------------------------------------------- */
+
 /* Of the rows only which they are and what is to be learnt of them: that is enough to tell lessons
  * apart. */
 static void print_lesson(struct tree_lesson *t, const struct learner *learner, const void *params)
 {
     const struct lesson *l = t->lesson;
     const struct table *table = l->table;
-    const uint64_t numbers[] = { l->seed,       t->threads,      l->train,
-                                 l->validation, table->features, t->outputs };
+    const uint64_t numbers[] = { l->seed,  t->threads,    t->at_once,     t->outputs,
+                                 l->train, l->validation, table->features };
     struct digest_stream s;
     digest_start(&s);
     seal_params(&s, learner, params);
@@ -66,11 +136,8 @@ static void print_lesson(struct tree_lesson *t, const struct learner *learner, c
 enum status tree_lesson_init(struct tree_lesson *t, const struct learner *learner,
                              const void *params, const struct lesson *lesson, struct error *err)
 {
-    uint64_t cells = (uint64_t)lesson->train * lesson->table->features;
-    uint64_t useful = 1 + cells / CELLS_OF_THREAD;
     t->lesson = lesson;
-    t->threads = lesson->threads ? lesson->threads : 1;
-    t->threads = t->threads < useful ? t->threads : (uint32_t)useful;
+    share_threads(t);
     enum status st = check_size(t, err);
     if (st)
         return st;
@@ -79,44 +146,18 @@ enum status tree_lesson_init(struct tree_lesson *t, const struct learner *learne
     return STATUS_OK;
 }
 
-/* Histograms are the largest part of the memory, and a quarter of what the rows take as float32
- * does, but for forests: level by level, which needs more, they grow four times as fast. */
-static uint64_t histogram_bytes(const struct tree_lesson *t)
+/* Level by level where there is room for it, else node by node, the best one first. */
+static void say_order(const struct tree_lesson *t, struct xgb_settings *s)
 {
-    uint64_t share = (uint64_t)t->lesson->train * t->lesson->table->features;
-    share = share > TREE_HISTOGRAMS_FEW ? share : TREE_HISTOGRAMS_FEW;
-    bool forest = t->together > 1 && t->trees > 1;
-    return forest || share > TREE_HISTOGRAMS_MAX ? TREE_HISTOGRAMS_MAX : share;
-}
-
-/* Of one node. */
-static uint64_t histogram_of(const struct tree_lesson *t)
-{
-    return (uint64_t)t->lesson->table->features * t->bins * BIN_BYTES * t->together;
-}
-
-/* Nodes that are grown at a time, where it goes level by level. */
-static uint64_t nodes_of_level(const struct tree_lesson *t)
-{
-    return t->max_depth < BATCH_DEPTH ? 1u << t->max_depth : BATCH_NODES;
-}
-
-/* The bins lie in memory twice, by rows and by columns, and each thread sums up by itself. */
-uint64_t tree_lesson_memory(const struct tree_lesson *t)
-{
-    uint64_t rows = t->lesson->train + t->lesson->validation;
-    uint64_t cells = rows * t->lesson->table->features;
-    uint64_t level = nodes_of_level(t) * histogram_of(t), most = histogram_bytes(t);
-    return cells * (t->bins > 256 ? 4 : 2) + rows * t->outputs * 8 * sizeof(float) +
-           2 * (level < most ? level : most);
+    uint64_t nodes = room_of_tree(t);
+    uint64_t most = t->together > 1 ? CACHED_NODES_WIDE : CACHED_NODES;
+    bool levels = nodes >= nodes_of_level(t);
+    xgb_say(s, "grow_policy", levels ? "depthwise" : "lossguide");
+    xgb_say(s, "max_cached_hist_node", "%u", (unsigned)(nodes < most ? nodes : most));
 }
 
 void tree_settings(const struct tree_lesson *t, uint64_t seed, struct xgb_settings *s)
 {
-    uint64_t nodes = histogram_bytes(t) / histogram_of(t);
-    uint64_t most = t->together > 1 ? CACHED_NODES_WIDE : CACHED_NODES;
-    bool levels = nodes >= nodes_of_level(t);
-    nodes = nodes > LEAST_NODES ? nodes : LEAST_NODES;
     xgb_say(s, "tree_method", "hist");
     xgb_say(s, "max_bin", "%u", t->bins);
     xgb_say(s, "nthread", "%u", t->threads);
@@ -127,8 +168,7 @@ void tree_settings(const struct tree_lesson *t, uint64_t seed, struct xgb_settin
     if (t->together > 1)
         xgb_say(s, "multi_strategy", "multi_output_tree");
     xgb_say(s, "max_leaves", "%u", t->max_leaves);
-    xgb_say(s, "grow_policy", levels ? "depthwise" : "lossguide");
-    xgb_say(s, "max_cached_hist_node", "%u", (unsigned)(nodes < most ? nodes : most));
+    say_order(t, s);
 }
 
 /* ---- what is to be learnt ------------------------------------------------------------------------ */
@@ -242,23 +282,39 @@ static enum status add_sums(struct growth *g, size_t from, struct error *err)
     return st ? st : add_sums_of(g, from, &g->validation, err);
 }
 
+enum status growth_grow(const struct growth *g, const struct xgb_settings *settings,
+                        const float *gradients, const float *hessians, struct xgb_booster **out,
+                        struct error *err)
+{
+    enum status st = xgb_booster_create(settings, g->matrix, out, err);
+    if (st)
+        return st;
+    st = xgb_grow(*out, g->matrix, gradients, hessians, g->train.count, g->t.together, err);
+    if (!st)
+        return STATUS_OK;
+    xgb_booster_destroy(*out);
+    *out = NULL;
+    return st;
+}
+
+enum status growth_take(struct growth *g, struct xgb_booster *booster, size_t first, float factor,
+                        struct error *err)
+{
+    struct bytes json;
+    enum status st = xgb_json(booster, &json, err);
+    return st ? st : ensemble_add_json(g->e, json, first, factor, err);
+}
+
 enum status growth_tree(struct growth *g, const struct xgb_settings *settings, size_t first,
                         float factor, struct error *err)
 {
     struct xgb_booster *booster = NULL;
-    struct bytes json;
     size_t begin = first * g->train.count;
     enum status st = growth_go_on(g, err);
     if (!st)
-        st = xgb_booster_create(settings, g->matrix, &booster, err);
-    if (st)
-        return st;
-    st = xgb_grow(booster, g->matrix, g->gradients + begin, g->hessians + begin, g->train.count,
-                  g->t.together, err);
+        st = growth_grow(g, settings, g->gradients + begin, g->hessians + begin, &booster, err);
     if (!st)
-        st = xgb_json(booster, &json, err);
-    if (!st)
-        st = ensemble_add_json(g->e, json, first, factor, err);
+        st = growth_take(g, booster, first, factor, err);
     xgb_booster_destroy(booster);
     return st;
 }
@@ -292,7 +348,7 @@ void growth_judge_values(const struct growth *g, struct tree_watched *w, float f
 /* A checkpoint: this, what is the learner's own, the trees, a digest of all. */
 struct head {
     char magic[sizeof MAGIC - 1];
-    uint32_t rounds, zero;
+    uint32_t rounds, version;
     struct digest print;
 };
 
@@ -300,7 +356,7 @@ static void give_checkpoint(struct growth *g, const void *extra, size_t extra_le
 {
     const struct lesson *l = g->t.lesson;
     uint64_t begin = clock_ms();
-    struct head head = { .rounds = g->rounds, .print = g->t.print };
+    struct head head = { .rounds = g->rounds, .version = VERSION, .print = g->t.print };
     struct buf state = { 0 };
     if (!l->events->checkpoint || begin < g->next_checkpoint_ms)
         return;
@@ -338,6 +394,8 @@ enum status growth_resume(struct growth *g, void *extra, size_t extra_len, struc
     memcpy(&head, at, sizeof head);
     if (!seal_take(&state) || memcmp(head.magic, MAGIC, sizeof head.magic) != 0)
         return error_set(err, STATUS_INVALID, "the checkpoint is damaged, or no trees are in it");
+    if (head.version != VERSION)
+        return error_set(err, STATUS_INVALID, "the checkpoint is of another release");
     if (!digest_equal(&head.print, &g->t.print))
         return error_set(err, STATUS_INVALID,
                          "the checkpoint is of other data or of other parameters");

@@ -25,17 +25,19 @@
 /* A lesson for trees. */
 struct tree_lesson {
     const struct lesson *lesson;
-    size_t outputs;   /* numbers to be learnt of each row */
-    size_t together;  /* of these, how many one tree answers */
-    uint32_t threads; /* few rows are grown faster by one */
+    size_t outputs;  /* numbers to be learnt of each row */
+    size_t together; /* of these, how many one tree answers */
     uint32_t bins;
     uint32_t trees;      /* of the whole model */
     uint32_t max_depth;  /* of each */
+    bool independent;    /* no tree knows of another: several can be grown at once */
+    uint32_t at_once;    /* so many; else 1 */
+    uint32_t threads;    /* of each; few rows are grown faster by one */
     uint32_t max_leaves; /* so that all trees together stay within ENSEMBLE_NODES_MAX */
     struct digest print; /* what distinguishes this lesson from all others */
 };
 
-/* After outputs, together, bins, trees and max_depth are set.  TOO_LARGE: so many trees of such a table would not fit; *err has the numbers. */
+/* After all from outputs to independent are set.  TOO_LARGE: so many trees of such a table would not fit; *err has the numbers. */
 enum status tree_lesson_init(struct tree_lesson *t, const struct learner *learner,
                              const void *params, const struct lesson *lesson,
                              struct error *err) MUST_CHECK;
@@ -75,6 +77,13 @@ void growth_finish(struct growth *g);
  * that begin at gradients + rows * first; leaves' weights are multiplied by `factor`. */
 enum status growth_tree(struct growth *g, const struct xgb_settings *settings, size_t first,
                         float factor, struct error *err) MUST_CHECK;
+/* The same in two steps.  The first one may be taken by several threads at once, each with its own
+ * derivatives: what they share they only read. */
+enum status growth_grow(const struct growth *g, const struct xgb_settings *settings,
+                        const float *gradients, const float *hessians, struct xgb_booster **out,
+                        struct error *err) MUST_CHECK;
+enum status growth_take(struct growth *g, struct xgb_booster *booster, size_t first, float factor,
+                        struct error *err) MUST_CHECK;
 /* Takes the round's trees, those from number `from` on, into account.  CANCELLED. */
 enum status growth_end_round(struct growth *g, size_t from, struct error *err) MUST_CHECK;
 /* CANCELLED: the lesson's owner says so. */

@@ -194,7 +194,9 @@ enum status xgb_booster_create(const struct xgb_settings *settings, struct xgb_m
 {
     BoosterHandle booster = NULL;
     DMatrixHandle handle = handle_of(matrix);
-    enum status st = convert(lib.XGBoosterCreate(&handle, 1, &booster), err);
+    enum status st = need_library(err);
+    if (!st)
+        st = convert(lib.XGBoosterCreate(&handle, 1, &booster), err);
     for (size_t i = 0; i < settings->count && !st; i++)
         st = convert(
             lib.XGBoosterSetParam(booster, settings->list[i].name, settings->list[i].value), err);

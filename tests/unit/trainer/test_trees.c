@@ -1,6 +1,7 @@
 /* test_trees.c - trees, forests and boosted trees: what they learn, and that their files answer
  * what they do. */
 #include "services/trainer/learners/ensemble.h"
+#include "services/trainer/learners/seal.h"
 #include "tests/unit/trainer/rig.h"
 
 TestSuite(trees, .init = init, .fini = finish);
@@ -103,14 +104,14 @@ Test(trees, same_seed_same_bytes)
 {
     fixture_clouds(&t, ROWS, 5, 3, 0.6);
     must_give_the_same("tree", "{}", false);
-    must_give_the_same("forest", "{\"trees\": 12}", false);
+    must_give_the_same("forest", "{\"trees\": 13}", false); /* no whole number of rounds */
     must_give_the_same("boosted", "{\"rounds\": 12, \"rows\": 0.7, \"columns\": 0.5}", false);
 }
 
 Test(trees, go_on_from_a_checkpoint)
 {
     fixture_clouds(&t, ROWS, 5, 3, 0.6);
-    must_give_the_same("forest", "{\"trees\": 12}", true);
+    must_give_the_same("forest", "{\"trees\": 13}", true);
     must_give_the_same("boosted", "{\"rounds\": 12, \"rows\": 0.7, \"columns\": 0.5}", true);
 }
 
@@ -138,6 +139,21 @@ Test(trees, refuse_foreign_and_damaged_checkpoints)
         cr_expect_null(model);
         buf_finish(&kept);
     }
+}
+
+Test(trees, refuse_checkpoints_of_another_release)
+{
+    void *model;
+    fixture_clouds(&t, ROWS, 5, 3, 0.6);
+    learner_forest.destroy(must_fit("forest", "{\"trees\": 3}"));
+    struct buf kept = state;
+    state = (struct buf){ 0 };
+    kept.data[sizeof "maastre1" - 1 + sizeof(uint32_t)]++; /* after the magic and the rounds */
+    kept.len -= DIGEST_SIZE;
+    seal_put(&kept, 0);
+    cr_expect_eq(fit(&learner_forest, "{\"trees\": 3}", buf_bytes(&kept), &model), STATUS_INVALID);
+    cr_expect_not_null(strstr(err.text, "another release"), "%s", err.text);
+    buf_finish(&kept);
 }
 
 /* ---- limits and odd data -------------------------------------------------------------------------- */
@@ -258,8 +274,9 @@ Test(trees, say_what_memory_they_need)
 {
     struct table images = { .rows = 60000, .features = 784, .classes_count = 10 };
     images.image = (struct image_shape){ 1, 28, 28 };
-    for (int i = 0; i < 2; i++) {
-        const struct learner *l = i ? &learner_boosted : &learner_tree;
+    static const struct learner *const all[] = { &learner_tree, &learner_forest, &learner_boosted };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        const struct learner *l = all[i];
         void *params = mem_zalloc(l->params_size);
         l->defaults(params, &images);
         uint64_t needs = l->memory(params, &images, 60000, 2);
