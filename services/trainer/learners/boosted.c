@@ -234,7 +234,8 @@ static struct tree_lesson lesson_of(const struct boosted_params *p, const struct
                                  .together = 1,
                                  .bins = p->bins,
                                  .trees = p->rounds * (uint32_t)sums_of(lesson->table),
-                                 .max_depth = p->max_depth };
+                                 .max_depth = p->max_depth,
+                                 .features = lesson->table->features };
 }
 
 static uint64_t memory(const void *params, const struct table *t, size_t count, uint32_t threads)

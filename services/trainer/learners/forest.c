@@ -13,6 +13,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+#define FEW_BYTES \
+    (1 << 20)        /* of a node's histograms: a tree with larger ones has fewer features, */
+#define FEW_SPLITS 4 /* but so many times as many as a split chooses from */
+
 struct forest_params {
     uint32_t trees;
     uint32_t max_depth; /* 0: as deep as the rows go */
@@ -76,8 +80,10 @@ static uint32_t epochs(const void *params)
 
 /* Grows one tree at a time, on a thread of its own. */
 struct grower {
-    float *gradients, *hessians; /* of the rows, for this tree */
+    struct ground on;
     uint16_t *drawn;             /* how often the tree sees a row */
+    uint32_t *rows;              /* that it sees, */
+    uint32_t *features;          /* and its features, where it has a matrix of its own */
     struct xgb_booster *booster; /* the tree; NULL: none was wanted, or it failed */
     enum status st;
     struct error err;
@@ -147,18 +153,53 @@ static void draw(const struct forest *f, struct grower *w, struct random *random
         w->drawn[random_u64(random) % count]++;
 }
 
+/* Of the rows of the tree's matrix: if it is its own, of those that it sees. */
 static void fill_gradients(const struct forest *f, struct grower *w)
 {
     const struct growth *g = &f->g;
     size_t sums = g->e->sums;
+    w->on.count = 0;
     for (size_t i = 0; i < g->train.count; i++) {
+        if (!g->matrix && !w->drawn[i])
+            continue;
+        size_t at = w->on.count * sums;
         float weight = (float)(w->drawn[i] * tree_weight(g->t.lesson, g->train.rows[i]));
         for (size_t k = 0; k < sums; k++) {
-            size_t at = i * sums + k;
-            w->gradients[at] = weight * (g->e->base[k] - g->train.targets[at]);
-            w->hessians[at] = weight;
+            w->on.gradients[at + k] = weight * (g->e->base[k] - g->train.targets[i * sums + k]);
+            w->on.hessians[at + k] = weight;
         }
+        w->rows[w->on.count++] = g->train.rows[i];
     }
+}
+
+/* Some of the features, each as likely as any other, in rising order. */
+static void choose_features(const struct forest *f, struct grower *w, struct random *random)
+{
+    size_t all = f->g.t.lesson->table->features, left = f->g.t.features;
+    uint32_t *to = w->features;
+    for (size_t k = 0; k < all; k++)
+        if (random_uniform(random) * (double)(all - k) < (double)left) {
+            *to++ = (uint32_t)k;
+            left--;
+        }
+    w->on.features = w->features;
+}
+
+static enum status make_matrix(const struct forest *f, struct grower *w, bool ask)
+{
+    const struct growth *g = &f->g;
+    const struct xgb_rows from = { .lesson = g->t.lesson,
+                                   .ask = ask,
+                                   .fraction = g->fraction,
+                                   .rows = w->rows,
+                                   .count = w->on.count,
+                                   .features = w->features,
+                                   .features_count = g->t.features,
+                                   .bins = g->t.bins,
+                                   .threads = g->t.threads };
+    enum status st = xgb_matrix_create(&from, &w->on.matrix, &w->err);
+    return st ? st
+              : xgb_matrix_labels(w->on.matrix, g->gradients, w->on.count, g->t.together, &w->err);
 }
 
 /* What each thread does: the trees of a round are the next ones, one for each of them. */
@@ -179,16 +220,22 @@ static void grow_tree(void *arg, const struct member *me)
     xgb_say(&s, "min_child_weight", "%.9g", p->min_rows);
     xgb_say(&s, "gamma", "%.9g", p->min_gain);
     xgb_say(&s, "lambda", "%.9g", p->l2);
-    xgb_say(&s, "colsample_bynode", "%.9g", p->columns);
+    double columns = p->columns * (double)f->g.t.lesson->table->features / (double)f->g.t.features;
+    xgb_say(&s, "colsample_bynode", "%.9g", columns);
     draw(f, w, &random);
     fill_gradients(f, w);
-    w->st = growth_grow(&f->g, &s, w->gradients, w->hessians, &w->booster, &w->err);
+    if (!f->g.matrix) {
+        choose_features(f, w, &random);
+        w->st = make_matrix(f, w, me->index == 0);
+    }
+    if (!w->st)
+        w->st = growth_grow(&f->g, &s, &w->on, &w->booster, &w->err);
 }
 
 static enum status take_tree(struct forest *f, struct grower *w, struct error *err)
 {
     size_t trees = f->g.e->trees_count;
-    enum status st = growth_take(&f->g, w->booster, 0, 1 / (float)f->params->trees, err);
+    enum status st = growth_take(&f->g, w->booster, &w->on, 0, 1 / (float)f->params->trees, err);
     if (!st)
         st = growth_end_round(&f->g, trees, err);
     if (st)
@@ -218,6 +265,9 @@ static enum status grow_some(struct forest *f, struct error *err)
             st = take_tree(f, w, err);
         xgb_booster_destroy(w->booster);
         w->booster = NULL;
+        if (!f->g.matrix)
+            xgb_matrix_destroy(w->on.matrix);
+        w->on.matrix = f->g.matrix;
     }
     return st;
 }
@@ -228,23 +278,41 @@ static enum status grow_all(struct forest *f, struct error *err)
     enum status st = STATUS_OK;
     f->growers = mem_zalloc(f->g.t.at_once * sizeof *f->growers);
     for (uint32_t i = 0; i < f->g.t.at_once; i++)
-        f->growers[i] = (struct grower){ .gradients = mem_alloc(cells * sizeof(float)),
-                                         .hessians = mem_alloc(cells * sizeof(float)),
-                                         .drawn = mem_alloc(rows * sizeof(uint16_t)) };
+        f->growers[i] = (struct grower){
+            .on = { .matrix = f->g.matrix,
+                    .gradients = mem_alloc(cells * sizeof(float)),
+                    .hessians = mem_alloc(cells * sizeof(float)) },
+            .drawn = mem_alloc(rows * sizeof(uint16_t)),
+            .rows = mem_alloc(rows * sizeof(uint32_t)),
+            .features = mem_alloc(f->g.t.features * sizeof(uint32_t)),
+        };
     f->team = team_create(f->g.t.at_once, grow_tree, f);
     while (f->g.rounds < f->params->trees && !st)
         st = grow_some(f, err);
     team_destroy(f->team);
     for (uint32_t i = 0; i < f->g.t.at_once; i++) {
-        free(f->growers[i].gradients);
-        free(f->growers[i].hessians);
+        free(f->growers[i].on.gradients);
+        free(f->growers[i].on.hessians);
         free(f->growers[i].drawn);
+        free(f->growers[i].rows);
+        free(f->growers[i].features);
     }
     free(f->growers);
     return st;
 }
 
 /* ---- the interface ------------------------------------------------------------------------------ */
+
+/* How many features a tree sees.  XGBoost counts all of them for each node, though a split chooses
+ * from a few: where a node's histograms are large, a tree has only so many that they are small, but
+ * several times as many as a split chooses from. */
+static size_t features_of(const struct forest_params *p, const struct table *t)
+{
+    double all = (double)t->features, split = p->columns * all;
+    double bytes = (double)p->bins * (double)table_width(t) * TREE_BIN_BYTES;
+    double most = fmax(ceil(FEW_SPLITS * split), floor(FEW_BYTES / bytes));
+    return p->trees > 1 && most < all ? (size_t)most : t->features;
+}
 
 static struct tree_lesson lesson_of(const struct forest_params *p, const struct lesson *lesson)
 {
@@ -255,6 +323,7 @@ static struct tree_lesson lesson_of(const struct forest_params *p, const struct 
                                  .bins = p->bins,
                                  .trees = p->trees,
                                  .max_depth = p->max_depth ? p->max_depth : TREE_DEPTH_MAX,
+                                 .features = features_of(p, lesson->table),
                                  .independent = p->trees > 1 };
 }
 

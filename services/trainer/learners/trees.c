@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #define CELLS_OF_THREAD   100000 /* for fewer another thread costs more than it saves */
-#define BIN_BYTES         16     /* of a histogram: two sums */
 #define BATCH_NODES       512    /* that XGBoost grows at a time, level by level */
 #define BATCH_DEPTH       9      /* of a tree that has so many in a level */
 /* Histograms that are kept, so that a sibling's is found by a subtraction.  Of several outputs they
@@ -20,28 +19,6 @@
 #define SUM_ROWS          256 /* that are asked at a time */
 #define MAGIC             "maastre1"
 #define VERSION           1u /* of checkpoints, and of how trees are grown: raise it with either */
-
-/* ---- limits ------------------------------------------------------------------------------------- */
-
-static enum status check_size(const struct tree_lesson *t, struct error *err)
-{
-    const struct table *table = t->lesson->table;
-    uint64_t gradients = (uint64_t)t->lesson->train * t->outputs;
-    uint64_t histogram = (uint64_t)table->features * t->bins * BIN_BYTES;
-    if (t->trees > TREES_MAX)
-        return error_set(err, STATUS_TOO_LARGE, "%u trees are more than the %u that a model has",
-                         t->trees, TREES_MAX);
-    if (gradients > TREE_GRADIENTS_MAX)
-        return error_set(err, STATUS_TOO_LARGE,
-                         "%zu rows x %zu outputs are more than the %u that trees are grown for",
-                         t->lesson->train, t->outputs, TREE_GRADIENTS_MAX);
-    if (histogram * t->together > TREE_HISTOGRAMS_MAX / 4)
-        return error_set(err, STATUS_TOO_LARGE,
-                         "%zu features x %u bins x %zu outputs are too many: a node would have "
-                         "more than %u bytes of histograms",
-                         table->features, t->bins, t->together, TREE_HISTOGRAMS_MAX / 4);
-    return STATUS_OK;
-}
 
 /* ---- memory and threads ------------------------------------------------------------------------- */
 
@@ -56,7 +33,7 @@ static uint64_t histogram_bytes(const struct tree_lesson *t)
 /* Of one node. */
 static uint64_t histogram_of(const struct tree_lesson *t)
 {
-    return (uint64_t)t->lesson->table->features * t->bins * BIN_BYTES * t->together;
+    return (uint64_t)t->features * t->bins * TREE_BIN_BYTES * t->together;
 }
 
 /* Nodes that are grown at a time, where it goes level by level. */
@@ -65,7 +42,21 @@ static uint64_t nodes_of_level(const struct tree_lesson *t)
     return t->max_depth < BATCH_DEPTH ? 1u << t->max_depth : BATCH_NODES;
 }
 
-/* What is to be learnt as XGBoost has it, beside ours: derivatives twice, rows twice, sorted by nodes. */
+static bool has_own_matrices(const struct tree_lesson *t)
+{
+    return t->features < t->lesson->table->features;
+}
+
+/* The bins lie in memory twice, by rows and by columns.  A tree's own are of the rows that were
+ * drawn: 0.63 of all when as many are drawn as there are. */
+static uint64_t matrix_bytes(const struct tree_lesson *t)
+{
+    uint64_t cells = (uint64_t)t->lesson->train * t->features * (t->bins > 256 ? 4 : 2);
+    return has_own_matrices(t) ? cells * 2 / 3 : cells;
+}
+
+/* What is to be learnt as XGBoost has it, beside ours: derivatives twice, and the rows twice, as they
+ * are shared out to nodes. */
 static uint64_t derivatives(const struct tree_lesson *t)
 {
     uint64_t rows = t->lesson->train;
@@ -78,8 +69,11 @@ static void share_threads(struct tree_lesson *t)
 {
     uint64_t useful = 1 + (uint64_t)t->lesson->train * t->lesson->table->features / CELLS_OF_THREAD;
     uint64_t threads = t->lesson->threads ? t->lesson->threads : 1, most = 1;
-    if (t->independent)
-        most = histogram_bytes(t) / (LEAST_NODES * histogram_of(t) + derivatives(t));
+    uint64_t bytes = LEAST_NODES * histogram_of(t) + derivatives(t);
+    if (t->independent && has_own_matrices(t)) /* in place of one for all */
+        most = 2 * histogram_bytes(t) / (bytes + matrix_bytes(t));
+    else if (t->independent)
+        most = histogram_bytes(t) / bytes;
     most = most < TEAM_MOST ? most : TEAM_MOST;
     most = most < t->trees ? most : t->trees;
     most = most < threads ? most : threads;
@@ -96,17 +90,38 @@ static uint64_t room_of_tree(const struct tree_lesson *t)
     return few || nodes < LEAST_NODES ? LEAST_NODES : nodes;
 }
 
-/* The bins lie in memory twice, by rows and by columns, and each thread of a tree sums up by itself. */
+/* Each thread of a tree sums up by itself. */
 uint64_t tree_lesson_memory(const struct tree_lesson *t)
 {
     struct tree_lesson plan = *t;
     share_threads(&plan);
     uint64_t rows = t->lesson->train + t->lesson->validation;
-    uint64_t cells = rows * t->lesson->table->features;
     uint64_t level = nodes_of_level(t), nodes = room_of_tree(&plan);
     uint64_t histograms = (level < nodes ? level : nodes) * histogram_of(t);
-    return cells * (t->bins > 256 ? 4 : 2) + rows * t->outputs * 2 * sizeof(float) +
+    uint64_t matrices = has_own_matrices(t) ? plan.at_once : 1;
+    return matrices * matrix_bytes(t) + rows * t->outputs * 2 * sizeof(float) +
            plan.at_once * (derivatives(t) + (plan.threads > 1 ? 2 : 1) * histograms);
+}
+
+/* ---- limits ------------------------------------------------------------------------------------- */
+
+static enum status check_size(const struct tree_lesson *t, struct error *err)
+{
+    uint64_t gradients = (uint64_t)t->lesson->train * t->outputs;
+    uint64_t histogram = histogram_of(t);
+    if (t->trees > TREES_MAX)
+        return error_set(err, STATUS_TOO_LARGE, "%u trees are more than the %u that a model has",
+                         t->trees, TREES_MAX);
+    if (gradients > TREE_GRADIENTS_MAX)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "%zu rows x %zu outputs are more than the %u that trees are grown for",
+                         t->lesson->train, t->outputs, TREE_GRADIENTS_MAX);
+    if (histogram > TREE_HISTOGRAMS_MAX / 4)
+        return error_set(err, STATUS_TOO_LARGE,
+                         "%zu features x %u bins x %zu outputs are too many: a node would have "
+                         "more than %u bytes of histograms",
+                         t->features, t->bins, t->together, TREE_HISTOGRAMS_MAX / 4);
+    return STATUS_OK;
 }
 
 /* ---- the lesson --------------------------------------------------------------------------------- */
@@ -117,8 +132,8 @@ static void print_lesson(struct tree_lesson *t, const struct learner *learner, c
 {
     const struct lesson *l = t->lesson;
     const struct table *table = l->table;
-    const uint64_t numbers[] = { l->seed,  t->threads,    t->at_once,     t->outputs,
-                                 l->train, l->validation, table->features };
+    const uint64_t numbers[] = { l->seed,  t->threads,    t->at_once,      t->outputs,
+                                 l->train, l->validation, table->features, t->features };
     struct digest_stream s;
     digest_start(&s);
     seal_params(&s, learner, params);
@@ -226,15 +241,20 @@ enum status growth_start(struct growth *g, struct error *err)
 {
     const struct lesson *l = g->t.lesson;
     size_t cells = l->train * g->e->sums;
-    const struct xgb_rows rows = {
-        .lesson = l, .rows = l->rows, .count = l->train, .bins = g->t.bins, .threads = g->t.threads
-    };
+    const struct xgb_rows rows = { .lesson = l,
+                                   .ask = true,
+                                   .rows = l->rows,
+                                   .count = l->train,
+                                   .bins = g->t.bins,
+                                   .threads = g->t.at_once * g->t.threads };
     if (l->table->outputs)
         standardise(l, g->e);
     watch(g, &g->train, l->rows, l->train);
     watch(g, &g->validation, l->rows + l->train, l->validation);
     g->gradients = mem_zalloc(cells * sizeof *g->gradients);
     g->hessians = mem_alloc(cells * sizeof *g->hessians);
+    if (has_own_matrices(&g->t))
+        return growth_go_on(g, err);
     enum status st = xgb_matrix_create(&rows, &g->matrix, err);
     /* Labels say how many numbers a leaf has, and no more. */
     return st ? st : xgb_matrix_labels(g->matrix, g->gradients, l->train, g->t.together, err);
@@ -283,13 +303,12 @@ static enum status add_sums(struct growth *g, size_t from, struct error *err)
 }
 
 enum status growth_grow(const struct growth *g, const struct xgb_settings *settings,
-                        const float *gradients, const float *hessians, struct xgb_booster **out,
-                        struct error *err)
+                        const struct ground *on, struct xgb_booster **out, struct error *err)
 {
-    enum status st = xgb_booster_create(settings, g->matrix, out, err);
+    enum status st = xgb_booster_create(settings, on->matrix, out, err);
     if (st)
         return st;
-    st = xgb_grow(*out, g->matrix, gradients, hessians, g->train.count, g->t.together, err);
+    st = xgb_grow(*out, on->matrix, on->gradients, on->hessians, on->count, g->t.together, err);
     if (!st)
         return STATUS_OK;
     xgb_booster_destroy(*out);
@@ -297,12 +316,28 @@ enum status growth_grow(const struct growth *g, const struct xgb_settings *setti
     return st;
 }
 
-enum status growth_take(struct growth *g, struct xgb_booster *booster, size_t first, float factor,
-                        struct error *err)
+/* From the numbers of a matrix's features to the table's. */
+static enum status name_features(const struct growth *g, size_t from, const uint32_t *features,
+                                 struct error *err)
+{
+    for (size_t i = from; i < g->e->nodes_count; i++) {
+        struct tree_node *n = &g->e->nodes[i];
+        if (n->left && n->feature >= g->t.features)
+            return error_set(err, STATUS_INVALID, "XGBoost asks for a feature that it did not get");
+        n->feature = n->left ? features[n->feature] : 0;
+    }
+    return STATUS_OK;
+}
+
+enum status growth_take(struct growth *g, struct xgb_booster *booster, const struct ground *on,
+                        size_t first, float factor, struct error *err)
 {
     struct bytes json;
+    size_t nodes = g->e->nodes_count;
     enum status st = xgb_json(booster, &json, err);
-    return st ? st : ensemble_add_json(g->e, json, first, factor, err);
+    if (!st)
+        st = ensemble_add_json(g->e, json, first, factor, err);
+    return st || !on->features ? st : name_features(g, nodes, on->features, err);
 }
 
 enum status growth_tree(struct growth *g, const struct xgb_settings *settings, size_t first,
@@ -310,11 +345,15 @@ enum status growth_tree(struct growth *g, const struct xgb_settings *settings, s
 {
     struct xgb_booster *booster = NULL;
     size_t begin = first * g->train.count;
+    const struct ground on = { .matrix = g->matrix,
+                               .count = g->train.count,
+                               .gradients = g->gradients + begin,
+                               .hessians = g->hessians + begin };
     enum status st = growth_go_on(g, err);
     if (!st)
-        st = growth_grow(g, settings, g->gradients + begin, g->hessians + begin, &booster, err);
+        st = growth_grow(g, settings, &on, &booster, err);
     if (!st)
-        st = growth_take(g, booster, first, factor, err);
+        st = growth_take(g, booster, &on, first, factor, err);
     xgb_booster_destroy(booster);
     return st;
 }

@@ -17,6 +17,8 @@
 #define TREE_HISTOGRAMS_MAX (2u << 30)  /* bytes of the histograms of all nodes that are grown */
 #define TREE_HISTOGRAMS_FEW (64u << 20) /* so many at least are there for any trees */
 
+#define TREE_BIN_BYTES 16 /* of a histogram: two sums */
+
 #define TREE_LEAST_PROBABILITY 1e-7f /* in a logarithm */
 
 #define TREE_CHECKPOINT_MS    10000 /* between two of them, at least; */
@@ -30,6 +32,7 @@ struct tree_lesson {
     uint32_t bins;
     uint32_t trees;      /* of the whole model */
     uint32_t max_depth;  /* of each */
+    size_t features;     /* that each sees; fewer than all: each has a matrix of its own */
     bool independent;    /* no tree knows of another: several can be grown at once */
     uint32_t at_once;    /* so many; else 1 */
     uint32_t threads;    /* of each; few rows are grown faster by one */
@@ -61,7 +64,7 @@ struct tree_watched {
 struct growth {
     struct tree_lesson t;
     struct ensemble *e;
-    struct xgb_matrix *matrix;
+    struct xgb_matrix *matrix; /* NULL: each tree has its own */
     struct tree_watched train, validation;
     float *gradients, *hessians; /* train.count x the ensemble's sums; growth_tree takes them */
     uint32_t rounds;             /* that are done */
@@ -77,13 +80,22 @@ void growth_finish(struct growth *g);
  * that begin at gradients + rows * first; leaves' weights are multiplied by `factor`. */
 enum status growth_tree(struct growth *g, const struct xgb_settings *settings, size_t first,
                         float factor, struct error *err) MUST_CHECK;
-/* The same in two steps.  The first one may be taken by several threads at once, each with its own
- * derivatives: what they share they only read. */
+
+/* What one tree is grown on. */
+struct ground {
+    struct xgb_matrix *matrix;
+    size_t count;                /* of its rows */
+    float *gradients, *hessians; /* of these */
+    const uint32_t *features;    /* the matrix's, as the table numbers them; NULL: all */
+};
+
+/* growth_tree in two steps.  The first one may be taken by several threads at once, each with
+ * derivatives of its own: what they share they only read. */
 enum status growth_grow(const struct growth *g, const struct xgb_settings *settings,
-                        const float *gradients, const float *hessians, struct xgb_booster **out,
+                        const struct ground *on, struct xgb_booster **out,
                         struct error *err) MUST_CHECK;
-enum status growth_take(struct growth *g, struct xgb_booster *booster, size_t first, float factor,
-                        struct error *err) MUST_CHECK;
+enum status growth_take(struct growth *g, struct xgb_booster *booster, const struct ground *on,
+                        size_t first, float factor, struct error *err) MUST_CHECK;
 /* Takes the round's trees, those from number `from` on, into account.  CANCELLED. */
 enum status growth_end_round(struct growth *g, size_t from, struct error *err) MUST_CHECK;
 /* CANCELLED: the lesson's owner says so. */

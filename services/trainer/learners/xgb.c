@@ -116,6 +116,18 @@ static void rewind_walk(DataIterHandle walk)
     ((struct walk *)walk)->next = 0;
 }
 
+/* Leaves of the gathered rows what is wanted; returns how many numbers a row then has. */
+static size_t choose_features(const struct xgb_rows *from, float *batch, size_t rows)
+{
+    size_t all = from->lesson->table->features, n = from->features_count;
+    if (!from->features)
+        return all;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t k = 0; k < n; k++)
+            batch[i * n + k] = batch[i * all + from->features[k]];
+    return n;
+}
+
 /* 1: the proxy has the next rows; 0: there are no more. */
 static int step(DataIterHandle walk)
 {
@@ -124,12 +136,13 @@ static int step(DataIterHandle walk)
     const struct lesson *lesson = w->from->lesson;
     const struct table *t = lesson->table;
     size_t left = w->from->count - w->next, n = left < w->batch_rows ? left : w->batch_rows;
-    w->cancelled = w->cancelled || !lesson->events->go_on(lesson->arg, 0);
+    if (w->from->ask && !w->cancelled)
+        w->cancelled = !lesson->events->go_on(lesson->arg, w->from->fraction);
     if (!n || w->cancelled)
         return 0;
     table_rows(t, w->from->rows + w->next, n, w->batch);
     w->next += n;
-    describe(array, w->batch, n, t->features);
+    describe(array, w->batch, n, choose_features(w->from, w->batch, n));
     return lib.XGProxyDMatrixSetDataDense(w->proxy, array) == 0;
 }
 

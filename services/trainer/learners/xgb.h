@@ -28,9 +28,13 @@ struct xgb_booster; /* what grows trees on them */
 
 /* Which rows become a matrix.  NaN is a missing value. */
 struct xgb_rows {
-    const struct lesson *lesson; /* its table, threads, and go_on, which is asked meanwhile */
+    const struct lesson *lesson; /* its table, and go_on */
+    bool ask;                    /* go_on, meanwhile */
+    double fraction;             /* and tell it this */
     const uint32_t *rows;
-    size_t count; /* 1 or more */
+    size_t count;             /* 1 or more */
+    const uint32_t *features; /* which ones, in rising order; NULL: all of them */
+    size_t features_count;
     uint32_t bins;
     uint32_t threads;
 };
