@@ -13,9 +13,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define FEW_BYTES \
-    (1 << 20)        /* of a node's histograms: a tree with larger ones has fewer features, */
-#define FEW_SPLITS 4 /* but so many times as many as a split chooses from */
+/* Of a node's histograms.  A tree with larger ones has fewer features, but so many for each one that
+ * a split chooses from. */
+#define FEW_BYTES  (1 << 20)
+#define FEW_SPLITS 4
 
 struct forest_params {
     uint32_t trees;
