@@ -42,6 +42,13 @@ struct lesson {
     void *arg;
 };
 
+/* Of stretches before the first epoch: to be asked once per so many numbers.  NULL: nobody cancels. */
+#define LESSON_ASK_CELLS (1u << 22)
+static inline bool lesson_goes_on(const struct lesson *l)
+{
+    return !l || l->events->go_on(l->arg, 0);
+}
+
 /* What a learner can learn. */
 enum learner_task {
     LEARNS_CLASSES = 1,

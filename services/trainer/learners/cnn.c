@@ -144,18 +144,23 @@ void cnn_init(struct cnn *m, uint64_t seed)
     }
 }
 
-void cnn_standardise(struct cnn *m, const struct table *t, const uint32_t *rows, size_t count)
+bool cnn_standardise(struct cnn *m, const struct lesson *lesson)
 {
+    const struct table *t = lesson->table;
+    size_t count = lesson->train, step = 1 + LESSON_ASK_CELLS / m->features;
+    bool go_on = true;
     double sum = 0, squares = 0, pixels = (double)count * (double)m->features;
     float *room = mem_alloc(m->features * sizeof *room);
-    for (size_t i = 0; i < count; i++) {
-        const float *x = table_row(t, rows[i], room);
+    for (size_t i = 0; i < count && go_on; i++) {
+        const float *x = table_row(t, lesson->rows[i], room);
+        go_on = i % step || lesson_goes_on(lesson);
         for (size_t k = 0; k < m->features; k++)
             sum += x[k];
     }
     double mean = sum / pixels;
-    for (size_t i = 0; i < count; i++) {
-        const float *x = table_row(t, rows[i], room);
+    for (size_t i = 0; i < count && go_on; i++) {
+        const float *x = table_row(t, lesson->rows[i], room);
+        go_on = i % step || lesson_goes_on(lesson);
         for (size_t k = 0; k < m->features; k++)
             squares += (x[k] - mean) * (x[k] - mean);
     }
@@ -164,4 +169,5 @@ void cnn_standardise(struct cnn *m, const struct table *t, const uint32_t *rows,
     bool constant = deviation <= FLAT * fabs(mean) || deviation < FLT_MIN;
     m->mean = (float)mean;
     m->scale = constant ? 1 : (float)(1 / deviation);
+    return go_on;
 }

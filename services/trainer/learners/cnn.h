@@ -71,8 +71,8 @@ enum status cnn_shape(struct cnn *m, const struct table *t, const struct cnn_par
                       struct error *err) MUST_CHECK;
 /* He initialisation. */
 void cnn_init(struct cnn *m, uint64_t seed);
-/* Fits mean and scale on these rows. */
-void cnn_standardise(struct cnn *m, const struct table *t, const uint32_t *rows, size_t count);
+/* Fits mean and scale on the rows to learn from.  false: the lesson is cancelled. */
+bool cnn_standardise(struct cnn *m, const struct lesson *lesson) MUST_CHECK;
 void cnn_finish(struct cnn *m); /* zeroed is fine */
 
 /* Floats that one image takes in a pass with gradients, and its multiplications. */

@@ -170,8 +170,8 @@ static enum status fit(const void *params, const struct lesson *lesson, void **m
     struct model *m = mem_zalloc(sizeof *m);
     m->net = net;
     cnn_init(&m->net, lesson->seed);
-    cnn_standardise(&m->net, lesson->table, lesson->rows, lesson->train);
-    st = cnn_train(&m->net, params, lesson, err);
+    st = cnn_standardise(&m->net, lesson) ? cnn_train(&m->net, params, lesson, err)
+                                          : error_set(err, STATUS_CANCELLED, "cancelled");
     if (st) {
         destroy(m);
         return st;

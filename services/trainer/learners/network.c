@@ -138,28 +138,32 @@ static float inverse(double deviation, double mean)
 }
 
 /* Means and standard deviations of the columns of these rows. */
-static void measure(const struct table *t, const uint32_t *rows, size_t count, double *mean,
-                    double *deviation)
+static bool measure(const struct table *t, const uint32_t *rows, size_t count, double *mean,
+                    double *deviation, const struct lesson *lesson)
 {
-    size_t width = t->features;
+    size_t width = t->features, step = 1 + LESSON_ASK_CELLS / width;
+    bool go_on = true;
     float *room = mem_alloc(width * sizeof *room);
     memset(mean, 0, width * sizeof *mean);
     memset(deviation, 0, width * sizeof *deviation);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && go_on; i++) {
         const float *x = table_row(t, rows[i], room);
+        go_on = i % step || lesson_goes_on(lesson);
         for (size_t k = 0; k < width; k++)
             mean[k] += x[k];
     }
     for (size_t k = 0; k < width; k++)
         mean[k] /= (double)count;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && go_on; i++) {
         const float *x = table_row(t, rows[i], room);
+        go_on = i % step || lesson_goes_on(lesson);
         for (size_t k = 0; k < width; k++)
             deviation[k] += (x[k] - mean[k]) * (x[k] - mean[k]);
     }
     for (size_t k = 0; k < width; k++)
         deviation[k] = sqrt(deviation[k] / (double)count);
     free(room);
+    return go_on;
 }
 
 /* One mean and one deviation for all columns: the variance of all is the mean of theirs, and what
@@ -179,32 +183,35 @@ static void pool(size_t width, double *mean, double *deviation)
     }
 }
 
-static void standardise_targets(struct network *n, const struct table *t, const uint32_t *rows,
-                                size_t count, double *mean, double *deviation)
+static bool standardise_targets(struct network *n, const struct table *t, const uint32_t *rows,
+                                size_t count, double *mean, double *deviation,
+                                const struct lesson *lesson)
 {
     const struct table values = { .x = t->values, .features = n->outputs };
-    measure(&values, rows, count, mean, deviation);
+    bool go_on = measure(&values, rows, count, mean, deviation, lesson);
     for (size_t k = 0; k < n->outputs; k++) {
         n->target_mean[k] = (float)mean[k];
         float to = inverse(deviation[k], mean[k]);
         n->target_scale[k] = to > 0 ? (float)deviation[k] : 0; /* 0: it is always the mean */
     }
+    return go_on;
 }
 
-void network_standardise(struct network *n, const struct table *t, const uint32_t *rows,
-                         size_t count, bool per_feature)
+bool network_standardise(struct network *n, const struct table *t, const uint32_t *rows,
+                         size_t count, bool per_feature, const struct lesson *lesson)
 {
     size_t most = n->features > n->outputs ? n->features : n->outputs;
     double *mean = mem_alloc(most * sizeof *mean), *deviation = mem_alloc(most * sizeof *deviation);
-    measure(t, rows, count, mean, deviation);
+    bool go_on = measure(t, rows, count, mean, deviation, lesson);
     if (!per_feature)
         pool(n->features, mean, deviation);
     for (size_t k = 0; k < n->features; k++) {
         n->mean[k] = (float)mean[k];
         n->scale[k] = inverse(deviation[k], mean[k]);
     }
-    if (!network_has_classes(n))
-        standardise_targets(n, t, rows, count, mean, deviation);
+    if (!network_has_classes(n) && go_on)
+        go_on = standardise_targets(n, t, rows, count, mean, deviation, lesson);
     free(mean);
     free(deviation);
+    return go_on;
 }

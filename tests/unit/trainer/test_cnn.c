@@ -181,7 +181,7 @@ static void check_gradient(const struct cnn_noise *noise, const float *class_wei
     size_t checked = 0, kinks = 0;
     cr_assert_eq(cnn_shape(&m, &t, &p, &err), STATUS_OK, "%s", err.text);
     cnn_init(&m, 4);
-    cnn_standardise(&m, &t, l.rows, l.train);
+    cr_assert(cnn_standardise(&m, &l));
     struct cnn_pass *pass = cnn_pass_create(&m, IMAGES + 2, true); /* two are not there */
     const struct cnn_block b = {
         .t = &t, .rows = rows, .count = IMAGES, .noise = noise, .class_weights = class_weights
@@ -257,7 +257,7 @@ static void paint(float (*value)(size_t row, long y, long x))
             t.x[i * 64 + (size_t)k] = value(i, k / 8, k % 8);
     cr_assert_eq(cnn_shape(&m, &t, &p, &err), STATUS_OK);
     cnn_init(&m, 4);
-    cnn_standardise(&m, &t, l.rows, l.train);
+    cr_assert(cnn_standardise(&m, &l));
 }
 
 static float plain(size_t row, long y, long x)
