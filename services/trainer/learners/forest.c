@@ -97,7 +97,9 @@ struct forest {
     struct team *team;
 };
 
-/* The share of each class, by weight: what is known of a row before any question is asked. */
+/* The share of each class, by weight: what is known of a row before any question is asked.  Where
+ * nothing pulls leaves to it, the splits are the same without it, and a leaf's number for a class
+ * that none of its rows has is zero: such numbers are not in the file. */
 static void fit_base(const struct lesson *l, struct ensemble *e)
 {
     double all = 0, *sum = mem_zalloc(e->sums * sizeof *sum);
@@ -347,7 +349,7 @@ static enum status fit(const struct learner *learner, const void *params,
         return st;
     f.g.e = mem_zalloc(sizeof *f.g.e);
     ensemble_init(f.g.e, t->features, width, t->outputs ? ENSEMBLE_VALUES : ENSEMBLE_SUM);
-    if (!t->outputs)
+    if (!t->outputs && f.params->l2 > 0)
         fit_base(lesson, f.g.e);
     st = growth_start(&f.g, err);
     if (!st)
