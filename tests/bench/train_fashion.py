@@ -29,4 +29,8 @@ def boosted(bin_dir):
     yield from whole_run(bin_dir, "boosted trees", 0.89, None, learner="boosted")
 
 
-CASES = {"perceptron": perceptron, "convolutional": convolutional, "boosted": boosted}
+def forest(bin_dir):
+    yield from whole_run(bin_dir, "forest", None, None, learner="forest")
+
+
+CASES = {"perceptron": perceptron, "convolutional": convolutional, "boosted": boosted, "forest": forest}
