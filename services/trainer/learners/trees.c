@@ -90,6 +90,17 @@ static uint64_t room_of_tree(const struct tree_lesson *t)
     return few || nodes < LEAST_NODES ? LEAST_NODES : nodes;
 }
 
+/* The trees that are there already: a node for four rows, about, where they may be deep. */
+static uint64_t ensemble_bytes(const struct tree_lesson *t)
+{
+    uint64_t nodes = 1 + t->lesson->train / 4;
+    if (t->max_depth < 31 && nodes > 2u << t->max_depth)
+        nodes = 2u << t->max_depth;
+    nodes *= t->trees;
+    nodes = nodes < ENSEMBLE_NODES_MAX ? nodes : ENSEMBLE_NODES_MAX;
+    return nodes * (sizeof(struct tree_node) + t->together * sizeof(float) / 2);
+}
+
 /* Each thread of a tree sums up by itself. */
 uint64_t tree_lesson_memory(const struct tree_lesson *t)
 {
@@ -99,7 +110,7 @@ uint64_t tree_lesson_memory(const struct tree_lesson *t)
     uint64_t level = nodes_of_level(t), nodes = room_of_tree(&plan);
     uint64_t histograms = (level < nodes ? level : nodes) * histogram_of(t);
     uint64_t matrices = has_own_matrices(t) ? plan.at_once : 1;
-    return matrices * matrix_bytes(t) + rows * t->outputs * 2 * sizeof(float) +
+    return matrices * matrix_bytes(t) + rows * t->outputs * 2 * sizeof(float) + ensemble_bytes(t) +
            plan.at_once * (derivatives(t) + (plan.threads > 1 ? 2 : 1) * histograms);
 }
 
