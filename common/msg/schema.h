@@ -138,6 +138,10 @@ struct i64s {
     L(S, entry, entries, 2, MAX_ENTRIES, "newest first") \
     F(S, boolean, more, 3, 0, "there are older ones")
 
+#define CHECK_CLAIM_FIELDS(F, L, S)             \
+    F(S, str, name, 1, MAX_NAME, "of a worker") \
+    F(S, u32, number, 2, 0, "of its claim: the same again is for the same version, for longer")
+
 #define VERSION_CHECKED_FIELDS(F, L, S)                    \
     F(S, str, model, 1, MAX_NAME, "model name")            \
     F(S, u32, version, 2, 0, "model version")              \
@@ -276,6 +280,7 @@ struct i64s {
     X(describe, DESCRIBE_FIELDS)               \
     X(history_get, HISTORY_GET_FIELDS)         \
     X(history, HISTORY_FIELDS)                 \
+    X(check_claim, CHECK_CLAIM_FIELDS)         \
     X(version_checked, VERSION_CHECKED_FIELDS) \
     X(file_commit, FILE_COMMIT_FIELDS)         \
     X(datasets, DATASETS_FIELDS)               \
@@ -330,7 +335,7 @@ struct i64s {
     X(CHUNK_GET, 23, chunk, "asks for one chunk")                                                \
     X(MANIFEST_GET, 24, chunk, "asks for an artifact's manifest")                                \
     X(VERSION_COMMIT, 25, version_commit, "makes a new version visible, all at once")            \
-    X(CHECK_CLAIM, 26, name, "a worker asks for a version to check; NOT_FOUND: none waits")      \
+    X(CHECK_CLAIM, 26, check_claim, "asks for a version to check; NOT_FOUND: none waits")        \
     X(VERSION_CHECKED, 27, version_checked, "how the check went")                                \
     X(DEPLOY, 28, deploy, "what the model's plain name shall serve")                             \
     X(FILE_COMMIT, 29, file_commit, "makes a dataset's file visible")                            \

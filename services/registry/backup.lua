@@ -19,7 +19,7 @@ local FORGET = 200                  -- copies that are removed in one step
 
 -- What is no record: it lives for seconds, or belongs to this store or this Redis alone.
 local LEFT_OUT = { 'maas:chunk:', 'maas:file:', 'maas:process', 'maas:events', 'maas:seq',
-    'maas:backup', 'maas:restore', 'maas:key:', 'maas:counting', 'maas:library' }
+    'maas:backup', 'maas:restore', 'maas:key:', 'maas:claim:', 'maas:counting', 'maas:library' }
 
 local function is_record(key)
     for _, prefix in ipairs(LEFT_OUT) do

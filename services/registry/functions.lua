@@ -12,6 +12,7 @@
 --   maas:{NAME}:history        stream, append-only: who, what, from, to (JSON); its ids say when
 --   maas:models                zset of model names, all with score 0: in the order of their names
 --   maas:pending               zset of "NAME:N" to be checked; score: free to claim from then on
+--   maas:claim:WORKER:NUMBER   "NAME:N" that this claim has got; expires with it
 --   maas:catalog               hash versions, bytes: how much all snapshots hold
 --   maas:chunk:DIGEST          a chunk's bytes; expires unless a manifest keeps it
 --   maas:manifest:DIGEST       hash size, chunks (32 bytes each, in order), which never change;

@@ -216,11 +216,19 @@ void answer_version(struct request *r, const struct redisReply *reply)
 
 void on_check_claim(void *arg, const struct rpc_request *from)
 {
+    const struct msg_check_claim *m = from->body;
     struct request *r = request_open(arg, from, bytes_str(""), answer_version);
+    struct error err;
     struct fcall call;
     if (!r)
         return;
+    if (name_check(m->name, "the worker's name", &err)) {
+        request_refuse(r, &err);
+        return;
+    }
     fcall_begin(&call, "maas_check_claim");
+    fcall_add(&call, m->name);
+    fcall_add_number(&call, m->number);
     request_ask(r, &call);
 }
 

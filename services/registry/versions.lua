@@ -142,15 +142,21 @@ end)
 
 -- ---- checks
 
--- -> version
-redis.register_function('maas_check_claim', function(_, _)
-    local now = now_ms()
-    local due = redis.call('ZRANGEBYSCORE', 'maas:pending', '-inf', now, 'LIMIT', 0, 1)
-    if #due == 0 then
+-- worker number -> version.  Again with the same number of the worker's: the same version, as long
+-- as it has it and nothing is decided, and it has it for as long again.
+redis.register_function('maas_check_claim', function(_, a)
+    local now, key = now_ms(), 'maas:claim:' .. a[1] .. ':' .. a[2]
+    local due = redis.call('GET', key)
+    if not due or not redis.call('ZSCORE', 'maas:pending', due) then
+        due = redis.call('ZRANGEBYSCORE', 'maas:pending', '-inf', now, 'LIMIT', 0, 1)[1]
+    end
+    if not due then
         return fail('NOT_FOUND', 'no version waits for a check')
     end
-    redis.call('ZADD', 'maas:pending', now + CHECK_LEASE_MS, due[1])
-    local model, n = due[1]:match('^(.*):(%d+)$')
+    redis.call('ZADD', 'maas:pending', now + CHECK_LEASE_MS, due)
+    -- it ends before the version is free: nobody claims then what somebody has
+    redis.call('SET', key, due, 'PX', CHECK_LEASE_MS - 1)
+    local model, n = due:match('^(.*):(%d+)$')
     return version(model, n)
 end)
 

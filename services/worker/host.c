@@ -20,7 +20,8 @@
 
 #define CHECK_INTERVAL_MS 200
 #define CLAIM_TIMEOUT_MS  5000
-#define CHECKS_MAX        1 /* engines that check, at once */
+#define CLAIM_RENEW_MS    20000 /* of the 60 s that a claim lasts */
+#define CHECKS_MAX        1     /* engines that check, at once */
 
 void host_child_changed(struct host *h)
 {
@@ -49,24 +50,36 @@ static void on_claim(void *arg, const struct rpc_reply *reply)
     h->claim = NULL;
     if (reply->status || reply->kind != MSG_VERSION || h->stopping)
         return; /* NOT_FOUND: another worker has it */
+    h->claimed_ms = clock_ms();
+    if (checks_running(h) >= CHECKS_MAX)
+        return; /* the claim lasts anew */
     const struct msg_version *v = reply->body;
     child_create(h, v, 0, placement_estimate(h->placement, files_bytes(v)), true);
 }
 
+/* Claims a version to check.  The claim is repeated until it is answered, and while the version is
+ * checked, so that no other worker takes it for forgotten; then comes another claim. */
 static void on_check_timer(void *arg)
 {
     struct host *h = arg;
     placement_reconcile(h->placement);
-    if (h->stopping || h->claim || !replica_synced(h->replica) || checks_running(h) >= CHECKS_MAX ||
+    if (h->stopping || h->claim || !replica_synced(h->replica) ||
         !desired_checks(replica_catalog(h->replica))) {
         if (!h->claim)
             loop_timer_stop(h->check);
         return;
     }
-    loop_timer_start(h->check, CHECK_INTERVAL_MS, CHECK_INTERVAL_MS);
-    if (!placement_room_for_check(h->placement))
+    bool checking = checks_running(h) >= CHECKS_MAX;
+    if (!checking && h->claimed_ms) {
+        h->claim_number++;
+        h->claimed_ms = 0;
+    }
+    uint64_t pause_ms = checking ? CLAIM_RENEW_MS : CHECK_INTERVAL_MS;
+    loop_timer_start(h->check, pause_ms, pause_ms);
+    if (checking ? clock_ms() - h->claimed_ms < CLAIM_RENEW_MS
+                 : !placement_room_for_check(h->placement))
         return;
-    struct msg_name body = { .name = bytes_str(reporter_id(h->reporter)) };
+    struct msg_check_claim body = { bytes_str(reporter_id(h->reporter)), h->claim_number };
     h->claim = rpc_call(h->registry, MSG_CHECK_CLAIM, &body, NULL, CLAIM_TIMEOUT_MS, on_claim, h);
 }
 

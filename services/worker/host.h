@@ -41,6 +41,8 @@ struct host {
     struct reporter *reporter;
     struct loop_timer *check; /* looks for versions to check */
     struct rpc_call *claim;
+    uint32_t claim_number;
+    uint64_t claimed_ms;    /* when that claim was last answered with a version; 0: not yet */
     struct child *children; /* utlist */
     size_t children_count;
     struct gateways gateways;

@@ -226,6 +226,31 @@ def test_check_is_claimed_by_one(store):
     refused("INVALID", check, peer, "m", 1, 0)
 
 
+def test_a_claim_that_is_repeated_is_one(store):
+    """Its answer may be lost, and a check may take longer than a claim lasts."""
+    peer = store.peer()
+    commit(peer)
+    commit(peer)
+    assert peer.call("CHECK_CLAIM", name="w1", number=7)["number"] == 1
+    until = float(store.cli("ZSCORE", "maas:pending", "m:1"))
+    assert until - float(store.cli("ZSCORE", "maas:pending", "m:2")) > 60_000
+
+    def renewed():
+        assert peer.call("CHECK_CLAIM", name="w1", number=7)["number"] == 1
+        return float(store.cli("ZSCORE", "maas:pending", "m:1")) > until
+
+    eventually(renewed, 10, "the claim does not last longer")
+    assert peer.call("CHECK_CLAIM", name="w1", number=8)["number"] == 2  # 1 could not be fetched
+    refused("NOT_FOUND", peer.call, "CHECK_CLAIM", name="w3", number=7)
+    store.cli("DEL", "maas:claim:w1:7")  # as if its 60 s were over
+    store.cli("ZADD", "maas:pending", "1", "m:1")
+    assert peer.call("CHECK_CLAIM", name="w3")["number"] == 1
+    refused("NOT_FOUND", peer.call, "CHECK_CLAIM", name="w1", number=7)
+    check(peer, "m", 2)
+    refused("NOT_FOUND", peer.call, "CHECK_CLAIM", name="w1", number=8)  # what is decided is nobody's
+    refused("INVALID", peer.call, "CHECK_CLAIM", name="")
+
+
 def test_full_catalog_is_refused_by_name(store):
     peer = store.peer()
     store.cli("HSET", "maas:catalog", "versions", "262144")
