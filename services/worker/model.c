@@ -5,10 +5,14 @@
 #include "services/worker/files.h"
 #include "services/worker/warmup.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
+/* Asked for in advance: engines that read their files at once got a quarter to a half of what the
+ * disk gives from the kernel's own reading ahead. */
+#define AHEAD_BYTES     (4u << 20)
 #define SHORT_BYTES_MAX (32u << 20) /* a larger artifact is not loaded twice to find out */
 
 /* ---- jobs against the signature ------------------------------------------------------------ */
@@ -103,8 +107,12 @@ static enum status verify(const char *path, const struct digest *want, struct er
     if (!file)
         return error_set(err, STATUS_CORRUPT, "cannot read %s", path);
     digest_start(&stream);
+    off_t at = 0;
     do {
+        if (at % AHEAD_BYTES == 0)
+            posix_fadvise(fileno(file), at, 2 * (off_t)AHEAD_BYTES, POSIX_FADV_WILLNEED);
         n = fread(block, 1, sizeof block, file);
+        at += (off_t)n;
         digest_update(&stream, bytes_of(block, n));
     } while (n == sizeof block); /* less: the end, or an error that the digest shows */
     digest_end(&stream, &is);
