@@ -63,7 +63,8 @@ FLAGS := $(SPEED) -pthread -D_GNU_SOURCE -I. -fstack-protector-strong \
          $(if $(LTO),-flto=auto -ffat-lto-objects) $(if $(WERROR),-Werror) $(if $(SAN),$(SAN_FLAGS),-D_FORTIFY_SOURCE=2)
 ALL_CFLAGS   := -std=gnu11 $(WARN) $(FLAGS) $(CFLAGS)
 ALL_CXXFLAGS := -std=c++17 -Wall -Wextra $(FLAGS) $(CXXFLAGS)
-ALL_LDFLAGS  := $(if $(LTO),-fno-lto) -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
+ALL_LDFLAGS  := -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
+PLAIN_LDFLAGS := $(ALL_LDFLAGS) $(if $(LTO),-fno-lto)
 
 # Of libcrypto only SHA-256 is used: linked statically it costs pages, not 4 MiB of relocations.
 LIBS_common   := -luv -lzmq -lmsgpack-c -l:libcrypto.a -lm
@@ -234,17 +235,17 @@ $(foreach s,$(SERVICES),$(eval $(call service,$(s))))
 # tests/unit/GROUP/test_x.c is linked with the service of that name, if there is one.
 define unit
 $(B)/tests/unit/$(1)/%: $(B)/tests/unit/$(1)/%.o $(if $(filter $(1),$(SERVICES)),$(B)/lib$(1).a) $(B)/libcommon.a
-	$$(call say,LINK)$(if $(filter gateway trainer,$(1)),$(CXX),$(CC)) $(ALL_LDFLAGS) -o $$@ $$^ -lcriterion $(LIBS_$(1)) $(LIBS_common)
+	$$(call say,LINK)$(if $(filter gateway trainer,$(1)),$(CXX),$(CC)) $(PLAIN_LDFLAGS) -o $$@ $$^ -lcriterion $(LIBS_$(1)) $(LIBS_common)
 endef
 $(foreach g,$(sort $(notdir $(patsubst %/,%,$(dir $(UNIT_SRC))))),$(eval $(call unit,$(g))))
 
 $(B)/tools/%: $(B)/tests/tools/%.o $(B)/libcommon.a
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_common)
+	$(call say,LINK)$(CC) $(PLAIN_LDFLAGS) -o $@ $^ $(LIBS_common)
 
 $(B)/bench/%: $(B)/tests/bench/%.o $(B)/libgateway.a $(B)/libtrainer.a $(B)/libcommon.a
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CXX) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_gateway) $(LIBS_trainer) $(LIBS_common)
+	$(call say,LINK)$(CXX) $(PLAIN_LDFLAGS) -o $@ $^ $(LIBS_gateway) $(LIBS_trainer) $(LIBS_common)
 
 # What a fuzzer defines itself takes the place of a library's file that defines the same.
 build/fuzz/bin/%: $(B)/tests/fuzz/fuzz_%.o $(B)/libgateway.a $(B)/libtrainer.a $(B)/libcommon.a

@@ -69,20 +69,15 @@ static void reset_request(struct conn *c)
 {
     struct http_request *r = &c->request;
     release_body(c, IDLE_BODY_BYTES);
-    if (r->target.cap > IDLE_TARGET_BYTES)
-        buf_finish(&r->target);
-    r->target.len = 0;
     if (r->headers.cap > IDLE_HEADERS_BYTES)
         buf_finish(&r->headers);
     r->headers.len = 0;
-    r->request_id[0] = r->content_type[0] = r->encoding[0] = r->accept_encoding[0] = 0;
-    r->json_length[0] = r->timeout_ms[0] = r->idempotency_key[0] = r->who[0] = 0;
-    r->range[0] = r->if_none_match[0] = r->if_range[0] = r->last_event[0] = 0;
-    if (r->fields.cap > IDLE_FIELDS_BYTES)
+    if (r->target.cap > IDLE_TARGET_BYTES || r->fields.cap > IDLE_FIELDS_BYTES) {
+        parse_forget(c);
+        buf_finish(&r->target);
         buf_finish(&r->fields);
-    r->fields.len = 0;
-    r->stream = r->has_length = r->has_body = r->unending = false;
-    r->content_length = 0;
+    }
+    r->stream = r->unending = false;
     r->retry_after_s = 0;
     r->end_us = 0;
     r->route = r->user = NULL;
@@ -100,6 +95,7 @@ static void on_closed(uv_handle_t *handle)
     buf_finish(&c->request.headers);
     buf_finish(&c->request.fields);
     buf_finish(&c->waiting);
+    buf_finish(&c->known);
     free(c);
     server_release(s);
 }
@@ -170,13 +166,20 @@ static size_t take_body(struct conn *c, struct bytes data)
     return len;
 }
 
-static size_t take(struct conn *c, struct bytes data)
+static size_t take_some(struct conn *c, struct bytes data)
 {
-    if (c->state == CONN_IDLE)
+    if (c->state == CONN_IDLE) {
         conn_move(c, CONN_HEAD);
+        return parse_first(c, data);
+    }
     if (c->state == CONN_BODY)
         conn_extend_deadline(c, data.len);
-    size_t used = c->state == CONN_BODY && !c->chunked ? take_body(c, data) : parse(c, data);
+    return c->state == CONN_BODY && !c->chunked ? take_body(c, data) : parse(c, data);
+}
+
+static size_t take(struct conn *c, struct bytes data)
+{
+    size_t used = take_some(c, data);
     if (c->state == CONN_DEAD || c->state == CONN_CLOSING)
         return used; /* answered before its end */
     if (c->refuse)

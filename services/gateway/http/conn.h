@@ -54,6 +54,11 @@ struct conn {
     uint64_t reserved; /* of the server's bodies_max_bytes */
     uint64_t deadline_ms;
     struct buf waiting; /* read, but not looked at yet: pipelined requests */
+    /* The head of the last request, byte for byte, as long as all that it says is kept in `request` and
+     * here: the next one is mostly the same.  Empty: there is none. */
+    struct buf known;
+    bool own_id; /* it has a request id of the client's */
+    bool chunks; /* the client knows them: HTTP/1.1 */
     size_t field_bytes;
     bool keep_fields; /* of this request */
     size_t field_count;
@@ -133,7 +138,10 @@ void parse_init(llhttp_settings_t *settings);
 /* Gives data to the parser, which stops at the end of a header or of a chunked body.  How much
  * was used; c->refuse is set when it is no request. */
 size_t parse(struct conn *c, struct bytes data);
-void parse_reset(struct conn *c);
+/* The same with the first bytes of a request.  A head that comes again is not parsed. */
+size_t parse_first(struct conn *c, struct bytes data);
+void parse_reset(struct conn *c);  /* for the next request */
+void parse_forget(struct conn *c); /* nothing is known of any head */
 /* Makes sure that the request has an id that can be shown. */
 void conn_choose_id(struct conn *c);
 

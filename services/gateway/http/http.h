@@ -28,6 +28,7 @@
 #define HTTP_BODY_SECONDS   600 /* the rate of a large one: all that it holds, in this time */
 #define HTTP_BODY_PADDING   4   /* zeros behind a body, so that it can be parsed in place */
 #define HTTP_PARTS_MAX      MAX_TENSORS
+#define HTTP_KNOWN_MAX      1024 /* bytes of a head that is recognised when it comes again */
 
 struct http_config {
     uint64_t body_max_bytes;   /* of a body that is not streamed: 413 beyond */

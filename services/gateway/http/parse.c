@@ -180,7 +180,8 @@ void conn_choose_id(struct conn *c)
     char *id = c->request.request_id;
     if (c->value == id) /* refused before its end: who knows what is behind it there */
         id[0] = 0;
-    if (!id[0] || id[strspn(id, plain)])
+    c->own_id = id[0] && !id[strspn(id, plain)];
+    if (!c->own_id)
         make_id(id, s->id_prefix, ++s->id_count);
 }
 
@@ -197,7 +198,7 @@ static int check_head(struct conn *c, const llhttp_t *p)
 
 /* A place for a body that is collected, which counts as it is filled: until then the kernel gives no
  * memory to it.  The client may be waiting for our word to send it. */
-static int expect_body(struct conn *c, const llhttp_t *p)
+static int expect_body(struct conn *c)
 {
     struct http_request *r = &c->request;
     if (!r->stream && r->has_length) {
@@ -207,9 +208,19 @@ static int expect_body(struct conn *c, const llhttp_t *p)
             return stop_with(c, 503, HTTP_BODIES_FULL);
         buf_reserve(&r->body, (size_t)r->content_length + HTTP_BODY_PADDING);
     }
-    if (r->has_body && c->expect[0] && p->http_minor >= 1)
+    if (r->has_body && c->expect[0] && c->chunks)
         conn_send(c, bytes_str("HTTP/1.1 100 Continue\r\n\r\n"), &(struct payload){ 0 });
     return c->state != CONN_BODY ? HPE_USER : c->chunked ? 0 : NO_BODY;
+}
+
+/* All that the head says is known. */
+static int begin(struct conn *c)
+{
+    c->request.begin_us = c->server->read_us;
+    c->body_left = c->request.content_length;
+    conn_move(c, CONN_BODY);
+    c->server->events.begin(c->server->arg, &c->request);
+    return c->state == CONN_BODY ? expect_body(c) : HPE_USER;
 }
 
 static int on_headers_end(llhttp_t *p)
@@ -222,17 +233,65 @@ static int on_headers_end(llhttp_t *p)
         return refused;
     p->upgrade = 0; /* RFC 9110 section 7.8: a server may ignore an Upgrade */
     c->chunked = (p->flags & F_CHUNKED) != 0;
+    c->chunks = p->http_minor >= 1;
     c->head = llhttp_get_method(p) == HTTP_HEAD;
     c->keep_alive = llhttp_should_keep_alive(p);
     r->method = llhttp_method_name(llhttp_get_method(p));
-    r->begin_us = c->server->read_us;
     r->has_length = (p->flags & F_CONTENT_LENGTH) != 0;
     r->content_length = r->has_length ? p->content_length : 0;
     r->has_body = c->chunked || r->content_length;
-    c->body_left = r->content_length;
-    conn_move(c, CONN_BODY);
-    c->server->events.begin(c->server->arg, r);
-    return c->state == CONN_BODY ? expect_body(c, p) : HPE_USER;
+    return begin(c);
+}
+
+/* ---- a head that comes again -------------------------------------------------------------------- */
+
+static bool is_known(const struct conn *c, struct bytes data)
+{
+    return c->known.len && data.len >= c->known.len && c->keep_fields == c->server->keep_fields &&
+           memcmp(data.data, c->known.data, c->known.len) == 0;
+}
+
+/* Whoever sends a second request on its connection has not asked for its end in the first. */
+static size_t parse_again(struct conn *c)
+{
+    struct http_server *s = c->server;
+    size_t len = c->known.len;
+    c->keep_alive = true;
+    if (!c->own_id)
+        make_id(c->request.request_id, s->id_prefix, ++s->id_count);
+    begin(c); /* a refusal is noted in c */
+    return len;
+}
+
+/* If the parser has stopped behind it, which it does not where the body is chunked. */
+static void remember(struct conn *c, struct bytes head)
+{
+    const struct http_request *r = &c->request;
+    bool whole = c->state == CONN_BODY && !c->refuse && r->has_body == (r->content_length > 0);
+    if (whole && !c->expect[0] && head.len <= HTTP_KNOWN_MAX)
+        buf_append_bytes(&c->known, head);
+}
+
+size_t parse_first(struct conn *c, struct bytes data)
+{
+    if (is_known(c, data))
+        return parse_again(c);
+    parse_forget(c);
+    size_t used = parse(c, data);
+    remember(c, bytes_of(data.data, used));
+    return used;
+}
+
+void parse_forget(struct conn *c)
+{
+    struct http_request *r = &c->request;
+    c->known.len = r->target.len = r->fields.len = 0;
+    r->request_id[0] = r->content_type[0] = r->encoding[0] = r->accept_encoding[0] = 0;
+    r->json_length[0] = r->timeout_ms[0] = r->idempotency_key[0] = r->who[0] = 0;
+    r->range[0] = r->if_none_match[0] = r->if_range[0] = r->last_event[0] = 0;
+    r->has_length = r->has_body = c->head = false;
+    r->content_length = 0;
+    c->expect[0] = 0;
 }
 
 /* ---- chunked bodies ----------------------------------------------------------------------------- */
@@ -278,8 +337,6 @@ void parse_reset(struct conn *c)
     c->field_bytes = c->field_count = c->name_len = 0;
     c->hosts = 0;
     c->value = NULL;
-    c->expect[0] = 0;
-    c->head = false;
     c->refuse = 0;
 }
 

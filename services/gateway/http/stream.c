@@ -16,7 +16,7 @@ bool http_stream_begin(struct http_request *r, int status, const char *content_t
     assert(c->state == CONN_HANDLING);
     c->stream_left = length;
     c->broken = false;
-    c->pieces = length == HTTP_LENGTH_UNKNOWN && c->parser.http_minor > 0;
+    c->pieces = length == HTTP_LENGTH_UNKNOWN && c->chunks;
     c->keep_alive = c->keep_alive && (c->pieces || length != HTTP_LENGTH_UNKNOWN);
     struct buf *head = conn_head(c, status, content_type, length);
     conn_move(c, CONN_STREAMING);
