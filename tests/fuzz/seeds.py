@@ -79,6 +79,8 @@ def http():
         "pipelined": b"\2" + mixed,
         "at-once": b"\0" + mixed + mixed,
         "streamed": b"\3" + mixed + mixed,
+        "again": b"\2" + b"".join(post("/a", bytes([c]) * 5, *fields) for c in b"xyz") + 3 * get,
+        "again-and-others": b"\0" + 2 * (2 * get + 2 * post("/s", b"12345") + 2 * get.replace(b"GET", b"HEAD")),
         "stream-and-pause": b"\3" + post("/p", b"x" * 500) + chunked("/p", b"y" * 700) + post("/s", b"") + get,
         "early": b"\2" + post("/e", b"x" * 100) + get,
         "early-without-body": b"\2" + get.replace(b"/g", b"/e") + get,
