@@ -14,6 +14,9 @@ import time
 COUNT = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 PYTEST = re.compile(r"(\d+) (passed|failed|skipped)")
 
+LAST_WORDS = 20000  # bytes of a failed step's output that are shown, and lines with errors before them
+ERRORS_MAX = 40
+
 STEPS = [
     ("layers", ["make", "layers"]),
     ("text", ["make", "text"]),
@@ -42,7 +45,8 @@ def run(name, command):
     state = "ok" if result.returncode == 0 else "FAILED"
     print(f"{name:22} {state:7} {seconds:6.0f} s", flush=True)
     if result.returncode != 0:
-        print(text[-20000:], flush=True)
+        words = [line for line in text[:-LAST_WORDS].splitlines() if "error:" in line]
+        print("\n".join(words[:ERRORS_MAX]), text[-LAST_WORDS:], sep="\n", flush=True)
     return result.returncode == 0, text
 
 

@@ -1,6 +1,7 @@
 /* catch_up.c - see catch_up.h. */
 #include "services/gateway/api/catch_up.h"
 
+#include <assert.h>
 #include <utlist.h>
 
 /* From which change on the catalog has all that the reply tells of; seq 0: it tells of nothing there. */
@@ -49,6 +50,7 @@ static void end(void *arg)
     struct catch_up *c = arg;
     loop_fn *done = c->done;
     void *of = c->arg;
+    assert(done); /* it waits */
     catch_up_finish(c);
     done(of);
 }

@@ -90,10 +90,14 @@ static void commit(struct body_upload *u, const struct manifest *manifest)
     upload_send_commit(u, MSG_VERSION_COMMIT, &body);
 }
 
-/* So that a GET right after the answer shows the version. */
+/* So that a GET right after the answer shows the version.  What the catalog has is later news, and may
+ * be this very record. */
 static void show_at_once(struct gateway *g, const struct msg_version *version)
 {
+    const struct catalog_model *m = catalog_find(replica_catalog(g->replica), version->model);
     struct msg_version v = *version;
+    if (m && catalog_version(m, v.number))
+        return;
     replica_put(g->replica, &(struct msg_catalog){ .versions = &v, .versions_count = 1 });
 }
 
