@@ -13,6 +13,7 @@
 #define LOSS_SHARE      0.1       /* of the log loss in the score */
 #define WORST_LOSS      5.0
 #define ANSWER_ROWS     128 /* that a model is asked about at a time */
+#define PLAIN_ERRORS    2 /* standard errors by which another has to be better than a linear one */
 #define SEARCH_FRACTION 0.9 /* of the run's progress; the last fit is the rest */
 
 static double score_classes(const struct table *t, const uint32_t *rows, size_t count,
@@ -271,7 +272,7 @@ const struct auto_trial *auto_plain(const struct auto_search *s)
         squares += d * d;
     }
     double variance = fmax(squares - sum * sum / n, 0) / (n - 1);
-    return sum / n <= sqrt(variance / n) ? s->plain : NULL;
+    return sum / n <= PLAIN_ERRORS * sqrt(variance / n) ? s->plain : NULL;
 }
 
 void auto_add(struct auto_search *s, const struct auto_trial *t)
