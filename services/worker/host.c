@@ -76,8 +76,9 @@ static void on_check_timer(void *arg)
     }
     uint64_t pause_ms = checking ? CLAIM_RENEW_MS : CHECK_INTERVAL_MS;
     loop_timer_start(h->check, pause_ms, pause_ms);
-    if (checking ? clock_ms() - h->claimed_ms < CLAIM_RENEW_MS
-                 : !placement_room_for_check(h->placement))
+    bool due = checking ? clock_ms() - h->claimed_ms >= CLAIM_RENEW_MS
+                        : placement_room_for_check(h->placement);
+    if (!due)
         return;
     struct msg_check_claim body = { bytes_str(reporter_id(h->reporter)), h->claim_number };
     h->claim = rpc_call(h->registry, MSG_CHECK_CLAIM, &body, NULL, CLAIM_TIMEOUT_MS, on_claim, h);

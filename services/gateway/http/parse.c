@@ -160,9 +160,11 @@ static int on_value_end(llhttp_t *p)
 /* ---- the whole header --------------------------------------------------------------------------- */
 
 /* "1a2b3c4d5e6f-00000000002a": which start of a gateway, and the how manieth request. */
-static void make_id(char id[HTTP_ID_MAX + 1], uint64_t prefix, uint64_t number)
+static void make_id(struct conn *c)
 {
     static const char hex[] = "0123456789abcdef";
+    char *id = c->request.request_id;
+    uint64_t prefix = c->server->id_prefix, number = ++c->server->id_count;
     for (int i = 0; i < 12; i++)
         id[i] = hex[prefix >> (60 - 4 * i) & 15];
     id[12] = '-';
@@ -176,13 +178,12 @@ void conn_choose_id(struct conn *c)
 {
     static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                                 "-_.:/+=@,;#~!$%&()[]{}|^*";
-    struct http_server *s = c->server;
     char *id = c->request.request_id;
     if (c->value == id) /* refused before its end: who knows what is behind it there */
         id[0] = 0;
     c->own_id = id[0] && !id[strspn(id, plain)];
     if (!c->own_id)
-        make_id(id, s->id_prefix, ++s->id_count);
+        make_id(c);
 }
 
 static int check_head(struct conn *c, const llhttp_t *p)
@@ -254,11 +255,10 @@ static bool is_known(const struct conn *c, struct bytes data)
 /* Whoever sends a second request on its connection has not asked for its end in the first. */
 static size_t parse_again(struct conn *c)
 {
-    struct http_server *s = c->server;
     size_t len = c->known.len;
     c->keep_alive = true;
     if (!c->own_id)
-        make_id(c->request.request_id, s->id_prefix, ++s->id_count);
+        make_id(c);
     begin(c); /* a refusal is noted in c */
     return len;
 }
