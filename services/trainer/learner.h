@@ -38,15 +38,15 @@ struct lesson {
     uint32_t threads;           /* that the learner may use */
     uint64_t seed;       /* the same seed, data and threads give the same model, byte by byte */
     struct bytes resume; /* what `checkpoint` was given last, by a fit that did not end; or empty */
-    const struct learner_events *events;
+    const struct learner_events *events; /* NULL, where nothing is fitted: nobody cancels */
     void *arg;
 };
 
-/* Of stretches before the first epoch: to be asked once per so many numbers.  NULL: nobody cancels. */
+/* Of stretches before the first epoch: to be asked once per so many numbers. */
 #define LESSON_ASK_CELLS (1u << 22)
 static inline bool lesson_goes_on(const struct lesson *l)
 {
-    return !l || l->events->go_on(l->arg, 0);
+    return !l->events || l->events->go_on(l->arg, 0);
 }
 
 /* What a learner can learn. */

@@ -141,7 +141,7 @@ static enum status init(struct descent *d, struct error *err)
         return st;
     network_init(&d->net, &s, true);
     network_randomise(&d->net, lesson->seed);
-    if (!network_standardise(&d->net, t, lesson->rows, lesson->train, !t->image.channels, lesson))
+    if (!network_standardise(&d->net, lesson))
         return error_set(err, STATUS_CANCELLED, "cancelled");
     network_copy_shape(&d->best, &d->net, false);
     init_work(d);

@@ -137,11 +137,13 @@ static float inverse(double deviation, double mean)
     return constant ? 0 : (float)(1 / deviation);
 }
 
-/* Means and standard deviations of the columns of these rows. */
-static bool measure(const struct table *t, const uint32_t *rows, size_t count, double *mean,
-                    double *deviation, const struct lesson *lesson)
+/* Means and standard deviations of the columns of t in the rows to learn from.  false: the lesson is
+ * cancelled. */
+static bool measure(const struct lesson *lesson, const struct table *t, double *mean,
+                    double *deviation)
 {
-    size_t width = t->features, step = 1 + LESSON_ASK_CELLS / width;
+    const uint32_t *rows = lesson->rows;
+    size_t count = lesson->train, width = t->features, step = 1 + LESSON_ASK_CELLS / width;
     bool go_on = true;
     float *room = mem_alloc(width * sizeof *room);
     memset(mean, 0, width * sizeof *mean);
@@ -183,12 +185,11 @@ static void pool(size_t width, double *mean, double *deviation)
     }
 }
 
-static bool standardise_targets(struct network *n, const struct table *t, const uint32_t *rows,
-                                size_t count, double *mean, double *deviation,
-                                const struct lesson *lesson)
+static bool standardise_targets(struct network *n, const struct lesson *lesson, double *mean,
+                                double *deviation)
 {
-    const struct table values = { .x = t->values, .features = n->outputs };
-    bool go_on = measure(&values, rows, count, mean, deviation, lesson);
+    const struct table values = { .x = lesson->table->values, .features = n->outputs };
+    bool go_on = measure(lesson, &values, mean, deviation);
     for (size_t k = 0; k < n->outputs; k++) {
         n->target_mean[k] = (float)mean[k];
         float to = inverse(deviation[k], mean[k]);
@@ -197,20 +198,19 @@ static bool standardise_targets(struct network *n, const struct table *t, const 
     return go_on;
 }
 
-bool network_standardise(struct network *n, const struct table *t, const uint32_t *rows,
-                         size_t count, bool per_feature, const struct lesson *lesson)
+bool network_standardise(struct network *n, const struct lesson *lesson)
 {
     size_t most = n->features > n->outputs ? n->features : n->outputs;
     double *mean = mem_alloc(most * sizeof *mean), *deviation = mem_alloc(most * sizeof *deviation);
-    bool go_on = measure(t, rows, count, mean, deviation, lesson);
-    if (!per_feature)
+    bool go_on = measure(lesson, lesson->table, mean, deviation);
+    if (lesson->table->image.channels)
         pool(n->features, mean, deviation);
     for (size_t k = 0; k < n->features; k++) {
         n->mean[k] = (float)mean[k];
         n->scale[k] = inverse(deviation[k], mean[k]);
     }
     if (!network_has_classes(n) && go_on)
-        go_on = standardise_targets(n, t, rows, count, mean, deviation, lesson);
+        go_on = standardise_targets(n, lesson, mean, deviation);
     free(mean);
     free(deviation);
     return go_on;

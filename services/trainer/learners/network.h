@@ -67,10 +67,9 @@ void network_finish(struct network *n); /* zeroed is fine */
 
 /* He's initialisation for ReLU and GELU, Glorot's for tanh; biases 0. */
 void network_randomise(struct network *n, uint64_t seed);
-/* Fits mean and scale on these rows: per feature, or one pair for all (images); and those of the
- * values, if there are any.  false: the lesson (NULL: none) is cancelled. */
-bool network_standardise(struct network *n, const struct table *t, const uint32_t *rows,
-                         size_t count, bool per_feature, const struct lesson *lesson) MUST_CHECK;
+/* Fits mean and scale on the rows to learn from: per feature, or one pair for all (images); and those
+ * of the values, if there are any.  false: the lesson is cancelled. */
+bool network_standardise(struct network *n, const struct lesson *lesson) MUST_CHECK;
 
 /* The answers for `count` raw rows of x (count x features), as wide as the table's classes or
  * values. */

@@ -335,7 +335,8 @@ Test(descent, a_large_batch_is_computed_in_blocks)
         cr_assert_gt(told.calls, 1);
         network_init(&n, &shape, false);
         network_randomise(&n, seed);
-        cr_assert(network_standardise(&n, &t, rows, t.rows, true, NULL));
+        cr_assert(network_standardise(
+            &n, &(struct lesson){ .table = &t, .rows = rows, .train = t.rows }));
         float *gradient = mem_alloc(n.count * sizeof *gradient);
         descent_loss(&n, &p, &t, rows, t.rows, gradient);
         for (size_t i = 0; i < n.count; i++) {

@@ -49,7 +49,8 @@ static void make(const struct way *way)
     p = (struct descent_params){ .huber = 0.7, .dropout = way->dropout };
     network_init(&n, &shape, false);
     network_randomise(&n, 1);
-    cr_assert(network_standardise(&n, &t, rows, ROWS, true, NULL));
+    cr_assert(
+        network_standardise(&n, &(struct lesson){ .table = &t, .rows = rows, .train = ROWS }));
 }
 
 static double loss_with(float *weight, double value)

@@ -83,7 +83,7 @@ static void export_network(size_t hidden_count, size_t features, size_t classes)
     for (uint32_t i = 0; i < 64; i++)
         rows[i] = i;
     make_network(hidden_count, features);
-    cr_assert(network_standardise(&m, &t, rows, 64, true, NULL));
+    cr_assert(network_standardise(&m, &(struct lesson){ .table = &t, .rows = rows, .train = 64 }));
     for (size_t l = 0; l < m.layers_count; l++)
         for (size_t i = 0; i < m.layers[l].out; i++)
             m.layers[l].b[i] = 0.1f * (float)i - 0.2f;
