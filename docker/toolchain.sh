@@ -38,10 +38,21 @@ retry() {
     local try
     for try in 1 2 3; do
         "$@" >>"$log" 2>&1 && return 0
-        say "try $try failed: ${*:1:3}"
+        say "try $try failed: ${*:1:4}"
     done
     return 1
 }
+
+# Without the descriptors that the caller left open (make -j does): the shell that mmdebstrap uses
+# knows none above 9 by number, and mmdebstrap names its own.
+alone() (
+    local fd
+    for fd in /proc/"$BASHPID"/fd/*; do
+        fd=${fd##*/}
+        if [ "$fd" -gt 2 ] && [ "$fd" -lt 255 ]; then exec {fd}>&-; fi
+    done
+    "$@"
+)
 
 # 0 when this machine is itself Debian 13 or newer.
 is_native() {
@@ -153,7 +164,7 @@ make_root() {
     local root=$1
     rm -rf "$store"/root-* 2>>"$log" || fail "cannot remove the old root: sudo rm -rf $store"
     say "making a private Debian 13 under build/toolchain (once, about a minute)"
-    retry bootstrap "$root.new" || fail "cannot make the private root; run the same again to retry"
+    retry alone bootstrap "$root.new" || fail "cannot make the private root; run the same again to retry"
     mv "$root.new" "$root"
 }
 
