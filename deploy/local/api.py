@@ -3,6 +3,9 @@
 import http.client
 import json
 import os
+import time
+
+REST = 30  # seconds after which a connection is not used again: the gateway may be about to close it
 
 
 class ApiError(Exception):
@@ -18,6 +21,7 @@ class Api:
 
     def __init__(self, host, port, timeout=60):
         self.connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        self.used = time.monotonic()
 
     def close(self):
         self.connection.close()
@@ -30,10 +34,13 @@ class Api:
             headers.setdefault("Content-Type", "application/json")
         if hasattr(body, "read"):
             headers.setdefault("Content-Length", str(os.fstat(body.fileno()).st_size))
+        if time.monotonic() - self.used > REST:
+            self.connection.close()
         try:
             self.connection.request(method, path, body=body, headers=headers)
             answer = self.connection.getresponse()
             text = answer.read()
+            self.used = time.monotonic()
         except (http.client.HTTPException, OSError):
             self.connection.close()
             raise

@@ -13,7 +13,7 @@
 #define LOSS_SHARE      0.1       /* of the log loss in the score */
 #define WORST_LOSS      5.0
 #define ANSWER_ROWS     128 /* that a model is asked about at a time */
-#define PLAIN_ERRORS    2 /* standard errors by which another has to be better than a linear one */
+#define PLAIN_ERRORS    2   /* standard errors by which another has to be better than a plain one */
 #define SEARCH_FRACTION 0.9 /* of the run's progress; the last fit is the rest */
 
 static double score_classes(const struct table *t, const uint32_t *rows, size_t count,
@@ -261,18 +261,28 @@ static bool is_plain(const struct learner *l)
     return strcmp(l->name, "linear") == 0 || strcmp(l->name, "logistic") == 0;
 }
 
-const struct auto_trial *auto_plain(const struct auto_search *s)
+/* Over the folds, by more than chance would have it. */
+static bool is_better(const struct auto_search *s, const struct auto_trial *a,
+                      const struct auto_trial *than)
 {
     double n = s->folds_used, sum = 0, squares = 0;
-    if (!s->plain || s->folds_used < 2)
-        return NULL;
     for (uint32_t i = 0; i < s->folds_used; i++) {
-        double d = s->best->fold_scores[i] - s->plain->fold_scores[i];
+        double d = a->fold_scores[i] - than->fold_scores[i];
         sum += d;
         squares += d * d;
     }
     double variance = fmax(squares - sum * sum / n, 0) / (n - 1);
-    return sum / n <= PLAIN_ERRORS * sqrt(variance / n) ? s->plain : NULL;
+    return sum / n > PLAIN_ERRORS * sqrt(variance / n);
+}
+
+const struct auto_trial *auto_plain(const struct auto_search *s)
+{
+    const struct auto_trial *plain = s->trials; /* the first one: by its defaults */
+    if (s->folds_used < 2 || !s->plain)
+        return NULL;
+    if (!is_plain(plain->learner) || plain->folds < s->folds_used || is_better(s, s->plain, plain))
+        plain = s->plain;
+    return is_better(s, s->best, plain) ? NULL : plain;
 }
 
 void auto_add(struct auto_search *s, const struct auto_trial *t)

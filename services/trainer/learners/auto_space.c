@@ -7,49 +7,63 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-enum scale { LINEAR, LOGARITHMIC, WHOLE, WORDS };
+enum scale {
+    LINEAR,
+    LOGARITHMIC,
+    WHOLE,
+    WORDS,
+    GIVEN /* the one word, also where nothing is drawn */
+};
+
+/* Linear models of tables are brought to their minimum, what else is drawn; of images, which are many
+ * and wide, in mini-batches. */
+enum used { ALWAYS, FOR_TABLES, FOR_IMAGES };
 
 /* A parameter of a learner.  A learner that has none of that name goes without it. */
 struct dimension {
     const char *learner;
     const char *param;
+    enum used used;
     enum scale scale;
     double low, high;
-    const char *const *words; /* JSON; of WORDS */
+    const char *const *words; /* JSON; of WORDS and GIVEN */
     size_t words_count;
 };
 
 static const char *const falling[] = { "\"cosine\"" };
+static const char *const whole[] = { "\"lbfgs\"" };
 static const char *const layers[] = { "[32]", "[64]", "[128]", "[256]", "[64, 32]", "[128, 64]" };
 static const char *const shares[] = { "1", "0.8", "0.6", "0.4" };
 static const char *const depths[] = { "0", "0", "12", "8", "5" };
 
 static const struct dimension dimensions[] = {
-    { "linear", "lr", LOGARITHMIC, 2e-3, 0.03, NULL, 0 },
-    { "linear", "schedule", WORDS, 0, 0, falling, COUNT(falling) },
-    { "linear", "weight_decay", LOGARITHMIC, 1e-5, 0.3, NULL, 0 },
-    { "linear", "epochs", WHOLE, 30, 200, NULL, 0 },
-    { "logistic", "lr", LOGARITHMIC, 3e-3, 0.2, NULL, 0 },
-    { "logistic", "schedule", WORDS, 0, 0, falling, COUNT(falling) },
-    { "logistic", "weight_decay", LOGARITHMIC, 1e-5, 0.1, NULL, 0 },
-    { "logistic", "epochs", WHOLE, 30, 200, NULL, 0 },
-    { "mlp", "hidden", WORDS, 0, 0, layers, COUNT(layers) },
-    { "mlp", "lr", LOGARITHMIC, 3e-3, 0.06, NULL, 0 },
-    { "mlp", "schedule", WORDS, 0, 0, falling, COUNT(falling) },
-    { "mlp", "weight_decay", LOGARITHMIC, 1e-5, 0.1, NULL, 0 },
-    { "mlp", "epochs", WHOLE, 20, 120, NULL, 0 },
-    { "tree", "max_depth", WHOLE, 2, 12, NULL, 0 },
-    { "tree", "min_rows", WHOLE, 1, 30, NULL, 0 },
-    { "forest", "columns", WORDS, 0, 0, shares, COUNT(shares) },
-    { "forest", "max_depth", WORDS, 0, 0, depths, COUNT(depths) },
-    { "forest", "min_rows", WHOLE, 1, 12, NULL, 0 },
-    { "boosted", "rounds", WHOLE, 30, 300, NULL, 0 },
-    { "boosted", "lr", LOGARITHMIC, 0.03, 0.3, NULL, 0 },
-    { "boosted", "max_depth", WHOLE, 1, 7, NULL, 0 },
-    { "boosted", "min_weight", LOGARITHMIC, 0.3, 10, NULL, 0 },
-    { "boosted", "rows", WORDS, 0, 0, shares, COUNT(shares) },
-    { "boosted", "columns", WORDS, 0, 0, shares, COUNT(shares) },
-    { "boosted", "l2", LOGARITHMIC, 0.1, 30, NULL, 0 },
+    { "linear", "optimizer", FOR_TABLES, GIVEN, 0, 0, whole, COUNT(whole) },
+    { "linear", "lr", FOR_IMAGES, LOGARITHMIC, 2e-3, 0.03, NULL, 0 },
+    { "linear", "schedule", FOR_IMAGES, WORDS, 0, 0, falling, COUNT(falling) },
+    { "linear", "epochs", FOR_IMAGES, WHOLE, 30, 200, NULL, 0 },
+    { "linear", "weight_decay", ALWAYS, LOGARITHMIC, 1e-5, 0.3, NULL, 0 },
+    { "logistic", "optimizer", FOR_TABLES, GIVEN, 0, 0, whole, COUNT(whole) },
+    { "logistic", "lr", FOR_IMAGES, LOGARITHMIC, 3e-3, 0.2, NULL, 0 },
+    { "logistic", "schedule", FOR_IMAGES, WORDS, 0, 0, falling, COUNT(falling) },
+    { "logistic", "epochs", FOR_IMAGES, WHOLE, 30, 200, NULL, 0 },
+    { "logistic", "weight_decay", ALWAYS, LOGARITHMIC, 1e-5, 0.1, NULL, 0 },
+    { "mlp", "hidden", ALWAYS, WORDS, 0, 0, layers, COUNT(layers) },
+    { "mlp", "lr", ALWAYS, LOGARITHMIC, 3e-3, 0.06, NULL, 0 },
+    { "mlp", "schedule", ALWAYS, WORDS, 0, 0, falling, COUNT(falling) },
+    { "mlp", "weight_decay", ALWAYS, LOGARITHMIC, 1e-5, 0.1, NULL, 0 },
+    { "mlp", "epochs", ALWAYS, WHOLE, 20, 120, NULL, 0 },
+    { "tree", "max_depth", ALWAYS, WHOLE, 2, 12, NULL, 0 },
+    { "tree", "min_rows", ALWAYS, WHOLE, 1, 30, NULL, 0 },
+    { "forest", "columns", ALWAYS, WORDS, 0, 0, shares, COUNT(shares) },
+    { "forest", "max_depth", ALWAYS, WORDS, 0, 0, depths, COUNT(depths) },
+    { "forest", "min_rows", ALWAYS, WHOLE, 1, 12, NULL, 0 },
+    { "boosted", "rounds", ALWAYS, WHOLE, 30, 300, NULL, 0 },
+    { "boosted", "lr", ALWAYS, LOGARITHMIC, 0.03, 0.3, NULL, 0 },
+    { "boosted", "max_depth", ALWAYS, WHOLE, 1, 7, NULL, 0 },
+    { "boosted", "min_weight", ALWAYS, LOGARITHMIC, 0.3, 10, NULL, 0 },
+    { "boosted", "rows", ALWAYS, WORDS, 0, 0, shares, COUNT(shares) },
+    { "boosted", "columns", ALWAYS, WORDS, 0, 0, shares, COUNT(shares) },
+    { "boosted", "l2", ALWAYS, LOGARITHMIC, 0.1, 30, NULL, 0 },
 };
 
 /* In the order in which they are tried first: cheap ones before dear ones. */
@@ -78,14 +92,18 @@ static double drawn(const struct dimension *d, struct random *random)
     return d->scale == WHOLE ? round(value) : value;
 }
 
-static void add_dimensions(struct auto_search *s, const struct learner *l, struct buf *json)
+static void add_dimensions(struct auto_search *s, const struct learner *l, bool draw,
+                           struct buf *json)
 {
+    enum used used = s->lesson->table->image.channels ? FOR_IMAGES : FOR_TABLES;
     for (size_t i = 0; i < COUNT(dimensions); i++) {
         const struct dimension *d = &dimensions[i];
         if (strcmp(d->learner, l->name) != 0 || !param_of(l, d->param))
             continue;
+        if ((d->used != ALWAYS && d->used != used) || (!draw && d->scale != GIVEN))
+            continue;
         buf_printf(json, "%s\"%s\": ", json->len > 1 ? ", " : "", d->param);
-        if (d->scale == WORDS)
+        if (d->words)
             buf_append_str(json, d->words[random_u64(&s->random) % d->words_count]);
         else
             buf_printf(json, "%.4g", drawn(d, &s->random));
@@ -97,8 +115,7 @@ static void fill_params(struct auto_search *s, bool draw, struct auto_trial *t)
 {
     struct buf json = { 0 };
     buf_append_str(&json, "{");
-    if (draw)
-        add_dimensions(s, t->learner, &json);
+    add_dimensions(s, t->learner, draw, &json);
     if (param_of(t->learner, "patience"))
         buf_printf(&json, "%s\"patience\": 0", json.len > 1 ? ", " : "");
     buf_append_str(&json, "}");

@@ -12,6 +12,8 @@
 #define MAGIC   0x646172675361614dull
 #define VERSION 1u
 
+#define ARRAYS_MAX 5
+
 struct header {
     uint64_t magic;
     uint32_t version;
@@ -55,6 +57,10 @@ static size_t numbers(const struct descent *d, struct bytes *out)
     out[count++] = bytes_of(d->best.theta, d->best.count * sizeof(float));
     if (d->second)
         out[count++] = bytes_of(d->second, size);
+    if (d->lbfgs.vectors) {
+        out[count++] = bytes_of(d->lbfgs.vectors, LBFGS_VECTORS * size);
+        out[count++] = bytes_of(&d->lbfgs.line, sizeof d->lbfgs.line);
+    }
     return count;
 }
 
@@ -66,7 +72,7 @@ void checkpoint_write(const struct descent *d, struct buf *out)
                         .since = d->since,
                         .least = d->least,
                         .about = d->about };
-    struct bytes arrays[4];
+    struct bytes arrays[ARRAYS_MAX];
     size_t count = numbers(d, arrays), begin = out->len;
     buf_append(out, &h, sizeof h);
     for (size_t i = 0; i < count; i++)
@@ -77,7 +83,7 @@ void checkpoint_write(const struct descent *d, struct buf *out)
 enum status checkpoint_read(struct descent *d, struct bytes state, struct error *err)
 {
     struct header h;
-    struct bytes arrays[4];
+    struct bytes arrays[ARRAYS_MAX];
     size_t count = numbers(d, arrays), size = sizeof h;
     for (size_t i = 0; i < count; i++)
         size += arrays[i].len;

@@ -9,8 +9,12 @@
 #define BLOCK_WORK      (1u << 28) /* multiplications of one pass between two looks at cancel */
 #define TEAM_WORK       (1u << 19) /* of a batch: with less, waiting for each other takes longer */
 #define CHECKPOINT_ROWS 20000      /* of training: then a checkpoint costs a hundredth of it */
+#define BLOCK_CELLS     (1u << 20) /* features of the rows that L-BFGS computes at once */
+#define BLOCK_ROWS      1024u
 
 const char *const descent_optimizers[] = { "sgd", "momentum", "nesterov", "adam", "adamw", NULL };
+const char *const descent_linear_optimizers[] = { "sgd",   "momentum", "nesterov", "adam",
+                                                  "adamw", "lbfgs",    NULL };
 const char *const descent_schedules[] = { "constant", "step", "cosine", NULL };
 const char *const descent_activations[] = { "relu", "gelu", "tanh", NULL };
 
@@ -32,8 +36,22 @@ void descent_default(struct descent_params *p)
     p->patience = 15;
 }
 
-/* The weights, their speeds, moments and gradients, the best and the transposed ones; two blocks of
- * inputs, activations, slopes and deltas; the rows' order. */
+/* Of a step: all rows for L-BFGS, which computes them in blocks. */
+static size_t batch_rows(const struct descent_params *p, size_t rows)
+{
+    return p->optimizer != OPTIMIZER_LBFGS && p->batch < rows ? p->batch : rows;
+}
+
+static size_t block_most(const struct descent_params *p, size_t features)
+{
+    size_t most = BLOCK_CELLS / features ? BLOCK_CELLS / features : 1;
+    if (p->optimizer != OPTIMIZER_LBFGS)
+        return p->batch;
+    return most < BLOCK_ROWS ? most : BLOCK_ROWS;
+}
+
+/* The weights, their speeds, moments and gradients, the best and the transposed ones, what L-BFGS
+ * remembers; two blocks of inputs, activations, slopes and deltas; the rows' order. */
 uint64_t descent_memory(const void *params, const struct table *t, size_t rows, uint32_t threads)
 {
     const struct descent_params *p = params;
@@ -44,7 +62,8 @@ uint64_t descent_memory(const void *params, const struct table *t, size_t rows, 
         units += in;
     }
     weights += (in + 1) * table_width(t);
-    return (weights * (6 + threads) + units * p->batch * 3 + rows) * sizeof(float);
+    uint64_t each = 6 + threads + (p->optimizer == OPTIMIZER_LBFGS ? LBFGS_VECTORS : 0);
+    return (weights * each + units * block_most(p, t->features) * 3 + rows) * sizeof(float);
 }
 
 uint32_t descent_epochs(const void *params)
@@ -104,13 +123,16 @@ static void init_work(struct descent *d)
 {
     const struct lesson *lesson = d->lesson;
     const struct descent_params *p = d->p;
-    d->batch = p->batch < lesson->train ? p->batch : lesson->train;
-    d->block = block_rows(&d->net, d->batch);
+    size_t most = block_most(p, d->net.features);
+    d->batch = batch_rows(p, lesson->train);
+    d->block = block_rows(&d->net, d->batch < most ? d->batch : most);
     d->steps_each = (lesson->train + d->batch - 1) / d->batch;
     pass_init(&d->pass, &d->net, d->block, team_size(d), p->dropout, true);
     d->speed = network_floats(d->net.count);
-    if (p->optimizer >= OPTIMIZER_ADAM)
+    if (p->optimizer == OPTIMIZER_ADAM || p->optimizer == OPTIMIZER_ADAMW)
         d->second = network_floats(d->net.count);
+    if (p->optimizer == OPTIMIZER_LBFGS)
+        lbfgs_init(&d->lbfgs, d->net.count);
     if (p->balanced && !lesson->class_weights && network_has_classes(&d->net))
         d->balance = balance(lesson);
     d->truth = (struct truth){ .table = lesson->table,
@@ -135,8 +157,10 @@ static enum status init(struct descent *d, struct error *err)
     if (st)
         return st;
     s.outputs = s.loss == LOSS_BINARY ? 1 : s.outputs;
-    size_t batch = d->p->batch < lesson->train ? d->p->batch : lesson->train;
-    st = network_check(&s, (uint32_t)batch, err);
+    if (d->p->optimizer == OPTIMIZER_LBFGS && d->p->l1 > 0)
+        return error_set(err, STATUS_INVALID, "lbfgs knows no l1; choose another optimizer");
+    size_t most = block_most(d->p, t->features);
+    st = network_check(&s, (uint32_t)(most < lesson->train ? most : lesson->train), err);
     if (st)
         return st;
     network_init(&d->net, &s, true);
@@ -156,6 +180,7 @@ static void finish(struct descent *d)
     network_finish(&d->best);
     free(d->speed);
     free(d->second);
+    lbfgs_finish(&d->lbfgs);
     free(d->balance);
     free(d->order);
 }
@@ -209,7 +234,8 @@ static enum status run_epoch(struct descent *d, struct epoch *e, struct error *e
     const uint32_t *held = lesson->rows + lesson->train;
     struct random shuffle = { .state = lesson->seed ^ 0x73687566u ^ (uint64_t)e->number << 32 };
     memcpy(d->order, lesson->rows, lesson->train * sizeof *d->order);
-    random_shuffle(&shuffle, d->order, lesson->train);
+    if (d->batch < lesson->train)
+        random_shuffle(&shuffle, d->order, lesson->train);
     enum status st = work(d, true, d->order, lesson->train, err);
     if (st)
         return st;
@@ -241,17 +267,21 @@ static void save(struct descent *d, size_t *rows)
 static enum status run_all(struct descent *d, struct error *err)
 {
     size_t rows = 0; /* since the last checkpoint */
-    while (d->number < d->p->epochs && (!d->p->patience || d->since < d->p->patience)) {
+    bool more = true;
+    while (more && d->number < d->p->epochs && (!d->p->patience || d->since < d->p->patience)) {
         struct epoch e = { .number = ++d->number };
         enum status st = run_epoch(d, &e, err);
         if (st)
             return st;
+        double value = d->lbfgs.vectors ? lbfgs_value(d, e.train_loss) : e.validation_loss;
+        double judged = d->lesson->validation ? e.validation_loss : value;
         d->since++;
-        if (e.validation_loss < d->least) {
-            d->least = e.validation_loss;
+        if (judged < d->least) {
+            d->least = judged;
             d->since = 0;
             network_copy_theta(&d->best, &d->net);
         }
+        more = !d->lbfgs.vectors || lbfgs_move(d, value);
         d->lesson->events->epoch(d->lesson->arg, &e);
         save(d, &rows);
     }

@@ -1,7 +1,8 @@
-/* descent.h - mini-batch gradient descent: what linear models and perceptrons have in common.
+/* descent.h - gradient descent: what linear models and perceptrons have in common.
  *
- * One step per batch down the gradient of its mean loss; after each epoch the validation rows are
- * looked at, and the weights of the best epoch are what stays.  Each learner (linear.c, logistic.c,
+ * One step per batch down the gradient of its mean loss, or, by L-BFGS, one per epoch down that of all
+ * rows; after each epoch the validation rows are looked at, and the weights of the best epoch are
+ * what stays.  Each learner (linear.c, logistic.c,
  * mlp.c) is a table of those parameters that it lets a job set, with its own defaults.
  */
 #ifndef SERVICES_TRAINER_DESCENT_H
@@ -17,7 +18,8 @@ enum optimizer {
     OPTIMIZER_MOMENTUM,
     OPTIMIZER_NESTEROV,
     OPTIMIZER_ADAM,
-    OPTIMIZER_ADAMW
+    OPTIMIZER_ADAMW,
+    OPTIMIZER_LBFGS, /* of linear models; batch, lr and what else is said of steps is not used */
 };
 enum schedule { SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_COSINE };
 
@@ -45,8 +47,8 @@ struct descent_params {
     bool balanced;       /* classes count alike, however many rows they have */
 };
 
-extern const char *const descent_optimizers[], *const descent_schedules[],
-                                                   *const descent_activations[];
+extern const char *const descent_optimizers[],
+    *const descent_schedules[], *const descent_activations[], *const descent_linear_optimizers[];
 
 /* The rows of a learner's table of parameters. */
 #define DESCENT_AT(name)               offsetof(struct descent_params, name)
@@ -54,14 +56,14 @@ extern const char *const descent_optimizers[], *const descent_schedules[],
 #define DESCENT_COUNT(name, low, high) { #name, PARAM_U32, DESCENT_AT(name), low, high, 0, NULL }
 #define DESCENT_CHOICE(name, words)    { #name, PARAM_CHOICE, DESCENT_AT(name), 0, 0, 0, words }
 #define DESCENT_FLAG(name)             { #name, PARAM_FLAG, DESCENT_AT(name), 0, 0, 0, NULL }
-#define DESCENT_PARAMS                                                                         \
-    DESCENT_COUNT(epochs, 1, MAX_EPOCHS), DESCENT_COUNT(batch, 1, MAX_BATCH),                  \
-        DESCENT_REAL(lr, 1e-9, 100), DESCENT_REAL(lr_decay, 1e-3, 1),                          \
-        DESCENT_REAL(momentum, 0, 0.9999), DESCENT_REAL(weight_decay, 0, 1),                   \
-        DESCENT_COUNT(patience, 0, MAX_EPOCHS), DESCENT_CHOICE(optimizer, descent_optimizers), \
-        DESCENT_CHOICE(schedule, descent_schedules), DESCENT_COUNT(lr_step, 1, MAX_EPOCHS),    \
-        DESCENT_COUNT(warmup, 0, MAX_EPOCHS), DESCENT_REAL(beta1, 0, 0.9999),                  \
-        DESCENT_REAL(beta2, 0, 0.99999), DESCENT_REAL(l1, 0, 1), DESCENT_REAL(clip_norm, 0, 1e9)
+#define DESCENT_PARAMS                                                                           \
+    DESCENT_COUNT(epochs, 1, MAX_EPOCHS), DESCENT_COUNT(batch, 1, MAX_BATCH),                    \
+        DESCENT_REAL(lr, 1e-9, 100), DESCENT_REAL(lr_decay, 1e-3, 1),                            \
+        DESCENT_REAL(momentum, 0, 0.9999), DESCENT_REAL(weight_decay, 0, 1),                     \
+        DESCENT_COUNT(patience, 0, MAX_EPOCHS), DESCENT_CHOICE(schedule, descent_schedules),     \
+        DESCENT_COUNT(lr_step, 1, MAX_EPOCHS), DESCENT_COUNT(warmup, 0, MAX_EPOCHS),             \
+        DESCENT_REAL(beta1, 0, 0.9999), DESCENT_REAL(beta2, 0, 0.99999), DESCENT_REAL(l1, 0, 1), \
+        DESCENT_REAL(clip_norm, 0, 1e9)
 
 /* What each learner begins with. */
 void descent_default(struct descent_params *p);

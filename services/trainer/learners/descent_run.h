@@ -14,6 +14,21 @@ struct part {
     double squares; /* of the gradient */
 };
 
+/* L-BFGS between two epochs: a line that is searched, and the curvature that was met before. */
+#define LBFGS_PAIRS 10
+struct lbfgs {
+    float *vectors; /* all that follow: LBFGS_VECTORS of the net's count; NULL: another optimizer */
+    float *from, *gradient, *direction;
+    float *moved[LBFGS_PAIRS], *turned[LBFGS_PAIRS]; /* by a step: theta, and its gradient */
+    struct lbfgs_line {
+        uint64_t pairs;      /* so far; the latest LBFGS_PAIRS are there */
+        double value, slope; /* where the line begins */
+        double length;       /* of the step that is tried, in directions */
+        uint64_t tries;      /* on this line; 0: there is none yet */
+    } line;
+};
+#define LBFGS_VECTORS (3 + 2 * LBFGS_PAIRS)
+
 struct descent {
     const struct descent_params *p;
     const struct lesson *lesson;
@@ -23,7 +38,8 @@ struct descent {
     struct truth truth;
     float *balance;        /* weights of the classes that were computed here */
     float *speed, *second; /* as theta: momentum, or the moments of Adam */
-    struct digest about;   /* what is learnt how: a checkpoint of something else is refused */
+    struct lbfgs lbfgs;
+    struct digest about; /* what is learnt how: a checkpoint of something else is refused */
 
     uint32_t *order; /* the training rows, shuffled for each epoch */
     size_t batch;
@@ -51,6 +67,16 @@ void descent_work(void *arg, const struct member *me);
 struct tally descent_tally(const struct descent *d);
 /* The rate of step number `step` (0, 1 ...). */
 double descent_rate(const struct descent_params *p, uint64_t step, uint64_t steps_each);
+
+/* ---- descent_lbfgs.c ---- */
+
+void lbfgs_init(struct lbfgs *l, size_t count);
+void lbfgs_finish(struct lbfgs *l); /* zeroed is fine */
+/* After an epoch, whose mean loss that is: what L-BFGS makes small, with the penalty of the weights,
+ * whose gradient is added to the pass's. */
+double lbfgs_value(struct descent *d, double loss);
+/* Moves theta to where the next epoch is to look.  false: no step makes the value smaller. */
+bool lbfgs_move(struct descent *d, double value);
 
 /* ---- checkpoint.c ---- */
 

@@ -152,7 +152,7 @@ static void run_unit(struct descent *d, const struct member *me, const struct un
     if (!d->training)
         return;
     pass_backward(&d->pass, me, u);
-    if (u->row + u->count == u->batch)
+    if (u->row + u->count == u->batch && !d->lbfgs.vectors)
         step(d, me, (d->number - 1) * d->steps_each + u->at / d->batch);
 }
 

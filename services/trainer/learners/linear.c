@@ -6,6 +6,7 @@ static const char *const losses[] = { "auto", "softmax", "binary", "squared", "h
 
 static const struct param params[] = {
     DESCENT_PARAMS,
+    DESCENT_CHOICE(optimizer, descent_linear_optimizers),
     DESCENT_CHOICE(loss, losses),
     DESCENT_REAL(huber, 1e-3, 1e3),
 };

@@ -5,6 +5,7 @@ static const char *const losses[] = { "auto", "softmax", "binary", NULL };
 
 static const struct param params[] = {
     DESCENT_PARAMS,
+    DESCENT_CHOICE(optimizer, descent_linear_optimizers),
     DESCENT_CHOICE(loss, losses),
     DESCENT_FLAG(balanced),
 };

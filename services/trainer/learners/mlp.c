@@ -7,6 +7,7 @@ static const struct param params[] = {
     { "hidden", PARAM_LIST, DESCENT_AT(hidden), 1, MAX_HIDDEN_UNITS, DESCENT_AT(hidden_count),
       NULL },
     DESCENT_PARAMS,
+    DESCENT_CHOICE(optimizer, descent_optimizers),
     DESCENT_CHOICE(activation, descent_activations),
     DESCENT_REAL(dropout, 0, 0.95),
     DESCENT_CHOICE(loss, losses),

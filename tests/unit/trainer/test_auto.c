@@ -175,8 +175,10 @@ Test(auto_learner, blends_what_is_better_together)
 /* As good as the best one, give or take what the folds differ. */
 Test(auto_learner, prefers_a_linear_model_that_is_as_good)
 {
-    struct auto_trial trials[2] = { { .fold_scores = { 0.9, 0.8, 0.7 } },
-                                    { .fold_scores = { 0.89, 0.82, 0.68 } } };
+    struct auto_trial trials[2] = {
+        { .learner = &learner_mlp, .folds = 3, .fold_scores = { 0.9, 0.8, 0.7 } },
+        { .learner = &learner_linear, .folds = 3, .fold_scores = { 0.89, 0.82, 0.68 } },
+    };
     struct auto_search s = {
         .folds_used = 3, .trials = trials, .trials_count = 2, .best = &trials[0]
     };
@@ -186,6 +188,27 @@ Test(auto_learner, prefers_a_linear_model_that_is_as_good)
     for (int i = 0; i < 3; i++)
         trials[1].fold_scores[i] -= 0.1;
     cr_expect_null(auto_plain(&s));
+}
+
+/* The first one has drawn nothing. */
+Test(auto_learner, prefers_the_defaults_of_a_linear_model_that_are_as_good)
+{
+    struct auto_trial trials[2] = {
+        { .learner = &learner_linear, .folds = 3, .fold_scores = { 0.88, 0.81, 0.69 } },
+        { .learner = &learner_linear, .folds = 3, .fold_scores = { 0.89, 0.82, 0.68 } },
+    };
+    struct auto_search s = { .folds_used = 3,
+                             .trials = trials,
+                             .trials_count = 2,
+                             .best = &trials[1],
+                             .plain = &trials[1] };
+    cr_expect_eq(auto_plain(&s), &trials[0]);
+    for (int i = 0; i < 3; i++)
+        trials[0].fold_scores[i] -= 0.1;
+    cr_expect_eq(auto_plain(&s), &trials[1]);
+    trials[0].folds = 1; /* it was given up */
+    trials[0].fold_scores[0] = 1;
+    cr_expect_eq(auto_plain(&s), &trials[1]);
 }
 
 /* Two classes that no kind of model has for itself: a product, which trees find, and a slope. */

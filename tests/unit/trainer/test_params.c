@@ -163,9 +163,9 @@ Test(params, all_are_shown_with_their_values)
         text,
         "{\"hidden\":[3,2],\"epochs\":60,\"batch\":16,\"lr\":0.5,"
         "\"lr_decay\":1.0,\"momentum\":0.9,\"weight_decay\":0.0001,"
-        "\"patience\":15,\"optimizer\":\"momentum\",\"schedule\":\"step\","
+        "\"patience\":15,\"schedule\":\"step\","
         "\"lr_step\":1,\"warmup\":0,\"beta1\":0.9,\"beta2\":0.999,\"l1\":0.0,"
-        "\"clip_norm\":0.0,\"activation\":\"relu\",\"dropout\":0.0,"
+        "\"clip_norm\":0.0,\"optimizer\":\"momentum\",\"activation\":\"relu\",\"dropout\":0.0,"
         "\"loss\":\"auto\",\"huber\":1.0,\"balanced\":false,"
         "\"validation\":0.0,\"test\":0.25,"
         "\"task\":\"auto\",\"on_bad_row\":\"fail\",\"delimiter\":\"\",\"split\":\"stratified\","
