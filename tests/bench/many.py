@@ -1,9 +1,7 @@
 """More versions than memory: what a request for a version without an engine waits for."""
 
-import hashlib
 import os
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +11,7 @@ import numpy as np
 
 import networks
 from cases import record
+from lone_engine import lone_engine
 from tools import ROW, WAIT_SECONDS, Bench, median
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -22,7 +21,6 @@ REQUESTS = 600
 COLD_MS = 100  # beside the load of the model
 COLD_WAIT_US = 5000  # who waits so long in an idle suite waits for an engine
 LAYERS = [10, 50, 10]
-PIPE_FD = 3  # of an engine, to its host
 
 
 def load_ms(data):
@@ -49,13 +47,8 @@ def engine_ms(bin_dir, data):
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         file.write(data)
         file.flush()
-        ours, its = socket.socketpair()
-        argv = [os.path.join(bin_dir, "maas-worker"), "engine", "--check", "--path", file.name,
-                "--digest", hashlib.sha256(data).hexdigest()]  # fmt: skip
         begin = time.monotonic()
-        engine = subprocess.Popen(argv, stderr=subprocess.DEVNULL, close_fds=False,
-                                  preexec_fn=lambda: os.dup2(its.fileno(), PIPE_FD))  # fmt: skip
-        its.close()
+        engine, ours = lone_engine(bin_dir, file.name, stderr=subprocess.DEVNULL)
         assert ours.recv(1), "the engine says nothing"
         ms = 1000 * (time.monotonic() - begin)
         ours.close()  # and it ends

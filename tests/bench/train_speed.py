@@ -7,12 +7,11 @@ import subprocess
 from tools import ROUNDS, median
 from train_tools import FASHION, FILES, installed, line, peer, record
 
+PATIENCE = 40  # seconds for PyTorch's few epochs, which take about 8
+
 
 def ours(bin_dir, *arguments):
     return line(os.path.join(os.path.dirname(bin_dir), "bench", "bench_descent"), *arguments)
-
-
-PATIENCE = 40  # seconds for PyTorch's few epochs, which take about 8
 
 
 def theirs(*arguments, timeout=None):

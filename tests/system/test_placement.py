@@ -1,10 +1,8 @@
 """Which engines a worker runs: instances, threads, memory."""
 
-import hashlib
 import os
 import random
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -12,6 +10,7 @@ import time
 import pytest
 
 import networks
+from lone_engine import lone_engine
 from peer import BIN, eventually
 from registry_rig import SANITIZED
 from test_worker import ENGINE_FAILED, PATIENCE, READY, SLEEP, gone, rig, row  # noqa: F401
@@ -168,7 +167,6 @@ def test_a_bad_deployment_is_named(fake_suite):
 # ---- memory
 
 MIB = 1 << 20
-ENGINE_PIPE_FD = 3
 MEASURED = pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory says nothing")
 
 
@@ -183,11 +181,7 @@ def test_a_checked_version_stays_until_it_was_measured(tmp_path):
     """What its process has when it says that it has loaded is the estimate for others: it must not end by itself."""
     artifact = tmp_path / "model"
     artifact.write_bytes(b"fake ballast=16")
-    ours, its = socket.socketpair()
-    argv = [f"{BIN}/maas-worker", "engine", "--check", "--allow-fake", "--format", "fake", "--path", str(artifact),
-            "--digest", hashlib.sha256(artifact.read_bytes()).hexdigest()]  # fmt: skip
-    engine = subprocess.Popen(argv, close_fds=False, preexec_fn=lambda: os.dup2(its.fileno(), ENGINE_PIPE_FD))
-    its.close()
+    engine, ours = lone_engine(BIN, artifact, "--allow-fake", "--format", "fake")
     assert ours.recv(1), "it says nothing"
     with pytest.raises(subprocess.TimeoutExpired):
         engine.wait(0.2)

@@ -44,7 +44,7 @@ static size_t batch_rows(const struct descent_params *p, size_t rows)
 
 static size_t block_most(const struct descent_params *p, size_t features)
 {
-    size_t most = BLOCK_CELLS / features ? BLOCK_CELLS / features : 1;
+    size_t most = BLOCK_CELLS / (features + 1) + 1;
     if (p->optimizer != OPTIMIZER_LBFGS)
         return p->batch;
     return most < BLOCK_ROWS ? most : BLOCK_ROWS;
