@@ -577,8 +577,15 @@ Test(run, fashion_mnist)
     const struct source_file labels = { "labels", run.files[3].path, NULL, 0 };
     cr_assert_eq(idx_read(&images, &labels, &test, &run.error), STATUS_OK);
     fixture_write(&f, "model.onnx", buf_bytes(&run.onnx));
-    fixture_write(&f, "inputs", bytes_of(test.x, test.rows * test.features * sizeof *test.x));
+    uint32_t *rows = mem_alloc(test.rows * sizeof *rows);
+    float *x = mem_alloc(test.rows * test.features * sizeof *x);
+    for (size_t i = 0; i < test.rows; i++)
+        rows[i] = (uint32_t)i;
+    table_rows(&test, rows, test.rows, x);
+    fixture_write(&f, "inputs", bytes_of(x, test.rows * test.features * sizeof *x));
     fixture_write(&f, "probabilities", buf_bytes(&run.predictions));
+    free(rows);
+    free(x);
     table_finish(&test);
     snprintf(command, sizeof command,
              "cd %s && python3 -W ignore \"$OLDPWD\"/tests/unit/trainer/compare_onnx.py model.onnx "
