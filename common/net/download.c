@@ -4,7 +4,8 @@
  * path.part; then the missing ones, a window at a time, each verified and written on a
  * pool thread; at the end the file is renamed.  The registry hands chunks out as they are;
  * one that is damaged is asked for again, verified: if the store has lost it, the registry
- * says so, and counts and logs it.
+ * says so, and counts and logs it.  Who verifies the whole later leaves out the chunks' digests,
+ * which are a third of the work.
  */
 #include "common/net/artifact.h"
 
@@ -52,6 +53,7 @@ struct download {
     size_t next;       /* where to look for one that is not */
     size_t left;       /* how many are not */
     size_t done_count; /* in the file */
+    bool trusting;     /* chunks are taken as they come */
     struct slot slots[ARTIFACT_WINDOW];
     int fd;
     char *path;
@@ -141,15 +143,22 @@ static enum status write_all(int fd, struct bytes data, uint64_t offset, struct 
     return STATUS_OK;
 }
 
+static bool is_right(const struct download *d, size_t index, struct bytes data)
+{
+    struct digest is;
+    if (d->trusting)
+        return true;
+    digest_of(data, &is);
+    return digest_equal(&is, &d->chunks[index]);
+}
+
 static void write_slot(void *arg) /* pool thread */
 {
     struct slot *s = arg;
     struct download *d = s->download;
     struct bytes data = frame_bytes(&s->data);
     uint64_t offset = (uint64_t)s->index * CHUNK_BYTES;
-    struct digest is;
-    digest_of(data, &is);
-    if (data.len != chunk_len(d, s->index) || !digest_equal(&is, &d->chunks[s->index]))
+    if (data.len != chunk_len(d, s->index) || !is_right(d, s->index, data))
         error_set(&s->error, STATUS_CORRUPT, "chunk %zu of the artifact has another digest",
                   s->index);
     else if (!(s->error.status = write_all(d->fd, data, offset, &s->error)) &&
@@ -419,6 +428,11 @@ struct download *download_create(struct loop *l, struct rpc_client *registry,
     d->part = buf_take(&part, NULL);
     ask_manifest(d);
     return d;
+}
+
+void download_trust(struct download *d)
+{
+    d->trusting = true;
 }
 
 void download_destroy(struct download *d)

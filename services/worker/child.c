@@ -131,6 +131,7 @@ static void on_trouble(struct child *c, const struct msg_engine_status *m)
     if (m->state == ENGINE_FETCHING) {
         log_warn("a file of the cache is damaged and fetched again", LOG_S("path", c->path));
         c->said = SAID_DAMAGED;
+        c->was_damaged = true;
         files_remove(c->host->config->cache, &c->files);
         set_state(c, ENGINE_FETCHING, "its file in the cache was damaged");
     } else if (m->state == ENGINE_FAILED && !c->reported) {
@@ -384,7 +385,7 @@ static void start(struct child *c)
     } else {
         c->state = ENGINE_FETCHING;
         c->fetch = fetch_create(c->host->loop, c->host->registry, c->host->config->cache, &c->files,
-                                c->host->config->max_artifact_bytes, on_fetched, c);
+                                c->host->config->max_artifact_bytes, c->was_damaged, on_fetched, c);
     }
 }
 

@@ -50,7 +50,8 @@ struct child {
     char *path; /* of the main file */
     char *list; /* of the list of all, or NULL */
     struct fetch *fetch;
-    bool waits; /* for another child that fetches the same */
+    bool waits;       /* for another child that fetches the same */
+    bool was_damaged; /* what was fetched, or has rotted since: the next time with more care */
     struct pipe *pipe;
     struct loop_timer *timer; /* the next try, or the end of patience with its process */
     struct backoff backoff;

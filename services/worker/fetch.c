@@ -10,6 +10,7 @@ struct fetch {
     char *folder;
     struct version_files files;
     uint64_t size_max;
+    bool careful;
     size_t next; /* file */
     struct download *download;
     struct loop_timer *begin;
@@ -83,6 +84,8 @@ static void step(void *arg)
         char *path = cache_path(f->folder, digest_of_next(f));
         f->download = download_create(f->loop, f->registry, digest_of_next(f), path, f->size_max,
                                       NULL, on_downloaded, f);
+        if (!f->careful)
+            download_trust(f->download);
         free(path);
     } else if (f->files.count) {
         f->working = true;
@@ -93,7 +96,7 @@ static void step(void *arg)
 }
 
 struct fetch *fetch_create(struct loop *l, struct rpc_client *registry, const char *folder,
-                           const struct version_files *files, uint64_t size_max,
+                           const struct version_files *files, uint64_t size_max, bool careful,
                            fetch_done_fn *done, void *arg)
 {
     struct fetch *f = mem_zalloc(sizeof *f);
@@ -105,6 +108,7 @@ struct fetch *fetch_create(struct loop *l, struct rpc_client *registry, const ch
     if (files->count)
         memcpy(f->files.at, files->at, files->count * sizeof *files->at);
     f->size_max = size_max;
+    f->careful = careful;
     f->done = done;
     f->arg = arg;
     f->begin = loop_timer_create(l, step, f);

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import os
 import random
+import subprocess
 
 import numpy as np
 import onnx
@@ -12,6 +13,8 @@ from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from api import ApiError
 
+CHANGE = """local digest = ARGV[1]:gsub('..', function(hex) return string.char(tonumber(hex, 16)) end)
+return redis.call('SETRANGE', 'maas:chunk:' .. digest, ARGV[2], string.char(ARGV[3]))"""
 SIZE = 700  # numbers in a row: the weights are larger than a chunk
 
 
@@ -118,6 +121,21 @@ def test_a_damaged_file_is_fetched_again(suite, tmp_path):
     got = suite.api.call("POST", "/predict", {"model": "m", "inputs": [[1.0] * SIZE]})
     assert np.allclose(got["outputs"], answer([[1.0] * SIZE]), atol=1e-2)
     assert "damaged" in suite.processes["worker-1"].log()
+
+
+def test_a_chunk_that_redis_has_lost_is_never_loaded(make_suite):
+    """A worker takes chunks as they come; its engine does not."""
+    suite = make_suite(workers=1, options={"worker": ["--allow-fake"]})
+    suite.processes["worker-1"].stop()
+    data = b"fake add=1\n" + random.Random(3).randbytes(100)
+    suite.api.call("POST", "/api/models/m/versions?format=fake", data)
+    done = subprocess.run(["redis-cli", "-s", os.path.join(suite.data, "run/redis.sock"), "eval", CHANGE, "0",
+                           sha(data), "50", str(data[50] ^ 1)], check=True, capture_output=True)  # fmt: skip
+    assert int(done.stdout) == len(data)
+    suite.processes["worker-1"].start()
+    suite.eventually(lambda: "corrupt" in suite.processes["registry"].log(), 60, "nobody has noticed")
+    assert "damaged" in suite.processes["worker-1"].log()
+    assert suite.api.get("/api/models/m/versions/1")["check"] == "pending"
 
 
 @pytest.mark.parametrize("location", ["secret.bin", "../secret.bin", "/etc/hostname"])

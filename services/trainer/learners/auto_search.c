@@ -13,7 +13,6 @@
 #define LOSS_SHARE      0.1       /* of the log loss in the score */
 #define WORST_LOSS      5.0
 #define ANSWER_ROWS     128 /* that a model is asked about at a time */
-#define PLAIN_ERRORS    2   /* standard errors by which another has to be better than a plain one */
 #define SEARCH_FRACTION 0.9 /* of the run's progress; the last fit is the rest */
 
 static double score_classes(const struct table *t, const uint32_t *rows, size_t count,
@@ -261,10 +260,12 @@ static bool is_plain(const struct learner *l)
     return strcmp(l->name, "linear") == 0 || strcmp(l->name, "logistic") == 0;
 }
 
-/* Over the folds, by more than chance would have it. */
+/* Over the folds, by more than chance would have it: Student's t, two-sided, 95 %. */
 static bool is_better(const struct auto_search *s, const struct auto_trial *a,
                       const struct auto_trial *than)
 {
+    static const double student[AUTO_FOLDS_MAX] = { 0,     12.706, 4.303, 3.182, 2.776,
+                                                    2.571, 2.447,  2.365, 2.306, 2.262 };
     double n = s->folds_used, sum = 0, squares = 0;
     for (uint32_t i = 0; i < s->folds_used; i++) {
         double d = a->fold_scores[i] - than->fold_scores[i];
@@ -272,7 +273,7 @@ static bool is_better(const struct auto_search *s, const struct auto_trial *a,
         squares += d * d;
     }
     double variance = fmax(squares - sum * sum / n, 0) / (n - 1);
-    return sum / n > PLAIN_ERRORS * sqrt(variance / n);
+    return sum / n > student[s->folds_used - 1] * sqrt(variance / n);
 }
 
 const struct auto_trial *auto_plain(const struct auto_search *s)

@@ -323,21 +323,29 @@ static void finish_download(struct bench *b)
     b->download = NULL;
 }
 
-static void check_file(struct bench *b)
+/* It is there, complete; is it right? */
+static bool file_is_right(struct bench *b)
 {
     struct buf got = { 0 };
     int fd = open(b->path, O_RDONLY);
-    char part[80];
     cr_assert_geq(fd, 0, "%s is not there: %s", b->path, b->err.text);
     buf_reserve(&got, b->data.len + 1);
     ssize_t n;
     while ((n = read(fd, got.data + got.len, got.cap - got.len)) > 0)
         got.len += (size_t)n;
     close(fd);
-    cr_assert(bytes_equal(buf_bytes(&got), buf_bytes(&b->data)));
+    cr_assert_eq(got.len, b->data.len);
+    bool right = bytes_equal(buf_bytes(&got), buf_bytes(&b->data));
+    buf_finish(&got);
+    return right;
+}
+
+static void check_file(struct bench *b)
+{
+    char part[80];
+    cr_assert(file_is_right(b));
     snprintf(part, sizeof part, "%s.part", b->path);
     cr_assert_neq(access(part, F_OK), 0);
-    buf_finish(&got);
 }
 
 /* ---- there and back ---------------------------------------------------------------------- */
@@ -695,6 +703,42 @@ Test(download, a_chunk_that_comes_damaged_is_asked_for_again_verified)
     cr_assert_eq(b.registry.gets, 5);
     cr_assert_eq(b.registry.verified, 2);
     check_file(&b);
+    bench_finish(&b);
+}
+
+/* Who trusts finds out when it verifies the whole, and then fetches it without. */
+Test(download, a_damaged_chunk_is_taken_on_trust_and_not_the_second_time)
+{
+    struct bench b;
+    bench_init(&b, 3 * MIB);
+    bench_store(&b);
+    b.registry.damaged = 1;
+    start_download(&b);
+    download_trust(b.download);
+    finish_download(&b);
+    cr_assert_eq(b.err.status, STATUS_OK, "%s", b.err.text);
+    cr_assert_eq(b.registry.gets, 3);
+    cr_assert(!file_is_right(&b));
+    cr_assert_eq(unlink(b.path), 0);
+    b.registry.damaged = 1;
+    start_download(&b);
+    finish_download(&b);
+    cr_assert_eq(b.err.status, STATUS_OK, "%s", b.err.text);
+    check_file(&b);
+    bench_finish(&b);
+}
+
+Test(download, a_chunk_of_another_size_is_not_taken_on_trust)
+{
+    struct bench b;
+    bench_init(&b, 3 * MIB);
+    bench_store(&b);
+    b.registry.chunks[1].data.len--;
+    start_download(&b);
+    download_trust(b.download);
+    finish_download(&b);
+    cr_assert_eq(b.err.status, STATUS_CORRUPT);
+    cr_assert_neq(access(b.path, F_OK), 0);
     bench_finish(&b);
 }
 
