@@ -60,8 +60,8 @@ struct download;
 typedef void download_progress_fn(void *arg, uint64_t bytes, uint64_t of);
 /* err: NULL when the file is at its path, complete, each chunk verified (but see download_trust).
  * That these chunks make the artifact of this digest is the manifest's word: who uploaded them has
- * hashed chunks and whole out of the same bytes.  The file is not synced.  So who opens it verifies the whole, as it has to
- * anyway: disks forget. */
+ * hashed chunks and whole out of the same bytes.  The file is not synced.  So who opens it verifies
+ * the whole, as it has to anyway: disks forget. */
 typedef void download_done_fn(void *arg, const struct error *err);
 
 /* Fetches the artifact to path (by way of path.part, which a later try resumes).
@@ -69,8 +69,8 @@ typedef void download_done_fn(void *arg, const struct error *err);
 struct download *download_create(struct loop *l, struct rpc_client *registry,
                                  const struct digest *digest, const char *path, uint64_t size_max,
                                  download_progress_fn *progress, download_done_fn *done, void *arg);
-/* Right after create: chunks are not verified as they come, for who verifies the whole before using it
- * and then, if it is damaged, fetches it once more without this. */
+/* Right after create: chunks are not verified as they come, for who verifies the whole before using
+ * it and then, if it is damaged, fetches it once more without this. */
 void download_trust(struct download *d);
 /* NULL is fine; allowed at any time, in the events too; done is not called any more.
  * A pool thread may still be at work on path.part until the loop ends. */

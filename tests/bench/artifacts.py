@@ -175,7 +175,6 @@ def distribute(bench, digest, workers, plain):
     bench.suite.eventually(distributed, READY_SECONDS, "not distributed")
     there = time.monotonic() - begin
     plain.remove()
-    bench.api.close()  # it may have been idle for longer than a gateway waits
 
     def ready():
         shown = bench.api.get("/api/workers")["workers"]
@@ -227,7 +226,6 @@ def artifacts(bin_dir):
         sets.append(redis.sets())
         yield record(11, f"{SIZE_MIB} MiB uploaded, share of redis-benchmark's SET", round(up / median(sets), 3), "", 0.5,
                      note=f"{up:.0f} MiB/s, Redis {median(sets):.0f} MiB/s")  # fmt: skip
-        b.api.close()  # it has been idle for longer than a gateway waits
         b.api.call("PUT", "/api/models/large/deployment", {"version": "1"})
         yield distributions(b, digest, workers, redis)
         before = redis.chunks()

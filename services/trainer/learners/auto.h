@@ -75,8 +75,8 @@ void auto_add(struct auto_search *s, const struct auto_trial *t);
 double auto_score(const struct table *t, const uint32_t *rows, size_t count, const float *answers,
                   double *metric, double *loss);
 
-/* A linear model that is as good as the best one, for all that the folds can tell, by its defaults if
- * these are: what is searched for long is found by chance, too.  NULL: there is none. */
+/* A linear model that is as good as the best one, for all that the folds can tell, by its defaults
+ * if these are: what is searched for long is found by chance, too.  NULL: there is none. */
 const struct auto_trial *auto_plain(const struct auto_search *s);
 /* Chooses trials, one after the other with replacement, whose mean answer is best (Caruana 2004);
  * how often each was chosen are the weights.  Returns how many different ones; the first is the

@@ -12,9 +12,10 @@
 #define BLOCK_CELLS     (1u << 20) /* features of the rows that L-BFGS computes at once */
 #define BLOCK_ROWS      1024u
 
-const char *const descent_optimizers[] = { "sgd", "momentum", "nesterov", "adam", "adamw", NULL };
-const char *const descent_linear_optimizers[] = { "sgd",   "momentum", "nesterov", "adam",
-                                                  "adamw", "lbfgs",    NULL };
+/* As enum optimizer has them. */
+#define BY_BATCH "sgd", "momentum", "nesterov", "adam", "adamw"
+const char *const descent_optimizers[] = { BY_BATCH, NULL };
+const char *const descent_linear_optimizers[] = { BY_BATCH, "lbfgs", NULL };
 const char *const descent_schedules[] = { "constant", "step", "cosine", NULL };
 const char *const descent_activations[] = { "relu", "gelu", "tanh", NULL };
 
@@ -36,12 +37,7 @@ void descent_default(struct descent_params *p)
     p->patience = 15;
 }
 
-/* Of a step: all rows for L-BFGS, which computes them in blocks. */
-static size_t batch_rows(const struct descent_params *p, size_t rows)
-{
-    return p->optimizer != OPTIMIZER_LBFGS && p->batch < rows ? p->batch : rows;
-}
-
+/* Rows that are computed at once: a batch, or for L-BFGS, whose batch are all, a part of it. */
 static size_t block_most(const struct descent_params *p, size_t features)
 {
     size_t most = BLOCK_CELLS / (features + 1) + 1;
@@ -89,6 +85,13 @@ static enum status choose_loss(const struct descent_params *p, const struct tabl
     return STATUS_OK;
 }
 
+/* As block_most says, of the rows that there are. */
+static size_t rows_together(const struct descent *d)
+{
+    size_t most = block_most(d->p, d->lesson->table->features);
+    return most < d->lesson->train ? most : d->lesson->train;
+}
+
 static size_t block_rows(const struct network *n, size_t batch)
 {
     size_t most = BLOCK_WORK / n->count ? BLOCK_WORK / n->count : 1;
@@ -123,9 +126,9 @@ static void init_work(struct descent *d)
 {
     const struct lesson *lesson = d->lesson;
     const struct descent_params *p = d->p;
-    size_t most = block_most(p, d->net.features);
-    d->batch = batch_rows(p, lesson->train);
-    d->block = block_rows(&d->net, d->batch < most ? d->batch : most);
+    size_t together = rows_together(d);
+    d->batch = p->optimizer == OPTIMIZER_LBFGS ? lesson->train : together;
+    d->block = block_rows(&d->net, together);
     d->steps_each = (lesson->train + d->batch - 1) / d->batch;
     pass_init(&d->pass, &d->net, d->block, team_size(d), p->dropout, true);
     d->speed = network_floats(d->net.count);
@@ -159,8 +162,7 @@ static enum status init(struct descent *d, struct error *err)
     s.outputs = s.loss == LOSS_BINARY ? 1 : s.outputs;
     if (d->p->optimizer == OPTIMIZER_LBFGS && d->p->l1 > 0)
         return error_set(err, STATUS_INVALID, "lbfgs knows no l1; choose another optimizer");
-    size_t most = block_most(d->p, t->features);
-    st = network_check(&s, (uint32_t)(most < lesson->train ? most : lesson->train), err);
+    st = network_check(&s, (uint32_t)rows_together(d), err);
     if (st)
         return st;
     network_init(&d->net, &s, true);

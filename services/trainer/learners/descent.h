@@ -1,9 +1,9 @@
 /* descent.h - gradient descent: what linear models and perceptrons have in common.
  *
- * One step per batch down the gradient of its mean loss, or, by L-BFGS, one per epoch down that of all
- * rows; after each epoch the validation rows are looked at, and the weights of the best epoch are
- * what stays.  Each learner (linear.c, logistic.c,
- * mlp.c) is a table of those parameters that it lets a job set, with its own defaults.
+ * One step per batch down the gradient of its mean loss, or, by L-BFGS, one per epoch down that of
+ * all rows; after each epoch the validation rows are looked at, and the weights of the best epoch
+ * are what stays.  Each learner (linear.c, logistic.c, mlp.c) is a table of those parameters that
+ * it lets a job set, with its own defaults.
  */
 #ifndef SERVICES_TRAINER_DESCENT_H
 #define SERVICES_TRAINER_DESCENT_H
@@ -47,8 +47,10 @@ struct descent_params {
     bool balanced;       /* classes count alike, however many rows they have */
 };
 
-extern const char *const descent_optimizers[],
-    *const descent_schedules[], *const descent_activations[], *const descent_linear_optimizers[];
+extern const char *const descent_optimizers[];
+extern const char *const descent_linear_optimizers[];
+extern const char *const descent_schedules[];
+extern const char *const descent_activations[];
 
 /* The rows of a learner's table of parameters. */
 #define DESCENT_AT(name)               offsetof(struct descent_params, name)

@@ -33,14 +33,6 @@ void lbfgs_finish(struct lbfgs *l)
     free(l->vectors);
 }
 
-static double product(const float *a, const float *b, size_t count)
-{
-    double sum = 0;
-    for (size_t i = 0; i < count; i++)
-        sum += (double)a[i] * (double)b[i];
-    return sum;
-}
-
 static void add(float *to, double factor, const float *x, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -53,7 +45,7 @@ double lbfgs_value(struct descent *d, double loss)
     for (size_t i = 0; i < d->net.layers_count; i++) {
         const struct layer *l = &d->net.layers[i];
         size_t count = l->in * l->stride, at = (size_t)(l->w - d->net.theta);
-        squares += product(l->w, l->w, count);
+        squares += descent_product(l->w, l->w, count);
         add(d->pass.gradient + at, d->p->weight_decay, l->w, count);
     }
     return loss + d->p->weight_decay * squares / 2;
@@ -70,8 +62,8 @@ static void remember(struct descent *d)
         l->moved[at][i] = d->net.theta[i] - l->from[i];
         l->turned[at][i] = d->pass.gradient[i] - l->gradient[i];
     }
-    double curved = product(l->moved[at], l->turned[at], count);
-    if (curved > CURVED * product(l->moved[at], l->moved[at], count))
+    double curved = descent_product(l->moved[at], l->turned[at], count);
+    if (curved > CURVED * descent_product(l->moved[at], l->moved[at], count))
         l->line.pairs++;
 }
 
@@ -84,17 +76,17 @@ static void aim(struct lbfgs *l, size_t count)
         l->direction[i] = -l->gradient[i];
     for (uint64_t k = pairs; k-- > oldest;) {
         size_t i = k % LBFGS_PAIRS;
-        curved[i] = product(l->moved[i], l->turned[i], count);
-        share[i] = product(l->moved[i], l->direction, count) / curved[i];
+        curved[i] = descent_product(l->moved[i], l->turned[i], count);
+        share[i] = descent_product(l->moved[i], l->direction, count) / curved[i];
         add(l->direction, -share[i], l->turned[i], count);
         if (k + 1 == pairs)
-            scale = curved[i] / product(l->turned[i], l->turned[i], count);
+            scale = curved[i] / descent_product(l->turned[i], l->turned[i], count);
     }
     for (size_t i = 0; i < count; i++)
         l->direction[i] *= (float)scale;
     for (uint64_t k = oldest; k < pairs; k++) {
         size_t i = k % LBFGS_PAIRS;
-        double back = product(l->turned[i], l->direction, count) / curved[i];
+        double back = descent_product(l->turned[i], l->direction, count) / curved[i];
         add(l->direction, share[i] - back, l->moved[i], count);
     }
 }
@@ -118,11 +110,11 @@ static bool begin_line(struct descent *d, double value)
     memcpy(l->gradient, d->pass.gradient, size);
     aim(l, count);
     l->line.value = value;
-    l->line.slope = product(l->gradient, l->direction, count);
+    l->line.slope = descent_product(l->gradient, l->direction, count);
     if (is_flat(l->gradient, count) || !(-l->line.slope > LEAST_GAIN * fabs(value)))
         return false;
-    double steep =
-        sqrt(-l->line.slope); /* the gradient's length, while nothing is known of curves */
+    /* The gradient's length, while nothing is known of curves. */
+    double steep = sqrt(-l->line.slope);
     l->line.length = l->line.pairs == 0 && steep > 1 ? 1 / steep : 1;
     l->line.tries = 1;
     return true;

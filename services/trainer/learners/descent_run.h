@@ -67,6 +67,8 @@ void descent_work(void *arg, const struct member *me);
 struct tally descent_tally(const struct descent *d);
 /* The rate of step number `step` (0, 1 ...). */
 double descent_rate(const struct descent_params *p, uint64_t step, uint64_t steps_each);
+/* The sum of a[i] b[i], in double. */
+double descent_product(const float *a, const float *b, size_t count);
 
 /* ---- descent_lbfgs.c ---- */
 

@@ -51,11 +51,11 @@ static void change(struct descent *d, size_t at, size_t count, const struct rate
         k->descend(theta, gradient, d->speed + at, count, r);
 }
 
-static double squares(const float *x, size_t count)
+double descent_product(const float *a, const float *b, size_t count)
 {
     double sum = 0;
     for (size_t i = 0; i < count; i++)
-        sum += (double)x[i] * (double)x[i];
+        sum += (double)a[i] * (double)b[i];
     return sum;
 }
 
@@ -81,7 +81,8 @@ static void each_run(struct descent *d, const struct member *me, bool biases, vo
 
 static void add_squares(struct descent *d, size_t at, size_t count, void *sum)
 {
-    *(double *)sum += squares(d->pass.gradient + at, count);
+    const float *gradient = d->pass.gradient + at;
+    *(double *)sum += descent_product(gradient, gradient, count);
 }
 
 static void change_run(struct descent *d, size_t at, size_t count, void *rates)
